@@ -1,0 +1,1 @@
+"""gradbench: bias and variance of ELBO gradient estimators, with error bars, against exact gradients."""

@@ -1,0 +1,55 @@
+"""The tree of errors. Each message says what was expected, what was given, and the remedy.
+
+GradbenchError
+├── UsageError             a command or call that cannot be carried out as asked (exit code 2)
+│   ├── UnknownNameError   no suite, estimator, problem, data set … of that name
+│   ├── SuiteError         a suite file that is no valid suite
+│   └── RunError           a run folder that cannot be read or written
+├── NothingMeasuredError   every cell was skipped or failed (exit code 4)
+└── MeasurementError       one cell cannot be measured: it fails, the run goes on
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GradbenchError(Exception):
+    """Base of every error that gradbench raises on purpose."""
+
+    exit_code = 2
+
+
+class UsageError(GradbenchError):
+    """Something was asked for that cannot be done as asked."""
+
+
+class UnknownNameError(UsageError):
+    """A name that nothing is registered under; the message gives the nearest valid one."""
+
+    def __init__(self, kind: str, given: str, valid: Iterable[str], where: str = "") -> None:
+        names = sorted(valid)
+        near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names) or 'none'}"
+        super().__init__(f"{where + ': ' if where else ''}unknown {kind} {given!r}; {hint}")
+
+
+class SuiteError(UsageError):
+    """A suite that is not valid; the message names the file, the key and the remedy."""
+
+
+class RunError(UsageError):
+    """A run folder that cannot be read or written."""
+
+
+class NothingMeasuredError(GradbenchError):
+    """Nothing was measured."""
+
+    exit_code = 4
+
+
+class MeasurementError(GradbenchError):
+    """A cell that cannot be measured, such as one whose gradients are not finite."""
+
+    exit_code = 3

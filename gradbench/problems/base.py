@@ -1,0 +1,121 @@
+"""What a problem is: q_φ, p_θ (or a cost), its parameters, and its exact objective where one is known."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt
+from torch import Tensor, nn
+
+from gradbench.latents import Posterior
+from gradbench.networks import Calls
+from gradbench.types import Latents, PerSample
+
+
+class ProblemParameters(BaseModel):
+    """What a suite may set of a problem. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    batch: PositiveInt = 1
+    """Datapoints in the minibatch."""
+
+
+class Problem(ABC):
+    """A target of measurement. A subclass builds ``phi`` and ``theta`` in its constructor.
+
+    Networks and free parameters are reached through the `Calls` that each method is given, never through
+    ``self``: that is what lets one formula be trained, held, and measured replicate by replicate.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[str]
+    objective: ClassVar[Literal["elbo", "cost"]] = "elbo"
+    Parameters: ClassVar[type[Any]] = ProblemParameters
+    data: ClassVar[str | None] = None
+    """Default data set; None for a problem without data."""
+    dtype: ClassVar[Literal["float32", "float64"]] = "float32"
+    """Default precision, in which it is also trained."""
+
+    phi: nn.Module
+    theta: nn.Module
+
+    @abstractmethod
+    def __init__(self, parameters: Any, features: int, generator: torch.Generator) -> None:
+        """Build phi and theta in float64 for data of ``features`` columns, drawing from ``generator`` alone."""
+
+    @classmethod
+    @abstractmethod
+    def latent_dim(cls, parameters: Any) -> int:
+        """Number of latent variables per datapoint."""
+
+    @classmethod
+    def size(cls, parameters: Any) -> str:
+        """A short label of the size, for tables."""
+        return ""
+
+    @abstractmethod
+    def posterior(self, phi: Calls, x: Tensor | None) -> Posterior:
+        """q_φ(z|x) for x [1, 1, B, features]."""
+
+    def prior(self, theta: Calls) -> Posterior:
+        """p_θ(z), of the posterior's family, with parameters [1, 1, 1, D]."""
+        raise NotImplementedError(f"{self.name} has no prior: its objective is {self.objective}")
+
+    def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
+        """log p_θ(x|z), [R, L, B]."""
+        raise NotImplementedError(f"{self.name} has no likelihood: its objective is {self.objective}")
+
+    def cost(self, z: Latents) -> PerSample:
+        """The cost f(z), [R, L, B]."""
+        raise NotImplementedError(f"{self.name} has no cost: its objective is {self.objective}")
+
+    def closed_form(self, phi: Calls, theta: Calls, x: Tensor | None) -> Tensor | None:
+        """The exact objective as a differentiable scalar, where a formula is known; else None."""
+        return None
+
+    def synthesise(self, rows: int, generator: torch.Generator) -> Tensor:
+        """``rows`` datapoints of the model's own, [rows, features] (data = "synthetic")."""
+        raise NotImplementedError(f"{self.name} cannot draw data of its own; give it a data set")
+
+    def to(self, dtype: torch.dtype, device: str = "cpu") -> Problem:
+        """Move the parameters, in place."""
+        self.phi.to(device=device, dtype=dtype)
+        self.theta.to(device=device, dtype=dtype)
+        return self
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Every parameter by group name, ``phi.NAME`` or ``theta.NAME``."""
+        groups = {"phi.": self.phi, "theta.": self.theta}
+        return {prefix + name: value for prefix, m in groups.items() for name, value in m.named_parameters()}
+
+
+class Free(nn.Module):
+    """A module of free parameters."""
+
+    def __init__(self, **parameters: Tensor) -> None:
+        super().__init__()
+        for name, value in parameters.items():
+            self.register_parameter(name, nn.Parameter(value))
+
+
+def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """A float64 linear layer, Glorot-uniform weight and zero bias, drawn from ``generator``."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=torch.float64)
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def mlp(inputs: int, hidden: int, layers: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
+    """``layers`` tanh layers of ``hidden`` units, then a linear output; ``layers`` = 0 is a linear map."""
+    network = nn.Sequential()
+    for index in range(layers):
+        network.add_module(f"hidden{index + 1}", linear(inputs, hidden, generator))
+        network.add_module(f"tanh{index + 1}", nn.Tanh())
+        inputs = hidden
+    network.add_module("output", linear(inputs, outputs, generator))
+    return network

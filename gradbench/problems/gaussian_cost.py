@@ -1,0 +1,91 @@
+"""E_q[cost(z)] with q = N(mean, scale²): the problem on which estimators of Gaussian gradients are compared.
+
+The costs are those of Mohamed, Rosca, Figurnov & Mnih, "Monte Carlo Gradient Estimation in Machine Learning"
+(JMLR 2020), summed over independent dimensions. With N(μ, σ²):
+
+    quadratic  (x − k)²     E = (μ − k)² + σ²
+    exp        exp(−k x²)   E = exp(−k μ² / (1 + 2kσ²)) / √(1 + 2kσ²)
+    cos        cos(k x)     E = exp(−k²σ²/2) cos(k μ)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor
+
+from gradbench.latents import Gaussian
+from gradbench.networks import Calls
+from gradbench.problems.base import Free, Problem, ProblemParameters
+from gradbench.types import Latents, PerSample
+
+
+class Parameters(ProblemParameters):
+    batch: Literal[1] = 1
+    cost: Literal["quadratic", "exp", "cos"] = "quadratic"
+    k: float = 0.0
+    mean: float = 1.0
+    scale: PositiveFloat = 1.0
+    dim: PositiveInt = Field(1, le=10_000)
+
+    @model_validator(mode="after")
+    def _finite_expectation(self) -> Parameters:
+        if self.cost == "exp" and 1 + 2 * self.k * self.scale**2 <= 0:
+            bound = -1 / (2 * self.scale**2)
+            raise ValueError(f"E[exp(-k x^2)] is infinite for k = {self.k:g}; choose k above {bound:g}")
+        return self
+
+
+class GaussianCost(Problem):
+    name = "gaussian-cost"
+    title = "E[cost(z)], z Gaussian: (x - k)^2, exp(-k x^2) or cos(k x)"
+    family = "gaussian"
+    objective = "cost"
+    Parameters = Parameters
+    dtype = "float64"
+
+    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
+        self.parameters = parameters
+        shape = (parameters.dim,)
+        self.phi = Free(
+            mean=torch.full(shape, parameters.mean, dtype=torch.float64),
+            log_scale=torch.full(shape, math.log(parameters.scale), dtype=torch.float64),
+        )
+        self.theta = Free()
+
+    @classmethod
+    def latent_dim(cls, parameters: Parameters) -> int:
+        return parameters.dim
+
+    @classmethod
+    def size(cls, parameters: Parameters) -> str:
+        return f"dim={parameters.dim}"
+
+    def posterior(self, phi: Calls, x: Tensor | None) -> Gaussian:
+        return Gaussian(loc=phi.free("mean"), scale=phi.free("log_scale").exp())
+
+    def cost(self, z: Latents) -> PerSample:
+        k = self.parameters.k
+        match self.parameters.cost:
+            case "quadratic":
+                values = (z - k) ** 2
+            case "exp":
+                values = (-k * z**2).exp()
+            case "cos":
+                values = (k * z).cos()
+        return values.sum(-1)
+
+    def closed_form(self, phi: Calls, theta: Calls, x: Tensor | None) -> Tensor:
+        k, mean, variance = self.parameters.k, phi.free("mean"), (2 * phi.free("log_scale")).exp()
+        match self.parameters.cost:
+            case "quadratic":
+                values = (mean - k) ** 2 + variance
+            case "exp":
+                spread = 1 + 2 * k * variance
+                values = (-k * mean**2 / spread).exp() / spread.sqrt()
+            case "cos":
+                values = (-(k**2) * variance / 2).exp() * (k * mean).cos()
+        return values.sum()

@@ -1,0 +1,55 @@
+"""The VAE of Kingma & Welling (2014): tanh MLP encoder and decoder, Gaussian latents, Bernoulli pixels."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+from torch import distributions as td
+
+from gradbench.latents import Gaussian
+from gradbench.networks import Calls
+from gradbench.problems.base import Problem, ProblemParameters, mlp
+from gradbench.types import Latents, PerSample
+
+
+class Parameters(ProblemParameters):
+    batch: PositiveInt = 32
+    hidden: PositiveInt = 32
+    layers: NonNegativeInt = 1
+    latent: PositiveInt = 2
+
+
+class GaussianVae(Problem):
+    name = "gaussian-vae"
+    title = "VAE: Gaussian latents, MLP encoder and decoder, binary data"
+    family = "gaussian"
+    Parameters = Parameters
+    data = "digits"
+
+    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
+        p = self.parameters = parameters
+        self.phi = nn.ModuleDict({"encoder": mlp(features, p.hidden, p.layers, 2 * p.latent, generator)})
+        self.theta = nn.ModuleDict({"decoder": mlp(p.latent, p.hidden, p.layers, features, generator)})
+
+    @classmethod
+    def latent_dim(cls, parameters: Parameters) -> int:
+        return parameters.latent
+
+    @classmethod
+    def size(cls, parameters: Parameters) -> str:
+        return f"hidden={parameters.hidden} latent={parameters.latent}"
+
+    def posterior(self, phi: Calls, x: Tensor | None) -> Gaussian:
+        assert x is not None
+        loc, log_scale = phi.call("encoder", x).chunk(2, dim=-1)
+        return Gaussian(loc=loc, scale=log_scale.exp())
+
+    def prior(self, theta: Calls) -> Gaussian:
+        example = next(iter(self.theta.parameters()))
+        zeros = example.new_zeros(1, 1, 1, self.parameters.latent)
+        return Gaussian(loc=zeros, scale=zeros + 1)
+
+    def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
+        logits = theta.call("decoder", z)
+        return td.Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)

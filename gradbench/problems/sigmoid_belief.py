@@ -1,0 +1,66 @@
+"""The sigmoid belief network of NVIL (Mnih & Gregor 2014), one stochastic layer of Bernoulli latents.
+
+p_θ(h) = Bernoulli(σ(prior)), p_θ(x|h) = Bernoulli(σ(decoder(h))), q_φ(h|x) = Bernoulli(σ(encoder(x))).
+The decoder is linear (NVIL's) or has one tanh layer of ``hidden`` units; the encoder has the same form.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch import distributions as td
+
+from gradbench.latents import Bernoulli
+from gradbench.networks import Calls
+from gradbench.problems.base import Free, Problem, ProblemParameters, mlp
+from gradbench.types import Latents, PerSample
+
+
+class Parameters(ProblemParameters):
+    batch: PositiveInt = 32
+    latent: PositiveInt = 8
+    stochastic_layers: Literal[1] = 1
+    decoder: Literal["linear", "nonlinear"] = "linear"
+    hidden: PositiveInt = 32
+
+
+class SigmoidBelief(Problem):
+    name = "sigmoid-belief"
+    title = "Sigmoid belief network: Bernoulli latents, linear or MLP decoder, binary data"
+    family = "bernoulli"
+    Parameters = Parameters
+    data = "digits"
+
+    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
+        p = self.parameters = parameters
+        layers = 0 if p.decoder == "linear" else 1
+        self.phi = nn.ModuleDict({"encoder": mlp(features, p.hidden, layers, p.latent, generator)})
+        self.theta = nn.ModuleDict(
+            {
+                "prior": Free(logits=torch.zeros(p.latent, dtype=torch.float64)),
+                "decoder": mlp(p.latent, p.hidden, layers, features, generator),
+            }
+        )
+
+    @classmethod
+    def latent_dim(cls, parameters: Parameters) -> int:
+        return parameters.latent
+
+    @classmethod
+    def size(cls, parameters: Parameters) -> str:
+        hidden = f" hidden={parameters.hidden}" if parameters.decoder == "nonlinear" else ""
+        return f"latent={parameters.latent}{hidden}"
+
+    def posterior(self, phi: Calls, x: Tensor | None) -> Bernoulli:
+        assert x is not None
+        return Bernoulli(logits=phi.call("encoder", x))
+
+    def prior(self, theta: Calls) -> Bernoulli:
+        return Bernoulli(logits=theta.free("prior.logits"))
+
+    def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
+        logits = theta.call("decoder", z)
+        return td.Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)

@@ -1,0 +1,24 @@
+"""Random streams by name: what a stream yields depends on its name alone, never on the order of work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import torch
+
+
+def canonical(value: object) -> str:
+    """Canonical JSON: sorted keys, no spaces. Equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: object, length: int = 16) -> str:
+    """The first ``length`` hexadecimal digits of the SHA-256 of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def stream(seed: int, *name: object, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator on ``device``, seeded by ``seed`` and the parts of ``name`` (anything JSON can hold)."""
+    number = int(digest([seed, *name], 16), 16) & (2**63 - 1)
+    return torch.Generator(device=device).manual_seed(number)
