@@ -6,7 +6,7 @@ Held constant: b and b̃, which no gradient can flow through; the weight of each
 Unbiased for: φ and θ.
 Needs: Bernoulli latents; L even (a pair is L = 2).
 Cost: 2 evaluations per pair.
-Paper: Dong, Mnih & Tucker 2020 (NeurIPS), eq. 8; Yin, Ho, Yan, Qian & Zhou 2020 (U2G).
+Paper: Dong, Mnih & Tucker 2020 (NeurIPS); Yin, Ho, Yan, Qian & Zhou 2020 (U2G).
 """
 
 from __future__ import annotations

@@ -1,0 +1,122 @@
+"""The general path: every replicate's gradient, in chunks that fit the cache, reduced to moments at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradbench.engine.moments import Moments, groups_of, joined
+from gradbench.engine.task import Task, join_noise, slice_noise
+from gradbench.errors import MeasurementError
+from gradbench.networks import PerReplicateCalls, gradients_of
+from gradbench.types import Gradients, Noise
+
+CHUNK_BYTES = 2**24
+"""Per-replicate gradients held at once. A constant, so that figures do not depend on the machine's free memory."""
+MAX_CHUNK = 4096
+PILOT_REPLICATES = 64
+
+
+def measure(
+    task: Task, blocks: range, per_block: int, reference: Gradients, tick: Callable[[int], None] = lambda done: None
+) -> Moments:
+    """Moments of the given blocks of ``per_block`` replicates each; ``tick`` is told of each replicate done.
+
+    Raises MeasurementError where a replicate's gradient is not finite.
+    """
+    centre = pilot(task, min(PILOT_REPLICATES, max(per_block, 2) * len(blocks)))
+    chunk = chunk_size(task)
+    together = max(1, min(chunk // per_block, len(blocks)))
+    parts = []
+    for start in range(0, len(blocks), together):
+        some = blocks[start : start + together]
+        noise = join_noise([task.noise(per_block, block_stream(task, block)) for block in some])
+        parts.append(_blocks(task, noise, len(some), per_block, chunk, centre, reference))
+        tick(len(some) * per_block)
+    return joined(parts)
+
+
+def block_stream(task: Task, block: int) -> torch.Generator:
+    """The stream of one block's noise: by problem and block, so that estimators share their noise."""
+    return task.point.axes.stream("block", block, device=task.point.device)
+
+
+def pilot(task: Task, replicates: int) -> Gradients:
+    """A first look at the mean gradient: the centre that moments are taken about."""
+    generator = task.point.axes.stream("pilot", device=task.point.device)
+    noise = task.noise(replicates, generator)
+    chunk = max(1, chunk_size(task))
+    total = {name: torch.zeros_like(value) for name, value in task.point.problem.named_parameters().items()}
+    for start in range(0, replicates, chunk):
+        part = slice(start, min(start + chunk, replicates))
+        for name, value in task.gradient(slice_noise(noise, part)).items():
+            total[name] = total[name] + value.detach() * ((part.stop - part.start) / replicates)
+    return {name: value.detach() for name, value in total.items()}
+
+
+def chunk_size(task: Task) -> int:
+    """Replicates evaluated in one pass."""
+    parameters = task.point.problem.named_parameters().values()
+    size = sum(p.numel() * p.element_size() for p in parameters)
+    return max(1, min(MAX_CHUNK, CHUNK_BYTES // size))
+
+
+def replicate_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
+    """Each replicate's gradient, [R, P] by parameter tensor."""
+    phi = PerReplicateCalls(task.point.problem.phi, replicates)
+    theta = PerReplicateCalls(task.point.problem.theta, replicates)
+    total = task.values(noise, phi, theta).sum()
+    gradients = gradients_of(total, {"phi.": phi, "theta.": theta})
+    return {name: gradients[name].flatten(1) for name in task.point.names}
+
+
+def _blocks(
+    task: Task, noise: Noise, blocks: int, per_block: int, chunk: int, centre: Gradients, reference: Gradients
+) -> Moments:
+    names = task.point.names
+    total = blocks * per_block
+    step = total if blocks > 1 else min(chunk, total)
+    sums = {name: torch.zeros(blocks, centre[name].numel(), dtype=torch.float64) for name in names}
+    per_replicate = []
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        gradients = replicate_gradients(task, slice_noise(noise, slice(start, stop)), stop - start)
+        per_replicate.append(torch.stack([_scalars(gradients[n], centre[n], reference[n]) for n in names], -1))
+        for name in names:
+            away = gradients[name] - centre[name].flatten()
+            sums[name] += away.unflatten(0, (blocks, -1)).sum(1, dtype=torch.float64).cpu()
+    scalars = torch.cat(per_replicate, dim=1)  # [3, R, tensors]: ‖ĝ − centre‖², ‖ĝ‖², ⟨ĝ, reference⟩
+    broken = int((~torch.isfinite(scalars).all(-1).all(0)).sum())
+    if broken:
+        raise MeasurementError(f"{broken} of {total} replicates gave a gradient that is not finite (NaN or infinite)")
+    return _reduce(scalars.unflatten(1, (blocks, per_block)), sums, names, per_block, centre, reference)
+
+
+def _scalars(gradient: Tensor, centre: Tensor, reference: Tensor) -> Tensor:
+    """Three numbers per replicate, [3, R] in float64."""
+    away = gradient - centre.flatten()
+    squares = [(value * value).sum(-1, dtype=torch.float64) for value in (away, gradient)]
+    return torch.stack([*squares, (gradient.double() @ reference.flatten())]).cpu()
+
+
+def _reduce(
+    scalars: Tensor, sums: dict[str, Tensor], names: tuple[str, ...], per_block: int, centre: Gradients, reference: Gradients
+) -> Moments:
+    means, square, fourth, shift, size, cosine = {}, {}, {}, {}, {}, {}
+    shifts = {name: (sums[name] / per_block).square().sum(-1) for name in names}
+    for name in names:
+        means[name] = (centre[name].flatten().double().cpu() + sums[name] / per_block).numpy()
+    for group, members in groups_of(names).items():
+        columns = [names.index(name) for name in members]
+        away, squared, inner = scalars[..., columns].sum(-1)
+        norm = math.sqrt(sum(float(reference[name].square().sum()) for name in members))
+        angles = inner / (squared.sqrt() * norm)
+        square[group] = away.sum(-1).numpy()
+        fourth[group] = away.square().sum(-1).numpy()
+        shift[group] = torch.stack([shifts[name] for name in members]).sum(0).numpy()
+        size[group] = squared.sum(-1).numpy()
+        cosine[group] = angles.nanmean(-1).numpy()
+    return Moments(per_block, means, square, fourth, shift, size, cosine)

@@ -1,0 +1,82 @@
+"""One estimator at one point: noise in, one surrogate value per replicate out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradbench.estimators.base import Estimator
+from gradbench.networks import Calls
+from gradbench.objective import Kl, Objective
+from gradbench.stage import Point
+from gradbench.types import Noise, Values
+
+
+@dataclass(frozen=True)
+class Task:
+    """An estimator with its parameters and L, at a point, under an objective."""
+
+    point: Point
+    estimator: Estimator
+    parameters: dict[str, Any]
+    samples: int
+    kl: Kl | None
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def fitted(self) -> Task:
+        """The task with its estimator's control variate trained, on draws of its own."""
+        if self.estimator.fit is None:
+            return self
+        generator = self.point.axes.stream("fit", self.kl, self.samples, device=self.point.device)
+        objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
+        state = self.estimator.fit(objective, self._held_q(), self.samples, generator, **self.parameters)
+        return Task(self.point, self.estimator, self.parameters, self.samples, self.kl, state)
+
+    def noise(self, replicates: int, generator: torch.Generator) -> Noise:
+        """Noise for ``replicates`` gradient estimates."""
+        with torch.no_grad():
+            return self.estimator.noise(self._held_q(), replicates, self.samples, generator)
+
+    def values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
+        """Surrogate plus the closed-form remainder, one value per replicate, [R]."""
+        q = self.point.problem.posterior(phi, self.point.x)
+        objective = Objective(self.point.problem, theta, self.point.x, self.kl)
+        extra = {"state": self.state} if self.estimator.fit is not None else {}
+        values = self.estimator.surrogate(objective, q, noise, **extra, **self.parameters)
+        remainder = objective.remainder(q)
+        return values if remainder is None else values + remainder
+
+    def gradient(self, noise: Noise) -> dict[str, Tensor]:
+        """The mean gradient over the replicates of ``noise``, by one plain backward pass."""
+        problem = self.point.problem
+        parameters = problem.named_parameters()
+        value = self.values(noise, Calls(problem.phi), Calls(problem.theta)).mean()
+        if not value.requires_grad:
+            return {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+        found = torch.autograd.grad(value, tuple(parameters.values()), allow_unused=True)
+        return {
+            name: torch.zeros_like(parameter) if gradient is None else gradient
+            for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
+        }
+
+    def _held_q(self):
+        with torch.no_grad():
+            return self.point.problem.posterior(Calls(self.point.problem.phi), self.point.x).held()
+
+
+def slice_noise(noise: Noise, rows: slice) -> Noise:
+    """The noise of some of the replicates."""
+    if isinstance(noise, Tensor):
+        return noise[rows]
+    return {name: value[rows] for name, value in noise.items()}
+
+
+def join_noise(parts: list[Noise]) -> Noise:
+    """The noise of several blocks, one after the other."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    return {name: torch.cat([part[name] for part in parts if isinstance(part, dict)]) for name in first}

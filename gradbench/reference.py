@@ -1,0 +1,173 @@
+"""The gradient that bias is measured against: closed form, else enumeration, else quadrature, else Monte-Carlo.
+
+The first three are computed in float64 at the parameter values that the cell has, and are exact to rounding.
+The last is the mean of many unbiased estimates, in as many independent blocks as the cell has, so that its own
+error enters every figure of bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from scipy.special import roots_hermitenorm
+from torch import Tensor
+
+from gradbench.errors import MeasurementError
+from gradbench.estimators import ESTIMATORS
+from gradbench.latents import MAX_STATES, Bernoulli, Gaussian, Posterior
+from gradbench.networks import Calls
+from gradbench.objective import Objective
+from gradbench.stage import Point
+from gradbench.types import Gradients
+
+Kind = Literal["closed-form", "enumeration", "quadrature", "monte-carlo"]
+
+QUADRATURE_DIMENSIONS = 2
+QUADRATURE_NODES = (16, 32, 64, 128)
+"""Gauss-Hermite nodes per dimension, tried in turn until the gradient stays the same."""
+QUADRATURE_TOLERANCE = 1e-9
+EVALUATIONS_AT_ONCE = 2**16
+"""Latent states × datapoints (or samples × datapoints) evaluated in one pass."""
+MONTE_CARLO_SAMPLES = 64
+"""Samples of z behind the reference, per replicate of the cells that it serves."""
+UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
+"""By family of latents: the estimator that a Monte-Carlo reference averages."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter."""
+
+    kind: Kind
+    gradient: Gradients
+    blocks: Gradients | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Is it exact to rounding?"""
+        return self.blocks is None
+
+
+def compute(point: Point, replicates: int, blocks: int) -> Reference:
+    """The reference at ``point``, for cells of ``replicates`` in ``blocks``."""
+    precise = point.to(torch.float64)
+    value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
+    if value is not None:
+        return Reference("closed-form", _gradient(precise, iter([value])))
+    q = _posterior(precise)
+    if isinstance(q, Bernoulli) and 2 ** q.parameters["logits"].shape[-1] <= MAX_STATES:
+        return Reference("enumeration", _gradient(precise, _enumerated(precise)))
+    if isinstance(q, Gaussian) and q.parameters["loc"].shape[-1] <= QUADRATURE_DIMENSIONS:
+        gradient = _quadrature(precise)
+        if gradient is not None:
+            return Reference("quadrature", gradient)
+    return monte_carlo(point, replicates, blocks)
+
+
+def monte_carlo(point: Point, replicates: int, blocks: int) -> Reference:
+    """The mean of an unbiased estimator over ``MONTE_CARLO_SAMPLES`` × ``replicates`` samples, in ``blocks``.
+
+    Raises MeasurementError where a block's mean is not finite.
+    """
+    estimator = ESTIMATORS[UNBIASED[point.problem.family]]
+    samples = MONTE_CARLO_SAMPLES * replicates // blocks
+    batch = 1 if point.x is None else point.x.shape[2]
+    at_once = min(samples, max(2, EVALUATIONS_AT_ONCE // batch // 2 * 2))
+
+    def pieces(block: int) -> Iterator[Tensor]:
+        generator = point.axes.stream("reference", block, device=point.device)
+        done = 0
+        while done < samples:
+            count = min(at_once, samples - done)
+            q, objective = _posterior(point), _objective(point)
+            noise = estimator.noise(q.held(), 1, count, generator)
+            value = estimator.surrogate(objective, q, noise)
+            remainder = objective.remainder(q)
+            value = value if remainder is None else value + remainder
+            yield value.sum() * (count / samples)
+            done += count
+
+    means = [_gradient(point, pieces(block)) for block in range(blocks)]
+    stacked = {name: torch.stack([mean[name] for mean in means]) for name in point.names}
+    if not all(torch.isfinite(value).all() for value in stacked.values()):
+        raise MeasurementError("the Monte-Carlo reference gradient is not finite")
+    return Reference("monte-carlo", {name: value.mean(0) for name, value in stacked.items()}, stacked)
+
+
+def _posterior(point: Point) -> Posterior:
+    return point.problem.posterior(Calls(point.problem.phi), point.x)
+
+
+def _objective(point: Point) -> Objective:
+    kl = "analytic" if point.problem.objective == "elbo" else None
+    return Objective(point.problem, Calls(point.problem.theta), point.x, kl)
+
+
+def _gradient(point: Point, pieces: Iterator[Tensor]) -> Gradients:
+    """The gradient of the sum of ``pieces``, in float64; each piece's graph is freed before the next is made."""
+    parameters = point.problem.named_parameters()
+    total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in parameters.items()}
+    for piece in pieces:
+        if not piece.requires_grad:
+            continue
+        found = torch.autograd.grad(piece, tuple(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, found, strict=True):
+            if gradient is not None:
+                total[name] += gradient
+    return total
+
+
+def _weighted(point: Point, rows: int, part: Callable[[Posterior, slice], Tensor]) -> Iterator[Tensor]:
+    """The exact objective in pieces: ``part`` yields Σ weight · f, [B], over a slice of states or nodes."""
+    batch = 1 if point.x is None else point.x.shape[2]
+    step = max(1, EVALUATIONS_AT_ONCE // batch)
+    for start in range(0, rows, step):
+        yield part(_posterior(point), slice(start, start + step)).mean()
+    remainder = _objective(point).remainder(_posterior(point))
+    if remainder is not None:
+        yield remainder.sum()
+
+
+def _enumerated(point: Point) -> Iterator[Tensor]:
+    first = _posterior(point)
+    assert isinstance(first, Bernoulli)
+    states = first.states()
+
+    def part(q: Posterior, rows: slice) -> Tensor:
+        z = states[:, rows]
+        return (q.log_prob(z).exp() * _objective(point).f(z, q)).sum((0, 1))
+
+    return _weighted(point, states.shape[1], part)
+
+
+def _quadrature(point: Point) -> Gradients | None:
+    """Gauss-Hermite quadrature, with more nodes until the gradient settles; None where it does not."""
+    dimensions = _posterior(point).parameters["loc"].shape[-1]
+    before: Gradients | None = None
+    for count in QUADRATURE_NODES:
+        roots, weights = roots_hermitenorm(count)
+        x = torch.as_tensor(roots, device=point.device)
+        w = torch.as_tensor(weights / weights.sum(), device=point.device)
+        nodes = torch.cartesian_prod(*[x] * dimensions).reshape(1, -1, 1, dimensions)
+        masses = torch.cartesian_prod(*[w] * dimensions).reshape(-1, dimensions).prod(-1)
+
+        def part(q: Posterior, rows: slice, nodes: Tensor = nodes, masses: Tensor = masses) -> Tensor:
+            f = _objective(point).f(q.sample(nodes[:, rows]), q)
+            return (masses[rows, None] * f[0]).sum(0)
+
+        gradient = _gradient(point, _weighted(point, len(masses), part))
+        if before is not None and _distance(gradient, before) <= QUADRATURE_TOLERANCE * _norm(gradient):
+            return gradient
+        before = gradient
+    return None
+
+
+def _norm(gradient: Gradients) -> float:
+    return sum(float((value**2).sum()) for value in gradient.values()) ** 0.5
+
+
+def _distance(a: Gradients, b: Gradients) -> float:
+    return _norm({name: a[name] - b[name] for name in a})

@@ -1,0 +1,139 @@
+"""Run a suite here, cell after cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradbench import reference, stage, store
+from gradbench.errors import NothingMeasuredError
+from gradbench.runner import rows
+from gradbench.runner.machine import now, provenance
+from gradbench.suite import Cell, Suite
+
+
+class Progress:
+    """What the runner tells of its work; this one tells nobody. ``cli`` has one with a bar."""
+
+    def start(self, total: int) -> None:
+        """``total`` units of work in all."""
+
+    def cell(self, label: str) -> None:
+        """A cell begins."""
+
+    def advance(self, done: int) -> None:
+        """Units done."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that has ended, and how."""
+
+    run: store.Run
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        """130 interrupted; 4 where nothing was measured; 3 where some cells failed; else 0."""
+        statuses = set(self.run.frame.status)
+        if self.interrupted:
+            return 130
+        if "ok" not in statuses:
+            return NothingMeasuredError.exit_code
+        return 3 if "failed" in statuses else 0
+
+
+def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
+    """Measure every cell of ``suite`` into the folder ``out``; cells already there are kept.
+
+    A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
+    ``out`` cannot be written or holds another run.
+    """
+    progress = progress or Progress()
+    manifest = {
+        "schema_version": store.SCHEMA_VERSION,
+        "suite": suite.name,
+        "suite_resolved": suite.resolved(),
+        "seeds": sorted({cell.axes.seed for cell in suite.cells}),
+        **provenance(),
+        "started": now(),
+        "finished": None,
+    }
+    manifest = store.create(out, manifest)
+    done = store.finished_cells(out)
+    todo = [cell for cell in suite.cells if cell.cell_id not in done]
+    progress.start(sum(_units(cell, suite) for cell in todo))
+    interrupted = False
+    try:
+        for cells in _by_target(todo):
+            _run_target(cells, suite, out, progress)
+        manifest = {**manifest, "finished": now()}
+    except KeyboardInterrupt:
+        interrupted = True
+    return Outcome(store.finish(out, manifest), interrupted)
+
+
+def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) -> None:
+    """Cells of one target share its parameters and its reference."""
+    target: tuple[Any, Any] | None = None
+    broken: Exception | None = None
+    for cell in cells:
+        progress.cell(label(cell))
+        tick = _counted(progress.advance, _units(cell, suite))
+        if cell.skip is not None:
+            store.write_cell(out, rows.skipped(cell, suite.name))
+        else:
+            try:
+                if broken is not None:
+                    raise broken
+                target = target or _target(cell, suite, out)
+                store.write_cell(out, rows.measured(cell, suite.name, suite.measure, *target, tick.count))
+            except Exception as error:  # whatever a cell dies of is its row; the others go on
+                broken = error if target is None else None
+                store.write_cell(out, rows.failed(cell, suite.name, error))
+        tick.finish()
+
+
+def _target(cell: Cell, suite: Suite, out: Path) -> tuple[stage.Point, reference.Reference]:
+    point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
+    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks)
+
+
+def _by_target(cells: Iterable[Cell]) -> Iterable[list[Cell]]:
+    targets: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        targets.setdefault((cell.axes, cell.device, cell.dtype), []).append(cell)
+    return targets.values()
+
+
+def label(cell: Cell) -> str:
+    """A cell in a few words, for a progress bar."""
+    return f"{cell.axes.problem} {cell.estimator} L={cell.samples}"
+
+
+def _units(cell: Cell, suite: Suite) -> int:
+    """The work of a cell, in single-sample replicates; a constant stands for its timing and set-up."""
+    if cell.skip is not None:
+        return 0
+    blocks, per_block = rows.plan(cell, suite.measure)
+    return 200 + blocks * per_block * cell.samples
+
+
+class _counted:
+    """Passes replicates on as units of work, and the rest of the cell's units when it ends."""
+
+    def __init__(self, advance: Callable[[int], None], units: int) -> None:
+        self.advance, self.left, self.units = advance, units, units
+
+    def count(self, replicates: int) -> None:
+        step = min(self.left, replicates)
+        self.left -= step
+        self.advance(step)
+
+    def finish(self) -> None:
+        self.advance(self.left)
+        self.left = 0

@@ -1,0 +1,110 @@
+"""One cell to its rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import torch
+
+from gradbench.engine import general, timing
+from gradbench.engine.moments import groups_of
+from gradbench.engine.task import Task
+from gradbench.errors import GradbenchError
+from gradbench.estimators import ESTIMATORS
+from gradbench.problems import PROBLEMS
+from gradbench.reference import Reference
+from gradbench.runner.machine import hardware
+from gradbench.seeding import canonical
+from gradbench.stage import Point
+from gradbench.statistics import summarise
+from gradbench.store import SCHEMA_VERSION
+from gradbench.suite import Cell, Measure
+from gradbench.version import VERSION
+
+CONSTANT_REPLICATES = 4
+"""Replicates of an estimator that draws nothing: enough to see that they are all the same number."""
+
+
+def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
+    """Blocks, and replicates in each."""
+    if ESTIMATORS[cell.estimator].deterministic:
+        return CONSTANT_REPLICATES, 1
+    return measure.blocks, measure.replicates // measure.blocks
+
+
+def measured(
+    cell: Cell, suite: str, measure: Measure, point: Point, reference: Reference, tick: Callable[[int], None]
+) -> list[dict[str, Any]]:
+    """The rows of a cell, one per group. Raises MeasurementError where the cell cannot be measured."""
+    started, clock = datetime.now(UTC), time.perf_counter()
+    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
+    blocks, per_block = plan(cell, measure)
+    moments = general.measure(task, range(blocks), per_block, reference.gradient, tick)
+    figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
+    cost = timing.cost(task)
+    parameters = point.problem.named_parameters()
+    common = {
+        **_common(cell, suite),
+        "evaluations": task.estimator.evaluations(cell.setting()),
+        "seconds": cost.seconds,
+        "seconds_low": cost.low,
+        "seconds_high": cost.high,
+        "flops": cost.flops,
+        "status": "ok",
+        "started_at": started,
+        "wall_seconds": time.perf_counter() - clock,
+    }
+    return [
+        {
+            **common,
+            "group": group,
+            "num_parameters": sum(parameters[name].numel() for name in members),
+            **figures[group].columns(),
+            "work_variance": figures[group].variance * cost.seconds,
+        }
+        for group, members in groups_of(point.names).items()
+    ]
+
+
+def skipped(cell: Cell, suite: str) -> list[dict[str, Any]]:
+    """The row of a cell that cannot work, with the reason."""
+    return [{**_common(cell, suite), "status": "skipped", "error_type": "skipped", "message": cell.skip}]
+
+
+def failed(cell: Cell, suite: str, error: Exception) -> list[dict[str, Any]]:
+    """The row of a cell that could not be measured."""
+    text = str(error) or "no message"
+    if not isinstance(error, GradbenchError):
+        text = f"{type(error).__name__}: {text}"
+    return [{**_common(cell, suite), "status": "failed", "error_type": type(error).__name__, "message": text}]
+
+
+def _common(cell: Cell, suite: str) -> dict[str, Any]:
+    identity = cell.identity()
+    problem = PROBLEMS[cell.axes.problem]
+    return {
+        **identity,
+        "problem_params": canonical(identity["problem_params"]),
+        "estimator_params": canonical(identity["estimator_params"]),
+        "schema_version": SCHEMA_VERSION,
+        "cell_id": cell.cell_id,
+        "suite": suite,
+        "size": problem.size(cell.axes.parameters),
+        "latent_dim": problem.latent_dim(cell.axes.parameters),
+        "batch_size": None if problem.objective == "cost" else cell.axes.parameters.batch,
+        "group": "all",
+        "gradbench_version": VERSION,
+        "torch_version": _torch_version(),
+        "hardware": hardware(cell.device),
+        "started_at": datetime.now(UTC),
+        "wall_seconds": 0.0,
+    }
+
+
+@cache
+def _torch_version() -> str:
+    return str(torch.__version__)

@@ -1,0 +1,146 @@
+"""A problem at the point where it is measured: built from a seed, trained for some steps, with its minibatch."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gradbench import data as data_sets
+from gradbench.errors import UsageError
+from gradbench.estimators import ESTIMATORS
+from gradbench.networks import Calls
+from gradbench.objective import Objective
+from gradbench.problems import PROBLEMS
+from gradbench.problems.base import Problem
+from gradbench.seeding import digest, stream
+
+LEARNING_RATE = 1e-3
+TRAINING_BATCH = 64
+SYNTHETIC_ROWS = 1000
+TRAINED_BY = {"gaussian": ("pathwise", 1), "bernoulli": ("disarm", 2)}
+"""By family of latents: the estimator and L that ``train_steps`` ascend the ELBO with."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The problem axes of a cell: what fixes the target, whatever the estimator."""
+
+    problem: str
+    parameters: Any
+    """The problem's own validated parameters."""
+    data: str | None
+    train_steps: int
+    seed: int
+
+    def canonical(self) -> dict:
+        """As plain data, for hashing and for naming random streams."""
+        return {
+            "problem": self.problem,
+            "problem_params": self.parameters.model_dump(),
+            "data": self.data,
+            "train_steps": self.train_steps,
+        }
+
+    def stream(self, *name: object, device: str = "cpu") -> torch.Generator:
+        """The random stream ``name`` of this target. The estimator is no part of it: estimators share their noise."""
+        return stream(self.seed, self.canonical(), *name, device=device)
+
+    def model(self) -> dict:
+        """What the parameters depend on: the axes without the minibatch they are measured on."""
+        axes = self.canonical()
+        axes["problem_params"].pop("batch")
+        return axes
+
+
+@dataclass(frozen=True)
+class Point:
+    """A problem with its parameters, and the minibatch x [1, 1, B, features] (None for a cost)."""
+
+    axes: Axes
+    problem: Problem
+    x: Tensor | None
+    device: str = "cpu"
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.problem.named_parameters()))
+
+    def to(self, dtype: torch.dtype) -> Point:
+        """A copy in another precision, at the same parameter values."""
+        x = None if self.x is None else self.x.to(dtype)
+        return Point(self.axes, copy.deepcopy(self.problem).to(dtype, self.device), x, self.device)
+
+    def dtype(self) -> torch.dtype:
+        """The precision of the parameters."""
+        return next(self.problem.phi.parameters()).dtype
+
+
+def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None) -> Point:
+    """Build the problem, train it for ``train_steps``, and move it to ``device`` and ``dtype``.
+
+    Trained parameters are kept in ``cache`` as safetensors, and read from there when they exist.
+    Raises UsageError where the data cannot be had.
+    """
+    kind = PROBLEMS[axes.problem]
+    generator = stream(axes.seed, axes.model() | {"train_steps": 0}, "initialise")
+    rows = None
+    if axes.data is not None and axes.data != "synthetic":
+        rows = data_sets.load(axes.data)
+        if (rows.min() < 0 or rows.max() > 1) and axes.problem != "linear-gaussian":
+            raise UsageError(f"data {axes.data!r}: {axes.problem} models pixels in [0, 1]; rescale the values")
+    features = rows.shape[1] if rows is not None else getattr(axes.parameters, "features", 0)
+    problem = kind(axes.parameters, features, generator)
+    if axes.data == "synthetic":
+        rows = problem.synthesise(SYNTHETIC_ROWS, stream(axes.seed, axes.model() | {"train_steps": 0}, "synthesise"))
+    if axes.train_steps:
+        assert rows is not None, "a suite refuses train_steps for a problem without data"
+        _train(problem, rows, axes, cache)
+    problem.to(dtype, device)
+    x = None
+    if rows is not None:
+        x = data_sets.minibatch(rows, axes.parameters.batch, axes.seed)[None, None].to(device=device, dtype=dtype)
+    return Point(axes, problem, x, device)
+
+
+def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> None:
+    """Ascend the ELBO with Adam, in place; in the problem's own precision, on the CPU, whatever is measured later."""
+    path = None if cache is None else cache / f"{digest([axes.seed, axes.model()])}.safetensors"
+    problem.to(getattr(torch, problem.dtype))
+    parameters = problem.named_parameters()
+    if path is not None and path.exists():
+        try:
+            kept = load_file(path)
+            for name, parameter in parameters.items():
+                parameter.data.copy_(kept[name])
+        except (SafetensorError, KeyError, RuntimeError) as error:
+            raise UsageError(f"{path}: trained parameters cannot be read ({error}); delete the file") from error
+        return
+    name, samples = TRAINED_BY[problem.family]
+    estimator = ESTIMATORS[name]
+    optimiser = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE, maximize=True)
+    generator = stream(axes.seed, axes.model() | {"train_steps": 0}, "train")
+    phi, theta = Calls(problem.phi), Calls(problem.theta)
+    rows = rows.to(next(iter(parameters.values())).dtype)
+    for _ in range(axes.train_steps):
+        x = rows[torch.randint(len(rows), (TRAINING_BATCH,), generator=generator)][None, None]
+        q, objective = problem.posterior(phi, x), Objective(problem, theta, x, "analytic")
+        noise = estimator.noise(q.held(), 1, samples, generator)
+        value = estimator.surrogate(objective, q, noise) + objective.remainder(q)
+        optimiser.zero_grad()
+        value.sum().backward()
+        optimiser.step()
+    for parameter in parameters.values():
+        parameter.grad = None
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        save_file({name: value.detach().contiguous() for name, value in parameters.items()}, partial)
+        partial.replace(path)

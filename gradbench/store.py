@@ -1,0 +1,207 @@
+"""Rows to Parquet and back: one file per cell, one for the run, and the manifest.
+
+A run is a folder: ``manifest.json``, ``cells/<cell_id>.parquet`` written as each cell ends, ``results.parquet``
+with all rows when the run ends, ``parameters/`` with what was trained.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradbench.errors import RunError
+from gradbench.statistics import MARGIN, verdicts
+
+SCHEMA_VERSION = 1
+
+_TYPES = {
+    pa.int32(): "schema_version latent_dim batch_size samples blocks",
+    pa.int64(): "num_parameters train_steps seed replicates",
+    pa.string(): """cell_id suite problem problem_params size data objective kl estimator estimator_params device dtype
+        group reference verdict status error_type message gradbench_version torch_version hardware""",
+    pa.timestamp("us", tz="UTC"): "started_at",
+}
+_KNOWN = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+
+COLUMNS = tuple(
+    """schema_version cell_id suite problem problem_params size data num_parameters latent_dim batch_size train_steps
+    objective kl estimator estimator_params samples device dtype seed group
+    replicates blocks evaluations
+    reference gradient_norm reference_se
+    bias_sq bias_sq_se bias_norm bias_low bias_high relative_bias relative_bias_high bias_p verdict
+    variance variance_low variance_high variance_mean snr snr_mean kurtosis mse mse_low mse_high cosine
+    seconds seconds_low seconds_high flops peak_bytes work_variance
+    status error_type message
+    gradbench_version torch_version hardware started_at wall_seconds""".split()
+)
+SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
+
+IDENTITY = tuple(
+    """problem problem_params data train_steps objective kl estimator estimator_params samples device dtype seed
+    group""".split()
+)
+"""Columns that tell one row of a run from another."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as loaded: its rows, its manifest, and the files of it that could not be read."""
+
+    path: Path
+    frame: pd.DataFrame
+    manifest: dict[str, Any]
+    unreadable: tuple[str, ...] = ()
+
+    def ok(self) -> pd.DataFrame:
+        """The rows with figures."""
+        return self.frame[self.frame.status == "ok"]
+
+
+def create(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Make the folder of a run, or take up one of the same suite where it stopped; the manifest in force.
+
+    Raises RunError where ``path`` cannot be written, or holds something else.
+    """
+    existing = path / "manifest.json"
+    if existing.exists():
+        kept = _manifest(path)
+        if kept.get("suite_resolved") != json.loads(json.dumps(manifest["suite_resolved"])):
+            raise RunError(f"{path}: holds a run of another suite, seed or replicates; give another --out")
+        return kept
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path}: exists and is no run folder; give --out a new folder")
+    try:
+        (path / "cells").mkdir(parents=True)
+        write_manifest(path, manifest)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write") from error
+    return manifest
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Write ``manifest.json`` in one step."""
+    _atomic(path / "manifest.json", lambda partial: partial.write_text(json.dumps(manifest, indent=1) + "\n"))
+
+
+def write_cell(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows of one cell in one step. Their verdicts wait for the whole run."""
+    table = pa.Table.from_pylist([_row(row) for row in rows], schema=SCHEMA)
+    _atomic(path / "cells" / f"{rows[0]['cell_id']}.parquet", lambda partial: pq.write_table(table, partial))
+
+
+def finished_cells(path: Path) -> set[str]:
+    """Ids of the cells already measured or skipped in the run folder; failed and unreadable ones are measured anew."""
+    done = set()
+    for file in sorted((path / "cells").glob("*.parquet")):
+        table = _read(file)
+        if table is not None and "failed" not in table.column("status").to_pylist():
+            done.add(file.stem)
+    return done
+
+
+def finish(path: Path, manifest: dict[str, Any]) -> Run:
+    """Gather the cells into ``results.parquet``, with verdicts corrected over the whole run."""
+    write_manifest(path, manifest)
+    order = {cell["cell_id"]: index for index, cell in enumerate(manifest["suite_resolved"]["cells"])}
+    table, unreadable = _gather(path)
+    frame = _with_verdicts(table.to_pandas(), manifest)
+    frame = frame.sort_values("cell_id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
+    results = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
+    results = results.replace_schema_metadata({**(results.schema.metadata or {}), b"gradbench": json.dumps(manifest).encode()})
+    _atomic(path / "results.parquet", lambda partial: pq.write_table(results, partial))
+    return Run(path, frame, manifest, unreadable)
+
+
+def load_run(path: str | Path) -> Run:
+    """Load a run, finished or not. Files of cells that cannot be read are named in ``unreadable``.
+
+    Raises RunError where ``path`` is no run folder, its manifest or results cannot be read, it is of a newer
+    schema, or it holds no cell at all.
+    """
+    path = Path(path)
+    if not path.is_dir() or not (path / "manifest.json").is_file():
+        kind = "no such folder" if not path.exists() else "no run folder (manifest.json is missing)"
+        raise RunError(f"{path}: {kind}; give a folder that gradbench run wrote, such as results/quick-…")
+    manifest = _manifest(path)
+    if manifest.get("schema_version", 0) > SCHEMA_VERSION:
+        raise RunError(f"{path}: written by a newer gradbench (schema {manifest['schema_version']}); upgrade gradbench")
+    gathered, unreadable = _gather(path)
+    results = path / "results.parquet"
+    table = gathered
+    if results.exists():
+        table = _read(results)
+        if table is None:
+            raise RunError(
+                f"{results}: cannot be read as a gradbench table (truncated?)\n"
+                f"delete the file: a run without it is loaded from its cells/"
+            )
+    if not table.num_rows:
+        raise RunError(f"{path}: the run holds no cell that can be read; run the suite again with --out {path}")
+    return Run(path, _with_verdicts(table.to_pandas(), manifest), manifest, unreadable)
+
+
+def load(path: str | Path) -> pd.DataFrame:
+    """The rows of a run as a pandas frame, one row per cell and group. Raises RunError (see `load_run`)."""
+    return load_run(path).frame
+
+
+def _gather(path: Path) -> tuple[pa.Table, tuple[str, ...]]:
+    tables, unreadable = [], []
+    for file in sorted((path / "cells").glob("*.parquet")):
+        table = _read(file)
+        if table is None:
+            unreadable.append(f"cells/{file.name}")
+        else:
+            tables.append(table)
+    return (pa.concat_tables(tables) if tables else SCHEMA.empty_table()), tuple(unreadable)
+
+
+def _read(file: Path) -> pa.Table | None:
+    try:
+        return pq.read_table(file).select(list(COLUMNS)).cast(SCHEMA)
+    except (pa.ArrowException, OSError, KeyError):
+        return None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path / 'manifest.json'}: cannot be read ({error}); the run cannot be used") from error
+    if not isinstance(manifest, dict):
+        raise RunError(f"{path / 'manifest.json'}: expected a JSON object; the run cannot be used")
+    return manifest
+
+
+def _with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
+    ok = frame.status == "ok"
+    rows = frame[ok]
+    margin = manifest.get("suite_resolved", {}).get("measure", {}).get("margin", MARGIN)
+    figures = [rows[name].to_numpy(dtype=float) for name in ("bias_p", "bias_high", "gradient_norm", "variance")]
+    verdict = pd.Series([None] * len(frame), index=frame.index, dtype=object)
+    verdict[ok] = verdicts(*figures, margin=margin)
+    return frame.assign(verdict=verdict)
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    unknown = set(row) - set(COLUMNS)
+    assert not unknown, f"no such columns: {unknown}"
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+
+
+def _atomic(path: Path, write) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
