@@ -87,7 +87,7 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
         else:
             target = reference.blocks[name].flatten(1).double().cpu().numpy()
             noise[name] = ((target - exact[name]) ** 2).sum() / (len(target) * (len(target) - 1))
-        gram[name] = _gram(means - target)
+        gram[name] = _gram(moments.adjusted.get(name, means) - target)
         centred[name] = ((means - means.mean(0)) ** 2).sum(-1)
     return {
         group: _figures(
@@ -142,12 +142,12 @@ def _figures(
     variance = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
     if variance <= rounding:
         variance, per_block_variance = 0.0, np.zeros(blocks)
-    variance_low, variance_high = log_interval(variance, per_block_variance)
+    variance_error = per_block_variance.std(ddof=1) / math.sqrt(blocks)
+    variance_low, variance_high = log_interval(variance, variance_error, blocks)
 
     bias = bias_of(gram, rounding, constant=variance == 0 and reference.exact)
-    direct = within / per_block + np.diag(gram)
     mse = variance + bias.square
-    mse_low, mse_high = (mse, mse) if variance == 0 and reference.exact else log_interval(mse, direct)
+    mse_low, mse_high = log_interval(mse, math.hypot(variance_error, bias.standard_error), blocks)
     fourth = moments.fourth[group].sum() / replicates
     spread = moments.square[group].sum() / replicates
     angles = moments.cosine[group]
@@ -180,13 +180,11 @@ def _figures(
     )
 
 
-def log_interval(value: float, per_block: Array) -> tuple[float, float]:
-    """The 95 % interval of a positive figure, on the log scale, from the spread of its block values."""
+def log_interval(value: float, error: float, blocks: int) -> tuple[float, float]:
+    """The 95 % interval of a positive figure, on the log scale, from its standard error over ``blocks`` blocks."""
     if value <= 0:
         return value, value
-    blocks = len(per_block)
-    relative = per_block.std(ddof=1) / math.sqrt(blocks) / value
-    factor = math.exp(min(t.ppf(0.5 + LEVEL / 2, blocks - 1) * relative, 50.0))
+    factor = math.exp(min(t.ppf(0.5 + LEVEL / 2, blocks - 1) * error / value, 50.0))
     return value / factor, value * factor
 
 
@@ -240,7 +238,9 @@ def _spread(gram: Array) -> _Spread:
     trace = max(float(np.trace(covariance)), 0.0)
     raw = float((covariance**2).sum())
     # unbiased for Gaussian blocks; kept within what is possible for positive semi-definite Σ
-    trace_sq = (blocks - 1) ** 2 / ((blocks - 2) * (blocks + 1)) * (raw - trace**2 / (blocks - 1)) if blocks > 2 else raw
+    trace_sq = (
+        (blocks - 1) ** 2 / ((blocks - 2) * (blocks + 1)) * (raw - trace**2 / (blocks - 1)) if blocks > 2 else raw
+    )
     trace_sq = min(max(trace_sq, trace**2 * 1e-12), trace**2)
     mean_sq = float(gram.mean())
     along = float(((rows - mean_sq) ** 2).sum()) / (blocks - 1) / mean_sq if mean_sq > 0 else 0.0

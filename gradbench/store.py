@@ -33,21 +33,87 @@ _TYPES = {
 _KNOWN = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
 COLUMNS = tuple(
-    """schema_version cell_id suite problem problem_params size data num_parameters latent_dim batch_size train_steps
-    objective kl estimator estimator_params samples device dtype seed group
-    replicates blocks evaluations
-    reference gradient_norm reference_se
-    bias_sq bias_sq_se bias_norm bias_low bias_high relative_bias relative_bias_high bias_p verdict
-    variance variance_low variance_high variance_mean snr snr_mean kurtosis mse mse_low mse_high cosine
-    seconds seconds_low seconds_high flops peak_bytes work_variance
-    status error_type message
-    gradbench_version torch_version hardware started_at wall_seconds""".split()
+    [
+        "schema_version",
+        "cell_id",
+        "suite",
+        "problem",
+        "problem_params",
+        "size",
+        "data",
+        "num_parameters",
+        "latent_dim",
+        "batch_size",
+        "train_steps",
+        "objective",
+        "kl",
+        "estimator",
+        "estimator_params",
+        "samples",
+        "device",
+        "dtype",
+        "seed",
+        "group",
+        "replicates",
+        "blocks",
+        "evaluations",
+        "reference",
+        "gradient_norm",
+        "reference_se",
+        "bias_sq",
+        "bias_sq_se",
+        "bias_norm",
+        "bias_low",
+        "bias_high",
+        "relative_bias",
+        "relative_bias_high",
+        "bias_p",
+        "verdict",
+        "variance",
+        "variance_low",
+        "variance_high",
+        "variance_mean",
+        "snr",
+        "snr_mean",
+        "kurtosis",
+        "mse",
+        "mse_low",
+        "mse_high",
+        "cosine",
+        "seconds",
+        "seconds_low",
+        "seconds_high",
+        "flops",
+        "peak_bytes",
+        "work_variance",
+        "status",
+        "error_type",
+        "message",
+        "gradbench_version",
+        "torch_version",
+        "hardware",
+        "started_at",
+        "wall_seconds",
+    ]
 )
 SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
 
 IDENTITY = tuple(
-    """problem problem_params data train_steps objective kl estimator estimator_params samples device dtype seed
-    group""".split()
+    [
+        "problem",
+        "problem_params",
+        "data",
+        "train_steps",
+        "objective",
+        "kl",
+        "estimator",
+        "estimator_params",
+        "samples",
+        "device",
+        "dtype",
+        "seed",
+        "group",
+    ]
 )
 """Columns that tell one row of a run from another."""
 
@@ -83,7 +149,9 @@ def create(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         (path / "cells").mkdir(parents=True)
         write_manifest(path, manifest)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write") from error
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write"
+        ) from error
     return manifest
 
 
@@ -116,7 +184,9 @@ def finish(path: Path, manifest: dict[str, Any]) -> Run:
     frame = _with_verdicts(table.to_pandas(), manifest)
     frame = frame.sort_values("cell_id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     results = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
-    results = results.replace_schema_metadata({**(results.schema.metadata or {}), b"gradbench": json.dumps(manifest).encode()})
+    results = results.replace_schema_metadata(
+        {**(results.schema.metadata or {}), b"gradbench": json.dumps(manifest).encode()}
+    )
     _atomic(path / "results.parquet", lambda partial: pq.write_table(results, partial))
     return Run(path, frame, manifest, unreadable)
 

@@ -194,7 +194,7 @@ def load(name: str, settings: Settings | None = None) -> Suite:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path}: not valid TOML ({error}); a suite starts with name = \"…\"") from error
+        raise SuiteError(f'{path}: not valid TOML ({error}); a suite starts with name = "…"') from error
     except OSError as error:
         raise SuiteError(f"{path}: cannot be read ({error.strerror})") from error
     return resolve(raw, str(path), settings or Settings())
@@ -233,7 +233,12 @@ def _grid_cells(grid: dict[str, Any], file: SuiteFile, where: str, settings: Set
 
 
 def _point_cells(
-    name: str, values: dict[str, Any], estimators: list[tuple[str, dict]], file: SuiteFile, where: str, settings: Settings
+    name: str,
+    values: dict[str, Any],
+    estimators: list[tuple[str, dict]],
+    file: SuiteFile,
+    where: str,
+    settings: Settings,
 ) -> Iterator[Cell]:
     problem = PROBLEMS[name]
     own = {key: value for key, value in values.items() if key not in GridKeys.model_fields}

@@ -103,7 +103,12 @@ def _scalars(gradient: Tensor, centre: Tensor, reference: Tensor) -> Tensor:
 
 
 def _reduce(
-    scalars: Tensor, sums: dict[str, Tensor], names: tuple[str, ...], per_block: int, centre: Gradients, reference: Gradients
+    scalars: Tensor,
+    sums: dict[str, Tensor],
+    names: tuple[str, ...],
+    per_block: int,
+    centre: Gradients,
+    reference: Gradients,
 ) -> Moments:
     means, square, fourth, shift, size, cosine = {}, {}, {}, {}, {}, {}
     shifts = {name: (sums[name] / per_block).square().sum(-1) for name in names}

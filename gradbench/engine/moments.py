@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ class Moments:
     shift: dict[str, Array]
     size: dict[str, Array]
     cosine: dict[str, Array]
+    adjusted: dict[str, Array] = field(default_factory=dict)
+    """Block means of the same expectation with less noise, that bias is measured by; empty: ``means`` themselves."""
 
     @property
     def blocks(self) -> int:
@@ -55,8 +57,11 @@ def groups_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 def joined(parts: list[Moments]) -> Moments:
     """The moments of several runs of blocks as one; exact, since blocks are only put side by side."""
+
     def cat(name: str) -> dict[str, Array]:
         return {key: np.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
 
     assert len({part.per_block for part in parts}) == 1, "blocks of unequal size cannot be joined"
-    return Moments(parts[0].per_block, *(cat(n) for n in ("means", "square", "fourth", "shift", "size", "cosine")))
+    return Moments(
+        parts[0].per_block, *(cat(n) for n in ("means", "square", "fourth", "shift", "size", "cosine", "adjusted"))
+    )

@@ -12,7 +12,7 @@ from gradbench.estimators.base import Estimator
 from gradbench.networks import Calls
 from gradbench.objective import Kl, Objective
 from gradbench.stage import Point
-from gradbench.types import Noise, Values
+from gradbench.types import Noise, PerSample, Values
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,12 @@ class Task:
         values = self.estimator.surrogate(objective, q, noise, **extra, **self.parameters)
         remainder = objective.remainder(q)
         return values if remainder is None else values + remainder
+
+    def f(self, noise: Noise) -> PerSample:
+        """f at the samples that standard ``noise`` gives, [R, L, B]."""
+        q = self._held_q()
+        objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
+        return objective.f(q.sample(noise), q)
 
     def gradient(self, noise: Noise) -> dict[str, Tensor]:
         """The mean gradient over the replicates of ``noise``, by one plain backward pass."""

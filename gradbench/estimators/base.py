@@ -124,7 +124,9 @@ class Estimator:
     def why_not(self, setting: Setting) -> str | None:
         """Why the estimator cannot work in ``setting``, as a reason to print; None where it can."""
         if setting.family not in self.latents:
-            return f"{self.name} needs {' or '.join(sorted(self.latents))} latents; {setting.problem} has {setting.family}"
+            return (
+                f"{self.name} needs {' or '.join(sorted(self.latents))} latents; {setting.problem} has {setting.family}"
+            )
         if setting.objective not in self.objectives:
             return f"{self.name} estimates {' or '.join(sorted(self.objectives))} gradients, not {setting.objective}"
         reason = self.needs(setting)

@@ -29,7 +29,9 @@ def surrogate(objective: Objective, q: Bernoulli, noise: Noise) -> Values:
 
 def needs(setting: Setting) -> str | None:
     if 2**setting.latent_dim > MAX_STATES:
-        return f"2^{setting.latent_dim} latent states are too many to enumerate (at most 2^{MAX_STATES.bit_length() - 1})"
+        return (
+            f"2^{setting.latent_dim} latent states are too many to enumerate (at most 2^{MAX_STATES.bit_length() - 1})"
+        )
     return None
 
 

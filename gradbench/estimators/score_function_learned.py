@@ -107,7 +107,10 @@ ESTIMATOR = Estimator(
     ledger=(
         held("z", "the expectation binds z: nothing flows through it"),
         held("q in f", "the mean of the score is 0: differentiating -log q inside f would only add noise"),
-        held("f - baseline", "the weight of the score; the baseline sees x only, so its product with the score has mean 0"),
+        held(
+            "f - baseline",
+            "the weight of the score; the baseline sees x only, so its product with the score has mean 0",
+        ),
         differentiated("log q", "phi", "grad q = q grad log q: the φ-gradient"),
         differentiated("f", "theta", "f's own θ-gradient; the baseline has no part in it"),
     ),

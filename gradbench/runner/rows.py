@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from gradbench.engine import general, timing
+from gradbench.engine import timing
+from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import groups_of
 from gradbench.engine.task import Task
 from gradbench.errors import GradbenchError
@@ -43,7 +44,7 @@ def measured(
     started, clock = datetime.now(UTC), time.perf_counter()
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
     blocks, per_block = plan(cell, measure)
-    moments = general.measure(task, range(blocks), per_block, reference.gradient, tick)
+    moments = measure_moments(task, range(blocks), per_block, reference.gradient, tick)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     cost = timing.cost(task)
     parameters = point.problem.named_parameters()
