@@ -43,7 +43,8 @@ def load(name: str) -> Tensor:
     if name == "digits":
         from sklearn.datasets import load_digits
 
-        pixels = torch.as_tensor(load_digits().data) / 16
+        images, _ = load_digits(return_X_y=True)
+        pixels = torch.as_tensor(np.asarray(images)) / 16
         return torch.bernoulli(pixels, generator=stream(0, "data", "digits", "binarise")).double()
     if name.startswith("file:"):
         return _from_file(Path(name.removeprefix("file:")))

@@ -56,7 +56,7 @@ class Axes:
     def model(self) -> dict:
         """What the parameters depend on: the axes without the minibatch they are measured on."""
         axes = self.canonical()
-        axes["problem_params"].pop("batch")
+        axes["problem_params"].pop("batch", None)
         return axes
 
 

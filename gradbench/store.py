@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,88 +33,20 @@ _TYPES = {
 }
 _KNOWN = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
-COLUMNS = tuple(
-    [
-        "schema_version",
-        "cell_id",
-        "suite",
-        "problem",
-        "problem_params",
-        "size",
-        "data",
-        "num_parameters",
-        "latent_dim",
-        "batch_size",
-        "train_steps",
-        "objective",
-        "kl",
-        "estimator",
-        "estimator_params",
-        "samples",
-        "device",
-        "dtype",
-        "seed",
-        "group",
-        "replicates",
-        "blocks",
-        "evaluations",
-        "reference",
-        "gradient_norm",
-        "reference_se",
-        "bias_sq",
-        "bias_sq_se",
-        "bias_norm",
-        "bias_low",
-        "bias_high",
-        "relative_bias",
-        "relative_bias_high",
-        "bias_p",
-        "verdict",
-        "variance",
-        "variance_low",
-        "variance_high",
-        "variance_mean",
-        "snr",
-        "snr_mean",
-        "kurtosis",
-        "mse",
-        "mse_low",
-        "mse_high",
-        "cosine",
-        "seconds",
-        "seconds_low",
-        "seconds_high",
-        "flops",
-        "peak_bytes",
-        "work_variance",
-        "status",
-        "error_type",
-        "message",
-        "gradbench_version",
-        "torch_version",
-        "hardware",
-        "started_at",
-        "wall_seconds",
-    ]
+COLUMNS = (
+    *"schema_version cell_id suite problem problem_params size data num_parameters latent_dim batch_size".split(),
+    *"train_steps objective kl estimator estimator_params samples device dtype seed group".split(),
+    *"replicates blocks evaluations reference gradient_norm reference_se".split(),
+    *"bias_sq bias_sq_se bias_norm bias_low bias_high relative_bias relative_bias_high bias_p verdict".split(),
+    *"variance variance_low variance_high variance_mean snr snr_mean kurtosis mse mse_low mse_high cosine".split(),
+    *"seconds seconds_low seconds_high flops peak_bytes work_variance status error_type message".split(),
+    *"gradbench_version torch_version hardware started_at wall_seconds".split(),
 )
 SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
 
-IDENTITY = tuple(
-    [
-        "problem",
-        "problem_params",
-        "data",
-        "train_steps",
-        "objective",
-        "kl",
-        "estimator",
-        "estimator_params",
-        "samples",
-        "device",
-        "dtype",
-        "seed",
-        "group",
-    ]
+IDENTITY = (
+    *"problem problem_params data train_steps objective kl estimator estimator_params".split(),
+    *"samples device dtype seed group".split(),
 )
 """Columns that tell one row of a run from another."""
 
@@ -129,7 +62,7 @@ class Run:
 
     def ok(self) -> pd.DataFrame:
         """The rows with figures."""
-        return self.frame[self.frame.status == "ok"]
+        return self.frame.loc[self.frame.status == "ok"]
 
 
 def create(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -256,7 +189,8 @@ def _with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFram
     ok = frame.status == "ok"
     rows = frame[ok]
     margin = manifest.get("suite_resolved", {}).get("measure", {}).get("margin", MARGIN)
-    figures = [rows[name].to_numpy(dtype=float) for name in ("bias_p", "bias_high", "gradient_norm", "variance")]
+    names = ("bias_p", "bias_high", "gradient_norm", "variance")
+    figures = [np.asarray(rows[name], dtype=float) for name in names]
     verdict = pd.Series([None] * len(frame), index=frame.index, dtype=object)
     verdict[ok] = verdicts(*figures, margin=margin)
     return frame.assign(verdict=verdict)

@@ -38,7 +38,7 @@ class Control:
     def task(self, task: Task) -> Task:
         """The weighted score of ``task``'s own samples, as a task of mean 0."""
 
-        def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+        def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
             return average(self.weights * q.log_prob(q.sample(noise).detach()))
 
         estimator = Estimator("control", "weighted score", surrogate, ledger=(), paper="-")
@@ -50,6 +50,7 @@ def control_for(task: Task) -> Control | None:
     if task.estimator.noise is not standard_noise:
         return None
     noise = task.noise(PILOT_REPLICATES, task.point.axes.stream("control", device=task.point.device))
+    assert isinstance(noise, Tensor)
     with torch.no_grad():
         f = task.f(noise)
     if not torch.isfinite(f).all():

@@ -49,7 +49,7 @@ class Task:
         remainder = objective.remainder(q)
         return values if remainder is None else values + remainder
 
-    def f(self, noise: Noise) -> PerSample:
+    def f(self, noise: Tensor) -> PerSample:
         """f at the samples that standard ``noise`` gives, [R, L, B]."""
         q = self._held_q()
         objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)

@@ -12,14 +12,15 @@ Paper: Dong, Mnih & Tucker 2020 (NeurIPS); Yin, Ho, Yan, Qian & Zhou 2020 (U2G).
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from gradbench.estimators.base import Estimator, differentiated, held, needs_pairs, pair_noise
 from gradbench.latents import Bernoulli
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 
-def surrogate(objective: Objective, q: Bernoulli, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Bernoulli, noise: Tensor) -> Values:
     pairs = noise.shape[1]
     b = hold(torch.cat([q.sample(noise), q.sample(1 - noise)], dim=1), "b")
     f = live(objective.f(b, hold(q, "q in f")), "f")

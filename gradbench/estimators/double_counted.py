@@ -11,14 +11,16 @@ Paper: none; it is what one gets by adding a score term to a reparameterised sam
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.estimators.pathwise import CONTINUOUS
 from gradbench.latents import Posterior
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     f = live(objective.f(z, live(q, "q in f")), "f")
     score = hold(f, "f as weight") * live(q.log_prob(hold(z, "z in log q")), "log q")

@@ -11,13 +11,15 @@ Paper: none; the definition of the expectation.
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gradbench.estimators.base import Estimator, Setting, differentiated, held, no_noise
 from gradbench.latents import MAX_STATES, Bernoulli
 from gradbench.objective import Objective
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 
-def surrogate(objective: Objective, q: Bernoulli, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Bernoulli, noise: Tensor) -> Values:
     z = q.states()
     f = live(objective.f(z, hold(q, "q in f")), "f")
     probability = live(q.log_prob(z).exp(), "q")

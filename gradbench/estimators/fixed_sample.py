@@ -12,13 +12,15 @@ Paper: none; it is what one gets by sampling without reparameterising and callin
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.latents import Posterior
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
     z = hold(q.sample(noise), "z")
     return average(live(objective.f(z, live(q, "q in f")), "f"))
 

@@ -14,18 +14,19 @@ Paper: Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017 (both ICLR).
 from __future__ import annotations
 
 from pydantic import PositiveFloat
+from torch import Tensor
 
 from gradbench.estimators.base import Estimator, EstimatorParameters, Setting, differentiated, held
 from gradbench.latents import Bernoulli
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 
 class Parameters(EstimatorParameters):
     temperature: PositiveFloat = 0.5
 
 
-def surrogate(objective: Objective, q: Bernoulli, noise: Noise, temperature: float) -> Values:
+def surrogate(objective: Objective, q: Bernoulli, noise: Tensor, temperature: float) -> Values:
     # sample() says 1 where u < σ(α), that is where α + logit(1 − u) > 0: the same noise gives the same bits
     logistic = -noise.logit(eps=EPSILON)
     relaxed = live(((q.parameters["logits"] + logistic) / temperature).sigmoid(), "relaxed z")

@@ -11,15 +11,17 @@ Paper: Kingma & Welling 2014 (ICLR); Rezende, Mohamed & Wierstra 2014 (ICML).
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gradbench.estimators.base import Estimator, differentiated
 from gradbench.latents import Posterior
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, live
+from gradbench.types import Values, live
 
 CONTINUOUS = frozenset({"gaussian"})
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     return average(live(objective.f(z, live(q, "q in f")), "f"))
 

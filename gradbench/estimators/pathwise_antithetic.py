@@ -12,15 +12,16 @@ Paper: antithetic variates, Hammersley & Morton 1956; for the ELBO, Wu, Goodman 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from gradbench.estimators import pathwise
 from gradbench.estimators.base import Estimator, needs_pairs, pair_noise
 from gradbench.latents import Posterior
 from gradbench.objective import Objective
-from gradbench.types import Noise, Values
+from gradbench.types import Values
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
     return pathwise.surrogate(objective, q, torch.cat([noise, -noise], dim=1))
 
 

@@ -13,13 +13,15 @@ Paper: Williams 1992 (Machine Learning 8); Ranganath, Gerrish & Blei 2014 (AISTA
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.latents import Posterior
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     return average(hold(f, "f as weight") * live(q.log_prob(z), "log q") + f)

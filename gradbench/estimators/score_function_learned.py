@@ -16,10 +16,10 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from gradbench.estimators.base import Estimator, EstimatorParameters, differentiated, held, standard_noise
+from gradbench.estimators.base import Estimator, EstimatorParameters, differentiated, held
 from gradbench.latents import Posterior
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 FIT_REPLICATES = 16
 """Independent draws of the latents per datapoint in one step of the fit."""
@@ -34,7 +34,7 @@ class Parameters(EstimatorParameters):
 def surrogate(
     objective: Objective,
     q: Posterior,
-    noise: Noise,
+    noise: Tensor,
     state: dict[str, Tensor],
     fit_steps: int,
     hidden: int,
@@ -94,7 +94,7 @@ def fit(
 
 
 def _targets(objective: Objective, q: Posterior, samples: int, generator: torch.Generator) -> Tensor:
-    noise = standard_noise(q, FIT_REPLICATES, samples, generator)
+    noise = q.noise(FIT_REPLICATES, samples, generator)
     return objective.f(q.sample(noise), q).mean(1, keepdim=True)
 
 

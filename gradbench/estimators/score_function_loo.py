@@ -11,13 +11,15 @@ Paper: Salimans & Knowles 2014; Kool, van Hoof & Welling 2019; Richter et al. 20
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gradbench.estimators.base import Estimator, Setting, differentiated, held
 from gradbench.latents import Posterior
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, PerSample, Values, hold, live
+from gradbench.types import PerSample, Values, hold, live
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     advantage = f - mean_of_others(f)

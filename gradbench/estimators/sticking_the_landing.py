@@ -12,14 +12,16 @@ Paper: Roeder, Wu & Duvenaud 2017 (NeurIPS).
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gradbench.estimators.base import Estimator, differentiated, held, no_log_q_needs
 from gradbench.estimators.pathwise import CONTINUOUS
 from gradbench.latents import Posterior
 from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values, hold, live
+from gradbench.types import Values, hold, live
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Noise) -> Values:
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     return average(live(objective.f(z, hold(q, "q in f")), "f"))
 

@@ -19,7 +19,11 @@ class ProblemParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    batch: PositiveInt = 1
+
+class ModelParameters(ProblemParameters):
+    """The same for a problem with data."""
+
+    batch: PositiveInt = 32
     """Datapoints in the minibatch."""
 
 
@@ -104,7 +108,7 @@ class Free(nn.Module):
 
 def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     """A float64 linear layer, Glorot-uniform weight and zero bias, drawn from ``generator``."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=torch.float64)
+    layer = nn.Linear(inputs, outputs, device="meta", dtype=torch.float64).to_empty(device="cpu")
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

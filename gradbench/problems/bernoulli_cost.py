@@ -6,7 +6,7 @@ The toy problem of Tucker et al., "REBAR" (NeurIPS 2017). E[f] = Î£_d [p_d (1 âˆ
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
@@ -19,7 +19,6 @@ from gradbench.types import Latents, PerSample
 
 
 class Parameters(ProblemParameters):
-    batch: Literal[1] = 1
     target: float = 0.45
     prob: Annotated[float, Field(gt=0, lt=1)] = 0.5
     dim: PositiveInt = Field(1, le=10_000)

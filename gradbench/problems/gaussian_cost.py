@@ -24,7 +24,6 @@ from gradbench.types import Latents, PerSample
 
 
 class Parameters(ProblemParameters):
-    batch: Literal[1] = 1
     cost: Literal["quadratic", "exp", "cos"] = "quadratic"
     k: float = 0.0
     mean: float = 1.0

@@ -9,12 +9,11 @@ from torch import distributions as td
 
 from gradbench.latents import Gaussian
 from gradbench.networks import Calls
-from gradbench.problems.base import Problem, ProblemParameters, mlp
+from gradbench.problems.base import ModelParameters, Problem, mlp
 from gradbench.types import Latents, PerSample
 
 
-class Parameters(ProblemParameters):
-    batch: PositiveInt = 32
+class Parameters(ModelParameters):
     hidden: PositiveInt = 32
     layers: NonNegativeInt = 1
     latent: PositiveInt = 2

@@ -18,11 +18,11 @@ from torch import distributions as td
 from gradbench.errors import UsageError
 from gradbench.latents import Gaussian
 from gradbench.networks import Calls
-from gradbench.problems.base import Free, Problem, ProblemParameters, linear
+from gradbench.problems.base import Free, ModelParameters, Problem, linear
 from gradbench.types import Latents, PerSample
 
 
-class Parameters(ProblemParameters):
+class Parameters(ModelParameters):
     batch: PositiveInt = 16
     latent: PositiveInt = 2
     features: PositiveInt = 8

@@ -15,12 +15,11 @@ from torch import distributions as td
 
 from gradbench.latents import Bernoulli
 from gradbench.networks import Calls
-from gradbench.problems.base import Free, Problem, ProblemParameters, mlp
+from gradbench.problems.base import Free, ModelParameters, Problem, mlp
 from gradbench.types import Latents, PerSample
 
 
-class Parameters(ProblemParameters):
-    batch: PositiveInt = 32
+class Parameters(ModelParameters):
     latent: PositiveInt = 8
     stochastic_layers: Literal[1] = 1
     decoder: Literal["linear", "nonlinear"] = "linear"

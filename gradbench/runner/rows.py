@@ -96,7 +96,7 @@ def _common(cell: Cell, suite: str) -> dict[str, Any]:
         "suite": suite,
         "size": problem.size(cell.axes.parameters),
         "latent_dim": problem.latent_dim(cell.axes.parameters),
-        "batch_size": None if problem.objective == "cost" else cell.axes.parameters.batch,
+        "batch_size": getattr(cell.axes.parameters, "batch", None),
         "group": "all",
         "gradbench_version": VERSION,
         "torch_version": _torch_version(),
