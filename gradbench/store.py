@@ -114,7 +114,7 @@ def finish(path: Path, manifest: dict[str, Any]) -> Run:
     write_manifest(path, manifest)
     order = {cell["cell_id"]: index for index, cell in enumerate(manifest["suite_resolved"]["cells"])}
     table, unreadable = _gather(path)
-    frame = _with_verdicts(table.to_pandas(), manifest)
+    frame = _with_verdicts(_frame(table), manifest)
     frame = frame.sort_values("cell_id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     results = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
     results = results.replace_schema_metadata(
@@ -149,7 +149,7 @@ def load_run(path: str | Path) -> Run:
             )
     if not table.num_rows:
         raise RunError(f"{path}: the run holds no cell that can be read; run the suite again with --out {path}")
-    return Run(path, _with_verdicts(table.to_pandas(), manifest), manifest, unreadable)
+    return Run(path, _with_verdicts(_frame(table), manifest), manifest, unreadable)
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -173,6 +173,12 @@ def _read(file: Path) -> pa.Table | None:
         return pq.read_table(file).select(list(COLUMNS)).cast(SCHEMA)
     except (pa.ArrowException, OSError, KeyError):
         return None
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """As pandas, with whole numbers whole even where some rows have none."""
+    frame = table.to_pandas()
+    return frame.astype({field.name: "Int64" for field in SCHEMA if pa.types.is_integer(field.type)})
 
 
 def _manifest(path: Path) -> dict[str, Any]:
