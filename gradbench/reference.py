@@ -26,9 +26,9 @@ from gradbench.types import Gradients
 Kind = Literal["closed-form", "enumeration", "quadrature", "monte-carlo"]
 
 QUADRATURE_DIMENSIONS = 2
-QUADRATURE_NODES = (16, 32, 64, 128)
+QUADRATURE_NODES = (16, 32, 64, 128, 256)
 """Gauss-Hermite nodes per dimension, tried in turn until the gradient stays the same."""
-QUADRATURE_TOLERANCE = 1e-9
+QUADRATURE_TOLERANCE = 1e-7
 EVALUATIONS_AT_ONCE = 2**16
 """Latent states × datapoints (or samples × datapoints) evaluated in one pass."""
 MONTE_CARLO_SAMPLES = 64

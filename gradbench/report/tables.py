@@ -77,7 +77,7 @@ def _target_title(row: Any, group: str, varying: dict[str, set[str]]) -> str:
     words += [f"{key}={_short(parameters[key])}" for key in sorted(varying.get(str(row.problem), set()))]
     if row.data:
         words.append(f"{row.data} (batch {int(row.batch_size)})")
-        words.append(f"{int(row.train_steps)} training steps")
+        words.append(f"{int(row.train_steps)} steps")
     if row.kl:
         words.append(f"{row.kl} KL")
     words += [f"seed {row.seed}"] if "seed" in varying[""] else []
@@ -108,7 +108,7 @@ def _varying(rows: pd.DataFrame) -> dict[str, set[str]]:
     for name, params in (("problem", "problem_params"), ("estimator", "estimator_params")):
         for key, some in rows.groupby(name)[params]:
             tables = [json.loads(text) for text in some.unique()]
-            found[str(key)] = {k for k in tables[0] if len({json.dumps(t.get(k)) for t in tables}) > 1}
+            found[str(key)] = {k for k in tables[0] if len({json.dumps(t.get(k)) for t in tables}) > 1} - {"batch"}
         if name == "problem":
             for key, some in rows.groupby(name):
                 if some["size"].nunique() > 1:

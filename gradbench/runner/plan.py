@@ -79,8 +79,8 @@ def _features(cell: Cell) -> int:
 
 def _flops_per_second(side: int = 512) -> float:
     matrix = torch.ones(side, side)
-    matrix @ matrix
+    torch.mm(matrix, matrix)
     start = time.perf_counter()
     for _ in range(5):
-        matrix @ matrix
+        torch.mm(matrix, matrix)
     return 5 * 2 * side**3 / (time.perf_counter() - start)
