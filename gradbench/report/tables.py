@@ -161,7 +161,8 @@ def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
 def ranking_table(ranked: pd.DataFrame, baseline: str, group: str) -> RenderableType:
     """Estimators over a baseline: below 1 is less."""
     rows = ranked[ranked.group == group]
-    varying = _varying(rows.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params"}))
+    names = {"estimator_b": "estimator", "estimator_params_b": "estimator_params", "size_b": "size"}
+    varying = _varying(rows.rename(columns=names))
     parts: list[RenderableType] = []
     for _, target in rows.groupby(list(TARGET), sort=False, dropna=False):
         first = target.iloc[0]
