@@ -28,7 +28,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
     shown = rows[rows.group == group]
     varying = _varying(shown)
     for _, target in shown.groupby(list(TARGET), sort=False, dropna=False):
-        parts.append(_target_table(target, group, varying))
+        parts += [_target_table(target, group, varying), ""]
     if len(shown):
         parts.append(Text("* least variance × time among the estimators not found biased, for each L", style="dim"))
     parts += _other_groups(rows, group)
@@ -37,7 +37,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
 
 
 def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> Table:
-    table = _table(_target_title(rows.iloc[0], group, varying))
+    table = _table(_target_title(rows.iloc[0], group, varying), padding=0)
     for name, justify in (
         ("estimator", "left"),
         ("L", "right"),
@@ -136,7 +136,7 @@ def not_measured(frame: pd.DataFrame) -> Iterator[RenderableType]:
         table.add_column(overflow="fold")
         for message, some in rows.groupby("message", sort=False):
             table.add_row(f"{len(some)} ×", str(message))
-        yield table
+        yield from ("", table)
 
 
 def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
@@ -171,7 +171,7 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str) -> Renderable
         _ratio_columns(table, "estimator")
         for row in _each(target.sort_values(["samples", "variance_ratio"], kind="stable")):
             _ratio_row(table, label(row.estimator_b, row.estimator_params_b, varying), row, row.verdict_b)
-        parts.append(table)
+        parts += [table, ""]
     return Group(*parts)
 
 
@@ -240,12 +240,10 @@ def _each(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def _table(title: str | None, **options: Any) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        **options,
-    )
+    house: dict[str, Any] = {
+        "title_justify": "left",
+        "title_style": "bold",
+        "box": box.SIMPLE_HEAD,
+        "padding": (0, 1, 0, 0),
+    }
+    return Table(title=title, **(house | {"pad_edge": False, "show_edge": False} | options))

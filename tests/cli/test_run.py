@@ -106,7 +106,7 @@ def test_a_run_can_be_interrupted_and_resumed(tiny, tmp_path):
 
     suite = tmp_path / "long.toml"
     suite.write_text(
-        'name = "long"\n[measure]\nreplicates = 4096\n[[grid]]\nproblem = "gaussian-cost"\nk = [1, 2, 3, 4, 5, 6, 7, 8]\n'
+        'name = "long"\n[measure]\nreplicates = 4096\n[[grid]]\nproblem = "gaussian-cost"\nk=[1, 2, 3, 4, 5, 6, 7, 8]\n'
         'estimators = ["pathwise", "score-function"]\nsamples = [1, 2]\n'
     )
     command = [sys.executable, "-c", "from gradbench.cli import main; main()", "run", str(suite), "--out", "run"]
@@ -134,7 +134,7 @@ BAD = {
     "no grid": ("name = 'x'", "grid: field required"),
     "unknown top key": ("name = 'x'\nmesure = 1\n[[grid]]\nproblem = 'gaussian-cost'", "did you mean 'measure'"),
     "unknown measure key": (
-        "name = 'x'\n[measure]\nreplicate = 3\n[[grid]]\nproblem = 'q'",
+        "name = 'x'\n[measure]\nreplicate = 3\n[[grid]]",
         "did you mean 'replicates'",
     ),
     "unknown key": ("[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']\nmeen = 2", "did you mean 'mean'"),
@@ -152,7 +152,7 @@ BAD = {
         "greater than 0",
     ),
     "negative samples": (
-        "[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']\nsamples = -2",
+        "[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['exact']\nsamples = -2",
         "greater than 0",
     ),
     "no samples": ("[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']\nsamples = []", "empty list"),
