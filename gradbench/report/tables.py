@@ -152,7 +152,7 @@ def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
         samples = ", ".join(map(str, dict.fromkeys(some.samples)))
         same = (problem, parameters, stage) == previous
         start = ("", "", "") if same else (str(problem), str(parameters), str(stage))
-        note = Text(f"{samples}  skipped: {skip}", style="dim") if skip else Text(samples)
+        note = Text(f"{samples}  skipped: {skip}", style="dim") if isinstance(skip, str) else Text(samples)
         table.add_row(*start, str(estimator), note)
         previous = (problem, parameters, stage)
     return table
@@ -240,10 +240,6 @@ def _each(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def _table(title: str | None, **options: Any) -> Table:
-    house: dict[str, Any] = {
-        "title_justify": "left",
-        "title_style": "bold",
-        "box": box.SIMPLE_HEAD,
-        "padding": (0, 1, 0, 0),
-    }
-    return Table(title=title, **(house | {"pad_edge": False, "show_edge": False} | options))
+    options = {"padding": (0, 1, 0, 0), **options}
+    house = {"title_justify": "left", "title_style": "bold", "pad_edge": False, "show_edge": False}
+    return Table(title=title, box=box.SIMPLE_HEAD, **{**house, **options})
