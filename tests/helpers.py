@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,15 +109,17 @@ TINY = (
 """Problems whose noise can be integrated exactly, sample by sample."""
 
 
-def pairs(cases: tuple[Case, ...], samples: tuple[int, ...]) -> Iterator[tuple[str, Case, str | None, int]]:
+def pairs(cases: tuple[Case, ...], samples: tuple[int, ...]) -> list[tuple[str, Case, str | None, int]]:
     """Every estimator × case × KL × L that works."""
+    found = []
     for name, one, count in itertools.product(ESTIMATORS, cases, samples):
         kind = PROBLEMS[one.problem]
         latent = kind.latent_dim(kind.Parameters(**dict(one.parameters)))
         for kl in (None,) if kind.objective == "cost" else ("analytic", "monte-carlo"):
             setting = Setting(one.problem, kind.family, latent, kind.objective, kl, count)  # pyright: ignore
             if ESTIMATORS[name].why_not(setting) is None:
-                yield name, one, kl, count
+                found.append((name, one, kl, count))
+    return found
 
 
 def label(values: tuple[str, Case, str | None, int]) -> str:
@@ -226,5 +227,3 @@ def row_of(frame: pd.DataFrame, **keys: Any) -> Any:
         found = found[found[key] == value]
     assert len(found) == 1, f"{len(found)} rows for {keys}"
     return next(found.itertuples())
-
-

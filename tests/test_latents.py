@@ -10,7 +10,9 @@ F64 = torch.float64
 
 
 def gaussian(loc=(0.5, -1.0), scale=(0.3, 2.0)) -> Gaussian:
-    return Gaussian(loc=torch.tensor(loc, dtype=F64)[None, None, None], scale=torch.tensor(scale, dtype=F64)[None, None, None])
+    return Gaussian(
+        loc=torch.tensor(loc, dtype=F64)[None, None, None], scale=torch.tensor(scale, dtype=F64)[None, None, None]
+    )
 
 
 def bernoulli(logits=(-2.0, 0.3, 1.0)) -> Bernoulli:
