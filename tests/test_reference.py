@@ -133,6 +133,17 @@ def test_quadrature_that_does_not_settle_is_no_reference():
     assert reference._quadrature(point) is None
 
 
+def test_quadrature_serves_two_latents_far_from_training(monkeypatch):
+    """A wide q makes tanh networks hard to integrate: twice the nodes must confirm what was accepted."""
+    point = point_of("gaussian-vae", hidden=4, latent=2, batch=2, seed=1)
+    found = reference.compute(point, 64, 8)
+    assert found.kind == "quadrature"
+    monkeypatch.setattr(reference, "QUADRATURE_NODES", (256, 256))
+    finer = reference._quadrature(point)
+    assert finer is not None
+    assert close(found.gradient, finer, 1e-6)
+
+
 def test_pieces_add_up_to_the_whole(monkeypatch):
     point = point_of("sigmoid-belief", latent=5, batch=3)
     whole = reference.compute(point, 64, 8).gradient
