@@ -27,7 +27,7 @@ def measure(
 
     Raises MeasurementError where a replicate's gradient is not finite.
     """
-    centre = pilot(task, min(PILOT_REPLICATES, max(per_block, 2) * len(blocks)))
+    centre = pilot(task, PILOT_REPLICATES)
     chunk = chunk_size(task)
     together = max(1, min(chunk // per_block, len(blocks)))
     parts = []
