@@ -193,8 +193,9 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path / 'manifest.json'}: cannot be read ({error}); the run cannot be used") from error
-    if not isinstance(manifest, dict):
-        raise RunError(f"{path / 'manifest.json'}: expected a JSON object; the run cannot be used")
+    suite = manifest.get("suite_resolved") if isinstance(manifest, dict) else None
+    if not isinstance(suite, dict) or not isinstance(manifest.get("schema_version"), int):
+        raise RunError(f"{path / 'manifest.json'}: expected the manifest of a run; give a folder of gradbench run")
     return manifest
 
 
