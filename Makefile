@@ -1,11 +1,12 @@
 # make quick    install into .venv and run the quick suite
 # make test     install into .venv and run all tests
 # make lint     ruff and pyright
+# make docs     write the pages of docs/ that are made from the code
 # make venv     install only
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quick test lint venv clean
+.PHONY: quick test lint docs venv clean
 
 quick: .venv/installed
 	$(BIN)/gradbench run quick
@@ -17,6 +18,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/installed
+	$(BIN)/python -m gradbench.report.pages docs
 
 venv: .venv/installed
 
