@@ -79,7 +79,7 @@ def test_training_raises_the_elbo(problem, steps):
             weight = (-(noise**2).sum(-1) / 2).exp()
             weight, z = weight / weight.sum(), q.sample(noise)
         likelihood = (weight * p.log_likelihood(Calls(p.theta), point.x, z)).sum(1)
-        return float((likelihood - q.kl(p.prior(Calls(p.theta)))[:, 0]).mean())
+        return (likelihood - q.kl(p.prior(Calls(p.theta)))[:, 0]).mean().item()
 
     before = point_of(problem, latent=2, batch=64)
     after = point_of(problem, latent=2, batch=64, train_steps=steps)
