@@ -147,7 +147,7 @@ def test_the_start_at_the_posterior_is_the_posterior(latent):
     z = torch.linspace(-2, 2, 5 * latent, dtype=torch.float64).reshape(1, 5, 1, latent)
     theta = Calls(p.theta)
     f = p.log_likelihood(theta, point.x, z) + p.prior(theta).log_prob(z) - q.log_prob(z)
-    assert float((f - f[:, :1]).abs().max()) < 1e-12 * float(f.abs().max())
+    assert (f - f[:, :1]).abs().max().item() < 1e-12 * f.abs().max().item()
 
 
 @pytest.mark.parametrize(("keys", "spread"), [({"start": "near"}, 0.1), ({"start": "posterior", "perturb": 0.3}, 0.3)])
