@@ -79,7 +79,7 @@ def test_training_raises_the_elbo(problem, steps):
             weight = (-(noise**2).sum(-1) / 2).exp()
             weight, z = weight / weight.sum(), q.sample(noise)
         likelihood = (weight * p.log_likelihood(Calls(p.theta), point.x, z)).sum(1)
-        return float((likelihood - q.kl(p.prior(Calls(p.theta)))[:, 0]).mean())
+        return (likelihood - q.kl(p.prior(Calls(p.theta)))[:, 0]).mean().item()
 
     before = point_of(problem, latent=2, batch=64)
     after = point_of(problem, latent=2, batch=64, train_steps=steps)
@@ -147,7 +147,7 @@ def test_the_start_at_the_posterior_is_the_posterior(latent):
     z = torch.linspace(-2, 2, 5 * latent, dtype=torch.float64).reshape(1, 5, 1, latent)
     theta = Calls(p.theta)
     f = p.log_likelihood(theta, point.x, z) + p.prior(theta).log_prob(z) - q.log_prob(z)
-    assert float((f - f[:, :1]).abs().max()) < 1e-12 * float(f.abs().max())
+    assert (f - f[:, :1]).abs().max().item() < 1e-12 * f.abs().max().item()
 
 
 @pytest.mark.parametrize(("keys", "spread"), [({"start": "near"}, 0.1), ({"start": "posterior", "perturb": 0.3}, 0.3)])

@@ -115,6 +115,7 @@ def test_the_interval_of_bias_covers(dim, errors):
     assert covered >= binom.ppf(1e-4, trials, 0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [1, 10])
 def test_the_interval_of_the_variance_covers(dim):
     rng = np.random.default_rng(6)
