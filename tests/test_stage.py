@@ -171,3 +171,21 @@ def test_the_gradient_of_phi_at_the_posterior_is_zero():
     found = exact_reference(point_of("linear-gaussian", batch=3, start="posterior")).gradient
     size = max(float(value.abs().max()) for name, value in found.items() if name.startswith("theta."))
     assert all(float(value.abs().max()) < 1e-12 * size for name, value in found.items() if name.startswith("phi."))
+
+
+def test_where_q_starts_leaves_model_and_data_as_they_are():
+    points = {}
+    for start, perturb in (("random", None), ("posterior", None), ("near", 0.1), ("near", 0.5)):
+        parameters = PROBLEMS["linear-gaussian"].Parameters(start=start, perturb=perturb)
+        points[start, perturb] = build(Axes("linear-gaussian", parameters, "synthetic", 0, 0), "cpu", torch.float64)
+    first = points["posterior", None]
+    for point in points.values():
+        assert point.x is not None
+        assert torch.equal(point.x, first.x)
+        for name, value in point.problem.named_parameters().items():
+            same = torch.equal(value, first.problem.named_parameters()[name])
+            assert same == (name.startswith("theta") or point is first)
+    # the perturbation is one direction, further along
+    far, near = points["near", 0.5].problem.phi.log_scale, points["near", 0.1].problem.phi.log_scale
+    centre = first.problem.phi.log_scale
+    torch.testing.assert_close(far - centre, 5 * (near - centre))

@@ -44,6 +44,9 @@ class Problem(ABC):
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """Default precision, in which it is also trained."""
 
+    start_parameters: ClassVar[tuple[str, ...]] = ()
+    """Parameters that only say where q starts: sweeping them leaves the model and its data as they are."""
+
     phi: nn.Module
     theta: nn.Module
 
