@@ -52,6 +52,8 @@ def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
     error = math.sqrt(spread.variance_of_square(max(square, 0.0), blocks))
     p = 1.0 if total <= rounding else sign_flip_p(gram)
     low, high = _bias_interval(total, spread, blocks)
+    # a bias is not known better than to the rounding of the gradients that it is the difference of
+    low, high = max(low - math.sqrt(rounding), 0.0), high + math.sqrt(rounding)
     return Bias(square, error, math.sqrt(max(square, 0.0)), low if p < 1 else 0.0, high, p)
 
 
