@@ -98,6 +98,26 @@ def _gram(differences: Array) -> Array:
     return differences @ differences.T
 
 
+def block_variances(moments: Moments) -> dict[str, Array]:
+    """By group, the variance block by block [K]: within the block, and its share of that between block means.
+
+    Their mean is the pooled variance.
+    """
+    centred = {name: ((means - means.mean(0)) ** 2).sum(-1) for name, means in moments.means.items()}
+    return {
+        group: _shares(moments, group, sum_of(centred, members))
+        for group, members in groups_of(tuple(moments.means)).items()
+    }
+
+
+def _shares(moments: Moments, group: str, centred: Array) -> Array:
+    blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
+    within = moments.within(group)
+    pooled = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
+    share = within + per_block * centred * blocks / (blocks - 1)
+    return share * (pooled / share.mean()) if pooled > 0 else np.zeros(blocks)
+
+
 def _figures(
     moments: Moments,
     group: str,
@@ -119,12 +139,10 @@ def _figures(
     size = exact_sq + moments.size[group].sum() / replicates
     rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
 
-    within = moments.within(group)
-    variance = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
+    per_block_variance = _shares(moments, group, centred)
+    variance = float(per_block_variance.mean())
     if variance <= rounding:
-        variance = 0.0
-    share = within + per_block * centred * blocks / (blocks - 1)
-    per_block_variance = share * (variance / share.mean()) if variance > 0 else np.zeros(blocks)
+        variance, per_block_variance = 0.0, np.zeros(blocks)
     variance_low, variance_high = skewed_interval(per_block_variance)
 
     bias = bias_of(gram, rounding, constant=variance == 0 and reference.exact)
