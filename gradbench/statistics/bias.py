@@ -17,10 +17,12 @@ from scipy.stats import chi2
 
 from gradbench.statistics.levels import ALPHA
 from gradbench.statistics.signflip import sign_flip_p
-from gradbench.statistics.spread import quantile
+from gradbench.statistics.spread import hall, quantile, skewness_of_mean
 
 Array = NDArray[np.float64]
 
+UNCERTAINTY_OF_SPREAD = 8.0
+"""How much the squared skewness along the mean difference widens the spread of the blocks; from simulation."""
 NORMAL_POINT = 1.959964
 """The 97.5 % point of the normal distribution."""
 
@@ -51,7 +53,7 @@ def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
     spread = _spread(gram)
     error = math.sqrt(spread.variance_of_square(max(square, 0.0), blocks))
     p = 1.0 if total <= rounding else sign_flip_p(gram)
-    low, high = _bias_interval(total, spread, blocks)
+    low, high = _stretched(*_bias_interval(total, spread, blocks), math.sqrt(max(square, 0.0)), spread.skewness, blocks)
     # a bias is not known better than to the rounding of the gradients that it is the difference of
     low, high = max(low - math.sqrt(rounding), 0.0), high + math.sqrt(rounding)
     return Bias(square, error, math.sqrt(max(square, 0.0)), low if p < 1 else 0.0, high, p)
@@ -59,11 +61,12 @@ def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
 
 @dataclass(frozen=True)
 class _Spread:
-    """tr Σ and tr Σ² of the block differences, and their variance along the mean difference."""
+    """tr Σ and tr Σ² of the block differences; their variance along the mean difference, and its mean's skewness."""
 
     trace: float
     trace_sq: float
     along: float
+    skewness: float
 
     def variance_of_square(self, bias_sq: float, blocks: int) -> float:
         return 4 * bias_sq * self.along / blocks + 2 * self.trace_sq / (blocks * (blocks - 1))
@@ -83,7 +86,7 @@ def _spread(gram: Array) -> _Spread:
     trace_sq = min(max(trace_sq, trace**2 * 1e-12), trace**2)
     mean_sq = float(gram.mean())
     along = float(((rows - mean_sq) ** 2).sum()) / (blocks - 1) / mean_sq if mean_sq > 0 else 0.0
-    return _Spread(trace, trace_sq, min(along, trace))
+    return _Spread(trace, trace_sq, min(along, trace), skewness_of_mean(rows))
 
 
 def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float, float]:
@@ -92,10 +95,12 @@ def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float
         return math.sqrt(max(observed, 0.0)), math.sqrt(max(observed, 0.0))
     # Σ is estimated from K blocks: widen as Student's t widens the normal
     widening = (quantile(blocks) / NORMAL_POINT) ** 2
+    # few skewed blocks underestimate their own spread
+    uncertain = 1 + UNCERTAINTY_OF_SPREAD * spread.skewness**2
 
     def below(bias: float) -> float:
         mean = bias**2 + spread.trace / blocks
-        variance = widening * (4 * bias**2 * spread.along / blocks + 2 * spread.trace_sq / blocks**2)
+        variance = widening * uncertain * (4 * bias**2 * spread.along / blocks + 2 * spread.trace_sq / blocks**2)
         return float(chi2.cdf(observed * 2 * mean / variance, 2 * mean**2 / variance))
 
     far = math.sqrt(observed) + 20 * math.sqrt(spread.trace / blocks) + 1e-300
@@ -103,3 +108,11 @@ def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float
     low = brentq(lambda b: below(b) - (1 - tail), 0.0, far) if below(0.0) > 1 - tail else 0.0
     high = brentq(lambda b: below(b) - tail, 0.0, far) if below(0.0) > tail else 0.0
     return float(low), max(float(high), math.sqrt(max(observed - spread.trace / blocks, 0.0)))  # pyright: ignore
+
+
+def _stretched(low: float, high: float, norm: float, skewness: float, blocks: int) -> tuple[float, float]:
+    """The interval with each arm lengthened as Hall's transformation lengthens that of a skewed mean."""
+    point = quantile(blocks)
+    below, above = max(hall(point, skewness) / point, 1.0), max(-hall(-point, skewness) / point, 1.0)
+    middle = min(max(norm, low), high)
+    return max(middle - below * (middle - low), 0.0), middle + above * (high - middle)

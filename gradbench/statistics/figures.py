@@ -63,7 +63,7 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
     whole = sum(float(value.square().sum()) for value in reference.gradient.values())
     whole += float(moments.size["all"].sum()) / moments.replicates
     exact = {name: value.flatten().double().cpu().numpy() for name, value in reference.gradient.items()}
-    gram, centred, noise = {}, {}, {}
+    gram, centred, away, noise = {}, {}, {}, {}
     for name, means in moments.means.items():
         if reference.blocks is None:
             target = exact[name]
@@ -72,12 +72,14 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
             noise[name] = ((target - exact[name]) ** 2).sum() / (len(target) * (len(target) - 1))
         gram[name] = _gram(moments.adjusted.get(name, means) - target)
         centred[name] = ((means - means.mean(0)) ** 2).sum(-1)
+        away[name] = ((means - target) ** 2).sum(-1)
     return {
         group: _figures(
             moments,
             group,
             sum_of(gram, members),
             sum_of(centred, members),
+            sum_of(away, members),
             sum(float(exact[name] @ exact[name]) for name in members),
             [moments.means[name] for name in members],
             reference,
@@ -123,6 +125,7 @@ def _figures(
     group: str,
     gram: Array,
     centred: Array,
+    away: Array,
     exact_sq: float,
     means: Sequence[Array],
     reference: Reference,
@@ -147,9 +150,14 @@ def _figures(
 
     bias = bias_of(gram, rounding, constant=variance == 0 and reference.exact)
     mse = variance + bias.square
-    mse_low, mse_high = sum_interval(
-        (variance, variance_low, variance_high), (bias.square, min(bias.low**2, bias.square), bias.high**2)
-    )
+    # block k's mean of ‖ĝ − g‖², less what the reference's own error adds to it
+    squares = moments.within(group) / per_block + away - blocks * reference_noise
+    if variance > 0 and mse > 0 and squares.mean() > 0:
+        mse_low, mse_high = skewed_interval(squares * (mse / squares.mean()))
+    else:
+        mse_low, mse_high = sum_interval(
+            (variance, variance_low, variance_high), (bias.square, min(bias.low**2, bias.square), bias.high**2)
+        )
     fourth = moments.fourth[group].sum() / replicates
     spread = moments.square[group].sum() / replicates
     angles = moments.cosine[group]

@@ -50,7 +50,7 @@ def skewed_interval(values: Array) -> tuple[float, float]:
     skewness = skewness_of_mean(values)
     error = deviation / math.sqrt(blocks) / mean * math.sqrt(1 + UNCERTAINTY_OF_ERROR * skewness**2)
     point = quantile(blocks)
-    below, above = error * _hall(point, skewness), -error * _hall(-point, skewness)
+    below, above = error * hall(point, skewness), -error * hall(-point, skewness)
     return mean * math.exp(-min(below + below**2 / 2, LARGEST_LOG)), mean * (1 + above)
 
 
@@ -65,7 +65,7 @@ def skewness_of_mean(values: Array) -> float:
     return unbiased * float((away**3).mean()) / second**1.5 / math.sqrt(blocks)
 
 
-def _hall(point: float, skewness: float) -> float:
+def hall(point: float, skewness: float) -> float:
     """The studentised mean that Hall's transformation takes to ``point``."""
     if abs(skewness) < 1e-6:
         return point
