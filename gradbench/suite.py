@@ -254,7 +254,7 @@ def _point_cells(
     data = keys.data or problem.data
     axes = Axes(name, parameters, data, keys.train_steps, seed)
     objective = keys.objective or problem.objective
-    kl = None if problem.objective == "cost" else keys.kl or "analytic"
+    kl = None if problem.objective == "cost" else keys.kl or ("monte-carlo" if objective == "iwae" else "analytic")
     device = resolve_device(settings.device or keys.device)
     dtype = problem.dtype if keys.dtype == "auto" else keys.dtype
     for estimator, params in estimators:
@@ -270,6 +270,8 @@ def _check_point(problem: Any, keys: GridKeys, where: str) -> None:
         if keys.objective not in (None, "cost"):
             raise SuiteError(f"{where}.objective: {problem.name} is a cost; drop the key or write 'cost'")
     else:
+        if keys.objective == "iwae" and keys.kl == "analytic":
+            raise SuiteError(f"{where}.kl: a multi-sample bound has log p - log q inside the log; drop the key")
         if keys.objective == "cost":
             raise SuiteError(f"{where}.objective: {problem.name} has an ELBO, not a cost; write 'elbo'")
         try:

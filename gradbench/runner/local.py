@@ -86,7 +86,7 @@ def default_folder(suite: str) -> Path:
 
 
 def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) -> None:
-    """Cells of one target share its parameters and its reference."""
+    """Cells of one target share its parameters and its reference; each multi-sample bound is a target of its own."""
     target: tuple[Any, Any] | None = None
     broken: Exception | None = None
     for cell in cells:
@@ -108,14 +108,19 @@ def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) 
 
 def _target(cell: Cell, suite: Suite, out: Path) -> tuple[stage.Point, reference.Reference]:
     point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
-    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks)
+    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks, _bound(cell))
 
 
 def _by_target(cells: Iterable[Cell]) -> Iterable[list[Cell]]:
     targets: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        targets.setdefault((cell.axes, cell.device, cell.dtype), []).append(cell)
+        targets.setdefault((cell.axes, cell.device, cell.dtype, _bound(cell)), []).append(cell)
     return targets.values()
+
+
+def _bound(cell: Cell) -> int:
+    """Samples inside the log of the objective: 1 but for an importance-weighted bound."""
+    return cell.samples if cell.objective == "iwae" else 1
 
 
 def label(cell: Cell) -> str:
