@@ -141,6 +141,11 @@ def finish(path: Path, manifest: dict[str, Any]) -> Run:
     return Run(path, frame, manifest, unreadable)
 
 
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table derived from the rows, in one step."""
+    _atomic(path, lambda partial: frame.to_parquet(partial, index=False))
+
+
 def load_run(path: str | Path) -> Run:
     """Load a run, finished or not. Files of cells that cannot be read are named in ``unreadable``.
 
@@ -229,7 +234,7 @@ def replicates_to_resolve(message: str | None) -> int | None:
     >>> replicates_to_resolve("replicates that would decide, about: 12000")
     12000
     """
-    found = (message or "").partition(UNRESOLVED_MESSAGE)[2]
+    found = message.partition(UNRESOLVED_MESSAGE)[2] if isinstance(message, str) else ""
     return int(found) if found.isdigit() else None
 
 

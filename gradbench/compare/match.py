@@ -65,6 +65,11 @@ def rank(
     return baseline, marked(_with_ratios(matched, run, run), figure, threshold)
 
 
+def ratios_of(run: Run, below: pd.DataFrame, above: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Rows ``above`` over rows ``below`` of one run, matched on ``keys``."""
+    return _with_ratios(_keyed(below, keys).merge(_keyed(above, keys), on=keys, suffixes=("_a", "_b")), run, run)
+
+
 def _keyed(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Keys as plain objects, so that a null matches a null."""
     return rows.assign(**{key: rows[key].astype(object).where(rows[key].notna(), "-") for key in keys})

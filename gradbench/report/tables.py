@@ -99,10 +99,10 @@ def _target_title(row: Any, group: str, varying: dict[str, set[str]]) -> str:
     words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
     parameters = json.loads(row.problem_params)
     words += [f"{key}={short(parameters[key])}" for key in sorted(varying.get(str(row.problem), set()))]
-    if row.data:
+    if isinstance(row.data, str):
         words.append(f"{row.data} (batch {int(row.batch_size)})")
         words.append(f"{int(row.train_steps)} steps")
-    if row.kl:
+    if isinstance(row.kl, str):
         words.append(f"{row.kl} KL")
     words += [f"seed {row.seed}"] if "seed" in varying[""] else []
     norm = f"{group_title(group)}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
@@ -176,7 +176,7 @@ def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
         samples = ", ".join(map(str, dict.fromkeys(some.samples)))
         same = (problem, parameters, stage) == previous
         start = ("", "", "") if same else (str(problem), str(parameters), str(stage))
-        note = Text(f"{samples}  skipped: {skip}", style="dim") if skip else Text(samples)
+        note = Text(f"{samples}  skipped: {skip}", style="dim") if isinstance(skip, str) else Text(samples)
         table.add_row(*start, str(estimator), note)
         previous = (problem, parameters, stage)
     return table

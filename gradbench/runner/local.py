@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradbench import reference, stage, store
+from gradbench import reference, slopes, stage, store
 from gradbench.errors import NothingMeasuredError
 from gradbench.runner import rows
 from gradbench.runner.machine import now, provenance
@@ -77,7 +77,9 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         manifest = {**manifest, "finished": now()}
     except KeyboardInterrupt:
         interrupted = True
-    return Outcome(store.finish(out, manifest), interrupted, time.perf_counter() - clock)
+    finished = store.finish(out, manifest)
+    store.write_table(out / "slopes.parquet", slopes.slopes(finished.ok()))
+    return Outcome(finished, interrupted, time.perf_counter() - clock)
 
 
 def default_folder(suite: str) -> Path:

@@ -47,8 +47,9 @@ def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
     blocks = len(gram)
     total = float(gram.sum()) / blocks**2
     if constant:
-        biased = total > rounding
-        return Bias(total, 0.0, math.sqrt(total), math.sqrt(total), math.sqrt(total), 0.0 if biased else 1.0)
+        if total <= rounding:
+            return Bias(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+        return Bias(total, 0.0, math.sqrt(total), math.sqrt(total), math.sqrt(total), 0.0)
     square = float(gram.sum() - np.trace(gram)) / (blocks * (blocks - 1))
     spread = _spread(gram)
     error = math.sqrt(spread.variance_of_square(max(square, 0.0), blocks))
