@@ -37,6 +37,8 @@ EVALUATIONS_AT_ONCE = 2**16
 """Latent states × datapoints (or samples × datapoints) evaluated in one pass."""
 MONTE_CARLO_SAMPLES = 64
 """Samples of z behind the reference, per replicate of the cells that it serves."""
+BOUND_REPLICATES = 4
+"""Gradients behind the reference of a multi-sample bound, per replicate of the cells that it serves."""
 UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
 """By family of latents: the estimator that a Monte-Carlo reference averages."""
 
@@ -55,8 +57,13 @@ class Reference:
         return self.blocks is None
 
 
-def compute(point: Point, replicates: int, blocks: int) -> Reference:
-    """The reference at ``point``, for cells of ``replicates`` in ``blocks``."""
+def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+    """The reference at ``point``, for cells of ``replicates`` in ``blocks``.
+
+    ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost.
+    """
+    if bound > 1:
+        return importance_weighted(point, replicates, blocks, bound)
     precise = point.to(torch.float64)
     value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
     if value is not None:
@@ -94,7 +101,32 @@ def monte_carlo(point: Point, replicates: int, blocks: int) -> Reference:
             yield value.sum() * (count / samples)
             done += count
 
-    means = [_gradient(point, pieces(block)) for block in range(blocks)]
+    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(blocks)])
+
+
+def importance_weighted(point: Point, replicates: int, blocks: int, bound: int) -> Reference:
+    """The mean of ``BOUND_REPLICATES`` × ``replicates`` doubly reparameterised gradients of the ``bound``-sample bound.
+
+    Raises MeasurementError where a block's mean is not finite.
+    """
+    estimator = ESTIMATORS["iwae-dreg"]
+    each = BOUND_REPLICATES * replicates // blocks
+    batch = 1 if point.x is None else point.x.shape[2]
+    at_once = max(1, min(each, EVALUATIONS_AT_ONCE // (batch * bound)))
+
+    def pieces(block: int) -> Iterator[Tensor]:
+        generator = point.axes.stream("reference", bound, block, device=point.device)
+        for done in range(0, each, at_once):
+            count = min(at_once, each - done)
+            q = _posterior(point)
+            objective = Objective(point.problem, Calls(point.problem.theta), point.x, "monte-carlo")
+            noise = estimator.noise(q.held(), count, bound, generator)
+            yield estimator.surrogate(objective, q, noise).sum() / each
+
+    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(blocks)])
+
+
+def _from_blocks(point: Point, means: list[Gradients]) -> Reference:
     stacked = {name: torch.stack([mean[name] for mean in means]) for name in point.names}
     if not all(torch.isfinite(value).all() for value in stacked.values()):
         raise MeasurementError("the Monte-Carlo reference gradient is not finite")

@@ -7,6 +7,7 @@ reason, not an error: an estimator that a problem's latents rule out is a fact w
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gradbench.claims import Claim, matches
 from gradbench.data import check_data
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
@@ -72,6 +74,7 @@ class SuiteFile(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     measure: Measure = Measure()
     grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    expect: list[Claim] = []
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Suite:
     title: str
     measure: Measure
     cells: tuple[Cell, ...]
+    expect: tuple[Claim, ...] = ()
 
     def resolved(self) -> dict[str, Any]:
         """The suite as plain data, for the manifest and for telling one suite from another."""
@@ -129,6 +133,7 @@ class Suite:
             "name": self.name,
             "title": self.title,
             "measure": self.measure.model_dump(),
+            "expect": [claim.model_dump(exclude_defaults=True) for claim in self.expect],
             "cells": [{"cell_id": cell.cell_id, **cell.identity(), "skip": cell.skip} for cell in self.cells],
         }
 
@@ -211,7 +216,29 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     for index, grid in enumerate(file.grid):
         for cell in _grid_cells(grid, file, f"{where}: grid[{index}]", settings):
             cells.setdefault(cell.cell_id, cell)
-    return Suite(file.name, file.title, measure, tuple(cells.values()))
+    for index, claim in enumerate(file.expect):
+        _check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
+    return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
+
+
+def _check_claim(claim: Claim, cells: list[Cell], where: str) -> None:
+    """Raise SuiteError for a claim about rows that the suite cannot have."""
+    if not re.fullmatch(r"all|(phi|theta)(\..+)?", claim.group):
+        raise SuiteError(f"{where}.select.group: expected all, phi, theta or one tensor, got {claim.group!r}")
+    flat = [_selectable(cell) for cell in cells]
+    for selection in claim.selections():
+        for key in selection:
+            known = {name for values in flat for name in values}
+            if key not in known:
+                raise UnknownNameError("key", key, known, where=f"{where}.select")
+        named = [cell for cell, values in zip(cells, flat, strict=True) if matches(values, selection)]
+        words = ", ".join(f"{key} = {value}" for key, value in selection.items())
+        if not named:
+            raise SuiteError(f"{where}: the suite has no cell with {words}; add it to a grid, or mend the claim")
+        if all(cell.skip is not None for cell in named):
+            raise SuiteError(f"{where}: the cells with {words} are skipped: {named[0].skip}")
+        if claim.group.startswith("theta") and all(cell.objective == "cost" for cell in named):
+            raise SuiteError(f"{where}.select.group: a cost has no θ; take phi")
 
 
 def _grid_cells(grid: dict[str, Any], file: SuiteFile, where: str, settings: Settings) -> Iterator[Cell]:
@@ -254,7 +281,7 @@ def _point_cells(
     data = keys.data or problem.data
     axes = Axes(name, parameters, data, keys.train_steps, seed)
     objective = keys.objective or problem.objective
-    kl = None if problem.objective == "cost" else keys.kl or "analytic"
+    kl = None if problem.objective == "cost" else keys.kl or ("monte-carlo" if objective == "iwae" else "analytic")
     device = resolve_device(settings.device or keys.device)
     dtype = problem.dtype if keys.dtype == "auto" else keys.dtype
     for estimator, params in estimators:
@@ -270,6 +297,8 @@ def _check_point(problem: Any, keys: GridKeys, where: str) -> None:
         if keys.objective not in (None, "cost"):
             raise SuiteError(f"{where}.objective: {problem.name} is a cost; drop the key or write 'cost'")
     else:
+        if keys.objective == "iwae" and keys.kl == "analytic":
+            raise SuiteError(f"{where}.kl: a multi-sample bound has log p - log q inside the log; drop the key")
         if keys.objective == "cost":
             raise SuiteError(f"{where}.objective: {problem.name} has an ELBO, not a cost; write 'elbo'")
         try:

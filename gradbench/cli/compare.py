@@ -1,48 +1,70 @@
-"""gradbench compare RUN [RUN]"""
+"""gradbench compare RUN [RUN …]"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Two run folders, or one to rank its estimators.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs, each over the first; or one, to rank its estimators.")],
     baseline: Annotated[str | None, typer.Option(help="Of one run: the estimator to rank against.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
-    json_: Annotated[bool, typer.Option("--json", help="Print the matched rows as JSON.")] = False,
+    figure: Annotated[str, typer.Option(help="What marks are about: variance, mse, seconds or work_variance.")] = (
+        "variance"
+    ),
+    threshold: Annotated[float, typer.Option(min=0, help="Ratios within 1 + this are not marked.")] = 0.0,
+    where: Annotated[list[str] | None, typer.Option(help="Only rows with key=value[,value]; repeatable.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by, such as variance_ratio.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if a row is worse, or biased and was not.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
-    """Compare two runs row by row, or rank the estimators of one against a baseline."""
+    """Compare runs row by row, or rank the estimators of one run against a baseline."""
+    from gradbench import compare as comparing
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
-    from gradbench.compare import compare_runs, only_in_one, rank
     from gradbench.errors import UsageError
     from gradbench.export import records
-    from gradbench.report.tables import comparison_table, ranking_table
+    from gradbench.report.comparison import comparison_table, ranking_table
 
-    if len(runs) > 2:
-        raise UsageError(f"expected one run to rank or two to compare, got {len(runs)}")
-    if len(runs) == 2 and baseline is not None:
+    if len(runs) > 1 and baseline is not None:
         raise UsageError("--baseline ranks the estimators of one run; give one run folder, or drop --baseline")
     opened, codes = zip(*(open_run(run) for run in runs), strict=True)
     for run in opened:
         if run.ok().empty:
             raise UsageError(f"{run.path}: no cell of this run was measured; there is nothing to compare")
         with_group(run, group)
+    opened = [comparing.where(run, where or []) for run in opened]
+    for run in opened:
+        if run.ok().empty:
+            raise UsageError(f"{run.path}: no measured row is left; widen --where")
+    shown: list[tuple[Any, Any]] = []
     if len(opened) == 1:
-        name, table = rank(opened[0], baseline)
-        shown = ranking_table(table, name, group)
-    else:
-        table = compare_runs(*opened)
-        shown = comparison_table(table, group, (runs[0], runs[1]))
+        name, table = comparing.rank(opened[0], baseline, figure, threshold)
+        table = sorted_by(table, sort or f"{figure}_ratio", ["samples"] if sort is None else [])
+        shown.append((table, ranking_table(table, name, group, figure)))
+    for name, run in zip(runs[1:], opened[1:], strict=True):
+        table = comparing.compare_runs(opened[0], run, figure, threshold)
+        table = sorted_by(table, sort) if sort else table
+        shown.append((table, comparison_table(table, group, (runs[0], name), figure)))
     if json_:
-        output.show_json(records(table[table.group == group]))
+        output.show_json([record for table, _ in shown for record in records(table[table.group == group])])
     else:
-        output.show(shown)
-        if len(opened) == 2:
-            alone = [int((rows.group == group).sum()) for rows in only_in_one(*opened)]
+        for table, text in shown:
+            output.show(text)
             counts = table[table.group == group].mark.value_counts().to_dict()
             output.show(", ".join(f"{count} {mark}" for mark, count in counts.items()))
-            output.show(f"not in both: {alone[0]} rows only in {runs[0]}, {alone[1]} only in {runs[1]}")
-    raise typer.Exit(max(codes))
+    failed = sum(len(comparing.alarms(table[table.group == group])) for table, _ in shown)
+    if check and failed:
+        output.say(f"check failed: {failed} of the rows above are worse or newly biased")
+    raise typer.Exit(max(*codes, 0) or int(check and failed > 0))
+
+
+def sorted_by(table: Any, column: str, first: list[str] | None = None) -> Any:
+    """``table`` sorted by a column, after those in ``first``. Raises UnknownNameError for one that it has not."""
+    from gradbench.errors import UnknownNameError
+
+    if column not in table:
+        raise UnknownNameError("column", column, table.columns, where="--sort")
+    return table.sort_values([*(first or []), column], kind="stable")

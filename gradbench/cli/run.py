@@ -16,6 +16,7 @@ def run(
     replicates: Annotated[int | None, typer.Option(help="Replicates of each cell, over the suite's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, over the suite's.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
 ) -> None:
     """Measure every cell of a suite into a run folder, and print the tables."""
@@ -23,20 +24,29 @@ def run(
     from gradbench.cli import output
     from gradbench.cli.progress import Bar
     from gradbench.export import records
+    from gradbench.report.claims import claims_table
     from gradbench.report.format import duration
     from gradbench.report.tables import run_tables
     from gradbench.runner import local
+    from gradbench.verify import verify
 
     chosen = suites.load(suite, suites.Settings(seed, replicates, device)).select(select or [])
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = local.run(chosen, out, bar)
+    claims = verify(outcome.run, list(chosen.expect))
     if json_:
-        output.show_json(records(outcome.run.frame))
+        rows = records(outcome.run.frame)
+        output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
     else:
         output.show(run_tables(outcome.run, group))
+        if claims:
+            output.show(claims_table(claims))
     if outcome.interrupted:
         output.say(f"interrupted; go on with: gradbench run {suite} --out {out}")
     else:
         output.say(f"done in {duration(outcome.seconds)}: {out} (gradbench show {out} prints the tables again)")
-    raise typer.Exit(outcome.exit_code)
+    contradicted = sum(claim.status == "contradicted" for claim in claims)
+    if check and contradicted:
+        output.say(f"check failed: {contradicted} of {len(claims)} claims are contradicted")
+    raise typer.Exit(outcome.exit_code or int(check and contradicted > 0))

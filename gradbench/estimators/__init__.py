@@ -8,6 +8,8 @@ from gradbench.estimators import (
     exact,
     fixed_sample,
     gumbel_softmax,
+    iwae_dreg,
+    iwae_pathwise,
     pathwise,
     pathwise_antithetic,
     score_function,
@@ -29,6 +31,8 @@ ESTIMATORS: dict[str, Estimator] = {
         pathwise.ESTIMATOR,
         pathwise_antithetic.ESTIMATOR,
         sticking_the_landing.ESTIMATOR,
+        iwae_pathwise.ESTIMATOR,
+        iwae_dreg.ESTIMATOR,
         disarm.ESTIMATOR,
         gumbel_softmax.ESTIMATOR,
     )

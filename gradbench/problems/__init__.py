@@ -7,6 +7,7 @@ from gradbench.problems.bernoulli_cost import BernoulliCost
 from gradbench.problems.gaussian_cost import GaussianCost
 from gradbench.problems.gaussian_vae import GaussianVae
 from gradbench.problems.linear_gaussian import LinearGaussian
+from gradbench.problems.rainforth import Rainforth
 from gradbench.problems.sigmoid_belief import SigmoidBelief
 
 PROBLEMS: dict[str, type[Problem]] = {
@@ -15,6 +16,7 @@ PROBLEMS: dict[str, type[Problem]] = {
         GaussianCost,
         BernoulliCost,
         LinearGaussian,
+        Rainforth,
         GaussianVae,
         SigmoidBelief,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradbench import reference, stage, store
+from gradbench import reference, slopes, stage, store
 from gradbench.errors import NothingMeasuredError
 from gradbench.runner import rows
 from gradbench.runner.machine import now, provenance
@@ -77,7 +77,9 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         manifest = {**manifest, "finished": now()}
     except KeyboardInterrupt:
         interrupted = True
-    return Outcome(store.finish(out, manifest), interrupted, time.perf_counter() - clock)
+    finished = store.finish(out, manifest)
+    store.write_table(out / "slopes.parquet", slopes.slopes(finished.ok()))
+    return Outcome(finished, interrupted, time.perf_counter() - clock)
 
 
 def default_folder(suite: str) -> Path:
@@ -86,7 +88,7 @@ def default_folder(suite: str) -> Path:
 
 
 def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) -> None:
-    """Cells of one target share its parameters and its reference."""
+    """Cells of one target share its parameters and its reference; each multi-sample bound is a target of its own."""
     target: tuple[Any, Any] | None = None
     broken: Exception | None = None
     for cell in cells:
@@ -108,14 +110,19 @@ def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) 
 
 def _target(cell: Cell, suite: Suite, out: Path) -> tuple[stage.Point, reference.Reference]:
     point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
-    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks)
+    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks, _bound(cell))
 
 
 def _by_target(cells: Iterable[Cell]) -> Iterable[list[Cell]]:
     targets: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        targets.setdefault((cell.axes, cell.device, cell.dtype), []).append(cell)
+        targets.setdefault((cell.axes, cell.device, cell.dtype, _bound(cell)), []).append(cell)
     return targets.values()
+
+
+def _bound(cell: Cell) -> int:
+    """Samples inside the log of the objective: 1 but for an importance-weighted bound."""
+    return cell.samples if cell.objective == "iwae" else 1
 
 
 def label(cell: Cell) -> str:

@@ -1,0 +1,152 @@
+"""Claims that a suite makes of its own results (``[[expect]]``): published findings, made executable.
+
+| kind     | what is claimed                                                                          |
+| -------- | ---------------------------------------------------------------------------------------- |
+| value    | ``figure`` of every row that ``select`` names lies in the band                             |
+| ratio    | ``figure`` of those rows over that of the same rows with ``over`` instead lies in the band |
+| ordering | ``figure`` rises from each estimator of ``order`` to the next                              |
+| slope    | the slope of log ``figure`` against log ``against`` lies in the band                       |
+| verdict  | the verdict of every row is ``verdict``                                                    |
+
+The band is ``value`` ± ``tolerance`` (relative, but absolute for a slope), or everything ``above`` and ``below``.
+A claim is *reproduced* where the 95 % interval lies within the band, *contradicted* where it lies outside, and
+*unresolved* where it does neither; of several rows the worst counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["value", "ratio", "ordering", "slope", "verdict"]
+Figure = Literal[
+    "variance", "mse", "bias_norm", "relative_bias", "seconds", "work_variance", "bias_sq", "snr_root", "gradient_norm"
+]
+WITH_INTERVAL = ("variance", "mse", "seconds", "bias_norm", "relative_bias", "gradient_norm")
+
+REPRODUCED, CONTRADICTED, UNRESOLVED = "reproduced", "contradicted", "unresolved"
+
+
+class Claim(BaseModel):
+    """One ``[[expect]]`` table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    claim: Annotated[str, Field(min_length=1)]
+    """What is claimed, in words."""
+    paper: str = ""
+    where: str = ""
+    """Section, figure or table of the paper."""
+    published: str = ""
+    """What was published there."""
+    kind: Kind
+    select: dict[str, Any]
+    """Columns, and parameters of problem and estimator, that name the rows; a list means any of them."""
+    figure: Figure = "variance"
+    over: dict[str, Any] = {}
+    order: list[str] = []
+    against: Literal["samples", "num_parameters"] = "samples"
+    verdict: Literal["unbiased", "biased"] | None = None
+    value: float | None = None
+    tolerance: Annotated[float, Field(ge=0)] = 0.05
+    above: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Claim:
+        needs = {"ratio": "over", "ordering": "order", "verdict": "verdict"}.get(self.kind)
+        if needs and not getattr(self, needs):
+            raise ValueError(f"a claim of kind {self.kind!r} needs {needs}")
+        if (
+            self.kind in ("value", "ratio", "slope")
+            and self.value is None
+            and self.above is None
+            and self.below is None
+        ):
+            raise ValueError(f"a claim of kind {self.kind!r} needs value (with tolerance), above or below")
+        if self.kind == "ordering" and len(self.order) < 2:
+            raise ValueError("order needs two estimators or more")
+        allowed = {
+            "value": WITH_INTERVAL,
+            "ratio": ("variance", "mse", "seconds", "work_variance"),
+            "ordering": ("variance", "mse", "seconds", "work_variance"),
+            "slope": ("variance", "bias_sq", "snr_root"),
+        }.get(self.kind)
+        if allowed and self.figure not in allowed:
+            raise ValueError(f"a claim of kind {self.kind!r} is about {', '.join(allowed)}, not {self.figure}")
+        return self
+
+    @property
+    def group(self) -> str:
+        """The parameters that it is about."""
+        return str(self.select.get("group", "phi"))
+
+    def band(self) -> tuple[float, float]:
+        """Within what the figure must lie."""
+        low, high = -math.inf, math.inf
+        if self.value is not None:
+            width = self.tolerance if self.kind == "slope" else self.tolerance * abs(self.value)
+            low, high = self.value - width, self.value + width
+        return max(low, -math.inf if self.above is None else self.above), min(
+            high, math.inf if self.below is None else self.below
+        )
+
+    def selections(self) -> list[dict[str, Any]]:
+        """Every set of rows that it names, without ``group``."""
+        own = {key: value for key, value in self.select.items() if key != "group"}
+        if self.kind == "ordering":
+            return [{**own, "estimator": name} for name in self.order]
+        return [own, {**own, **self.over}] if self.kind == "ratio" else [own]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A claim with what was measured."""
+
+    claim: Claim
+    status: str
+    figure: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        named = {"status": self.status, "figure": self.figure, "low": self.low, "high": self.high, "note": self.note}
+        return {**self.claim.model_dump(exclude_defaults=True), **{f"measured_{k}": v for k, v in named.items()}}
+
+
+def matches(values: dict[str, Any], selection: dict[str, Any]) -> bool:
+    """Do ``values`` (columns and parameters, flat) have what ``selection`` asks for?"""
+    return all(key in values and _same(values[key], wanted) for key, wanted in selection.items())
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, list):
+        return any(_same(value, one) for one in wanted)
+    if isinstance(wanted, (int, float)) and isinstance(value, (int, float)):
+        return math.isclose(value, wanted, rel_tol=1e-9)
+    return value == wanted
+
+
+def judge(low: float, high: float, band: tuple[float, float]) -> str:
+    """What an interval says of a band."""
+    if band[0] <= low and high <= band[1]:
+        return REPRODUCED
+    return CONTRADICTED if high < band[0] or low > band[1] else UNRESOLVED
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome that decides where a claim is about several rows."""
+    rank = {CONTRADICTED: 0, UNRESOLVED: 1, REPRODUCED: 2}
+    return min(outcomes, key=lambda outcome: rank[outcome.status])
+
+
+def rows_of(flat: list[dict[str, Any]], frame: pd.DataFrame, selection: dict[str, Any], group: str) -> pd.DataFrame:
+    """The measured rows of ``frame`` that ``selection`` names; ``flat`` has its rows with parameters beside columns."""
+    return frame[[matches(values, {**selection, "group": group}) for values in flat]]

@@ -1,0 +1,32 @@
+"""A rich table of claims and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Outcome
+from gradbench.report.format import interval, number
+from gradbench.report.tables import plain_table
+
+STYLES = {REPRODUCED: "green", CONTRADICTED: "red", UNRESOLVED: "yellow"}
+
+
+def claims_table(outcomes: Iterable[Outcome]) -> RenderableType:
+    """One line per claim: what, where it was published, the measured figure with its interval, and the outcome."""
+    table = plain_table("claims")
+    table.add_column("claim", overflow="fold", ratio=3)
+    table.add_column("measured", overflow="fold", ratio=2)
+    table.add_column("")
+    for outcome in outcomes:
+        claim = outcome.claim
+        source = ", ".join(word for word in (claim.paper, claim.where) if word)
+        words = Text(claim.claim).append(f" ({source})" if source else "", style="dim")
+        measured = Text(outcome.note)
+        if outcome.figure is not None:
+            figures = f"{claim.kind if claim.kind != 'value' else claim.figure} {number(outcome.figure)} "
+            measured = Text(figures + interval(outcome.low, outcome.high)).append(f" {outcome.note}", style="dim")
+        table.add_row(words, measured, Text(outcome.status, style=STYLES[outcome.status]))
+    return table

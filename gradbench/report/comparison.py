@@ -1,0 +1,104 @@
+"""Rich tables of comparisons: estimators over a baseline, runs over runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gradbench.compare import INCOMPARABLE, TARGET
+from gradbench.report.format import interval, number
+from gradbench.report.tables import STYLES, each, group_title, label, plain_table, short, varying_parameters
+
+Varying = dict[str, set[str]]
+
+
+def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str = "variance") -> RenderableType:
+    """Estimators over a baseline: below 1 is less."""
+    rows = ranked[ranked.group == group]
+    varying = varying_parameters(
+        rows.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params", "size_a": "size"})
+    )
+    parts: list[RenderableType] = []
+    for _, target in rows.groupby(list(TARGET[:-4] + TARGET[-3:]), sort=False, dropna=False):
+        first = target.iloc[0]
+        title = " · ".join([*_target_words(first, first.size_a, varying), f"{group_title(group)}-gradient"])
+        table = plain_table(f"{title}, over {baseline}")
+        _columns(table, "estimator", figure)
+        for row in each(target):
+            _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, row.verdict_b == "biased")
+        parts.append(table)
+    return Group(*parts, _footnote(rows))
+
+
+def comparison_table(
+    matched: pd.DataFrame, group: str, names: tuple[str, str], figure: str = "variance"
+) -> RenderableType:
+    """The second run over the first, row by row; then what could not be compared, alike ones together."""
+    rows = matched[(matched.group == group) & (matched["mark"] != INCOMPARABLE)].rename(columns={"size_a": "size"})
+    varying = varying_parameters(rows)
+    table = plain_table(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
+    _columns(table, "problem / estimator", figure)
+    previous = None
+    for row in each(rows):
+        target = tuple(getattr(row, key) for key in TARGET if key not in ("samples", "group"))
+        if target != previous:
+            record = rows.loc[row.Index]
+            table.add_row(Text(" · ".join(_target_words(record, record["size"], varying)), style="italic"))
+        turned = row.verdict_b == "biased" and row.verdict_a != "biased"
+        _row(table, "  " + label(row.estimator, row.estimator_params, varying), row, turned, "now biased")
+        previous = target
+    return Group(table, _footnote(rows), *_not_comparable(matched[matched.group == group]))
+
+
+def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
+    alone = rows[rows["mark"] == INCOMPARABLE]
+    if alone.empty:
+        return
+    table = plain_table(f"not comparable: {len(alone)} rows", show_header=False, style="dim")
+    for options in ({"no_wrap": True, "justify": "right"}, {"no_wrap": True}, {"overflow": "fold"}):
+        table.add_column(**options)  # pyright: ignore[reportArgumentType]
+    for (problem, estimator, why), some in alone.groupby(["problem", "estimator", "why"], sort=False):  # pyright: ignore
+        table.add_row(f"{len(some)} ×", f"{problem} {estimator}", str(why))
+    yield table
+
+
+def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
+    values = json.loads(record.problem_params)
+    parameters = [f"{key}={short(values[key])}" for key in sorted(varying.get(str(record.problem), set()))]
+    words = [record.problem, size, *parameters, "" if record.kl == "-" else f"{record.kl} KL"]
+    words += [f"{record.train_steps} steps"] if record.train_steps else []
+    return [str(word) for word in words if word not in ("", "-", None)]
+
+
+def _columns(table: Table, first: str, figure: str) -> None:
+    table.add_column(first, overflow="fold")
+    table.add_column("L", justify="right")
+    for name in ("variance", "MSE", "time"):
+        table.add_column(f"{name} [95 %]", no_wrap=True)
+    table.add_column(f"{figure.replace('_', ' ')} is")
+
+
+def _row(table: Table, name: str, row: Any, biased: bool, note: str = "biased") -> None:
+    mark = Text(row.mark, style=STYLES.get(row.mark, ""))
+    if biased:
+        mark.append(f" ({note})", style="red")
+    figures = [_ratio(row, figure) for figure in ("variance", "mse", "seconds")]
+    table.add_row(name, str(row.samples), *figures, mark)
+
+
+def _ratio(row: Any, figure: str) -> str:
+    value, low, high = (getattr(row, f"{figure}_ratio{part}") for part in ("", "_low", "_high"))
+    return "–" if pd.isna(value) else f"{number(value)} {interval(low, high)}"
+
+
+def _footnote(rows: pd.DataFrame) -> Text:
+    text = "marks: Holm-corrected over the rows of this group, at most 5 % false alarms among all of them"
+    if len(rows) and (rows.hardware_a != rows.hardware_b).any():
+        text += "; times are not comparable: other hardware"
+    return Text(text, style="dim")
