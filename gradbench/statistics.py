@@ -136,10 +136,14 @@ def _figures(
     size = exact_sq + moments.size[group].sum() / replicates
     rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
 
-    within = moments.within(group)
-    # each block's share of the total sum of squares; their mean is the pooled variance
-    per_block_variance = (within + per_block * centred * blocks / (blocks - 1)) / per_block
-    variance = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
+    if moments.by_datapoint:
+        per_block_variance = moments.by_datapoint[group]
+        variance = float(per_block_variance.mean())
+    else:
+        within = moments.within(group)
+        # each block's share of the total sum of squares; their mean is the pooled variance
+        per_block_variance = (within + per_block * centred * blocks / (blocks - 1)) / per_block
+        variance = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
     if variance <= rounding:
         variance, per_block_variance = 0.0, np.zeros(blocks)
     variance_error = per_block_variance.std(ddof=1) / math.sqrt(blocks)
@@ -148,8 +152,6 @@ def _figures(
     bias = bias_of(gram, rounding, constant=variance == 0 and reference.exact)
     mse = variance + bias.square
     mse_low, mse_high = log_interval(mse, math.hypot(variance_error, bias.standard_error), blocks)
-    fourth = moments.fourth[group].sum() / replicates
-    spread = moments.square[group].sum() / replicates
     angles = moments.cosine[group]
     known = gradient_sq > 0
     return Figures(
@@ -172,7 +174,7 @@ def _figures(
         variance_mean=variance / sum(value.shape[1] for value in means),
         snr=gradient_sq / variance if variance > 0 else math.inf if known else 0.0,
         snr_mean=_snr_mean(means, per_block, variance),
-        kurtosis=float(fourth / spread**2) if variance > 0 and spread > 0 else None,
+        kurtosis=moments.kurtosis(group) if variance > 0 else None,
         mse=mse,
         mse_low=mse_low,
         mse_high=mse_high,

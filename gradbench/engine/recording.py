@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradbench.networks import Calls
+from gradbench.problems.base import Problem
 
 
 class NeedsGeneralPathError(Exception):
@@ -129,6 +130,16 @@ def linear_layers(module: nn.Module, name: str) -> dict[str, nn.Linear]:
         elif next(child.parameters(recurse=False), None) is not None:
             raise NeedsGeneralPathError(f"{where} ({type(child).__name__}) has parameters and is no nn.Linear")
     return layers
+
+
+def check(problem: Problem) -> None:
+    """Raise NeedsGeneralPathError where parameters are tied: a gradient of one would be that of several layers."""
+    seen: dict[int, str] = {}
+    for prefix, module in (("phi.", problem.phi), ("theta.", problem.theta)):
+        for name, value in module.named_parameters(remove_duplicate=False):
+            if id(value) in seen:
+                raise NeedsGeneralPathError(f"{prefix}{name} is the same parameter as {seen[id(value)]}")
+            seen[id(value)] = prefix + name
 
 
 def deltas(total: Tensor, calls: tuple[RecordingCalls, ...]) -> tuple[list[Linear], list[Explicit]]:

@@ -86,6 +86,13 @@ def slice_noise(noise: Noise, rows: slice) -> Noise:
     return {name: value[rows] for name, value in noise.items()}
 
 
+def datapoint_noise(noise: Noise, rows: slice) -> Noise:
+    """The noise of some of the datapoints."""
+    if isinstance(noise, Tensor):
+        return noise[:, :, rows]
+    return {name: value[:, :, rows] for name, value in noise.items()}
+
+
 def join_noise(parts: list[Noise]) -> Noise:
     """The noise of several blocks, one after the other."""
     first = parts[0]
