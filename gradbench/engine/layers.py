@@ -27,8 +27,12 @@ from gradbench.types import Gradients, Noise
 
 CANCELLED = 1e-3
 """Below this variance / mean square, float32 sums of squares are not trusted: 1e-6 of rounding would be 0.1 %."""
+SMALL = 2**17
+"""Numbers per datapoint below which copies are cheaper than one batched product for each datapoint."""
 ENOUGH_FOR_CENTRE = 16
 """Fewer replicates than these in the first pass make no centre: so many are drawn for it alone."""
+CENTRE_REPLICATES = 64
+"""Replicates that the centre is the mean of, where the first pass has them."""
 
 
 def measure(
@@ -122,7 +126,7 @@ class _Cell:
         self.pieces = torch.zeros(blocks, dtype=torch.float64)
         self.probes = torch.zeros(3, len(parameters), blocks, self.plan.probes, dtype=torch.float64)
         self.centre: Gradients = {}
-        self.centred_on = 0
+        self.centred_on = self.centred = 0
 
     def take(self, part: Pass, noise: Noise) -> None:
         """Evaluate one pass and add what it tells. Raises _CancelledError where a variance is lost to rounding."""
@@ -133,7 +137,8 @@ class _Cell:
             if first:
                 self._set_centre(part)
             # squared distances from the centre of replicates in it fall short, and of others exceed, by 1 / n
-            correction = 1 + (-1 if first and self.centred_on == part.replicates else 1) / self.centred_on
+            correction = torch.full((part.blocks,), 1 + 1 / self.centred_on, dtype=torch.float64)
+            correction[: self.centred if first else 0] = 1 - 1 / self.centred_on
             if self.by_datapoint:
                 self._within_by_datapoint(linear, explicit, part)
             else:
@@ -179,11 +184,14 @@ class _Cell:
 
     def _set_centre(self, part: Pass) -> None:
         if part.replicates >= ENOUGH_FOR_CENTRE:
-            scale = self.per_block / part.replicates
-            device = self.task.point.device
-            centre = {name: (rows[_rows(part)].sum(0) * scale).to(device) for name, rows in self.bank.rows.items()}
-            self.centred_on = part.replicates
+            each = part.stop - part.start
+            self.centred = min(part.blocks, -(-CENTRE_REPLICATES // each))
+            self.centred_on = self.centred * each
+            some = slice(part.first, part.first + self.centred)
+            scale, device = self.per_block / self.centred_on, self.task.point.device
+            centre = {name: (rows[some].sum(0) * scale).to(device) for name, rows in self.bank.rows.items()}
         else:
+            self.centred = 0
             centre = pilot(self.task, ENOUGH_FOR_CENTRE)
             self.centred_on = ENOUGH_FOR_CENTRE
         self.centre = {name: value.reshape(self.shapes[name]) for name, value in centre.items()}
@@ -196,12 +204,17 @@ class _Cell:
         self.pieces[_rows(part)] += pieces
         if pieces == 0:
             return
+        sums: list[Tensor] = []
+        sizes: list[Tensor] = []
         for one in linear:
             weight, bias, size = _datapoint_variances(one, part, s, careful=self.careful)
-            if size is not None and not self.careful and bool((torch.stack([weight.sum(), bias.sum()]) < CANCELLED * size).any()):
-                raise _CancelledError
+            if size is not None and not self.careful:
+                sizes += [size]
+                sums += [torch.stack([weight.sum(), bias.sum()])]
             self._tally(f"{one.name}.weight", weight, part)
             self._tally(f"{one.name}.bias", bias, part)
+        if sums and bool((torch.cat(sums) < CANCELLED * torch.cat(sizes)).any()):
+            raise _CancelledError
         for one in explicit:
             values = _pieces(one.gradient.flatten(2), part, s)
             self._tally(one.name, products.variance_within(values), part)
@@ -212,7 +225,8 @@ class _Cell:
         for one in linear:
             a, delta = one.inputs.flatten(1, 2), one.delta.flatten(1, 2)
             name = f"{one.name}.weight"
-            if self.careful or products.forming_is_cheaper(*delta.shape[1:], a.shape[-1], shared=one.shared):
+            rows, outputs = delta.shape[1:]
+            if self.careful or products.forming_is_cheaper(rows, a.shape[-1], outputs, shared=one.shared, answers=0):
                 sums = products.probe(a, delta, self.centre[name], self.reference[name], forming=True)[0]
             else:
                 sums = products.squared_norms(a, delta)
@@ -240,7 +254,7 @@ class _Cell:
 
     # cosine and kurtosis
 
-    def _probe(self, linear: list[Linear], explicit: list[Explicit], part: Pass, correction: float) -> None:
+    def _probe(self, linear: list[Linear], explicit: list[Explicit], part: Pass, correction: Tensor) -> None:
         stop = min(part.stop, self.plan.probes)
         if stop <= part.start:
             return
@@ -253,13 +267,14 @@ class _Cell:
             delta = chosen(one.delta).flatten(1, 2)
             a = (one.inputs if one.shared else chosen(one.inputs)).flatten(1, 2)
             name = f"{one.name}.weight"
-            forming = self.careful or products.forming_is_cheaper(*delta.shape[1:], a.shape[-1], shared=one.shared)
+            rows, outputs = delta.shape[1:]
+            forming = self.careful or products.forming_is_cheaper(rows, a.shape[-1], outputs, shared=one.shared)
             self._answer(name, products.probe(a, delta, *self._targets(name), forming=forming), part, stop)
             if f"{one.name}.bias" in self.row:
                 self._answer_formed(f"{one.name}.bias", delta.sum(1), part, stop)
         for one in explicit:
             self._answer_formed(one.name, chosen(one.gradient).sum(1).flatten(1), part, stop)
-        self.probes[0, :, _rows(part), part.start : stop] /= correction
+        self.probes[0, :, _rows(part), part.start : stop] /= correction[:, None]
 
     def _targets(self, name: str) -> tuple[Tensor, Tensor]:
         return self.centre[name], self.reference[name]
@@ -299,29 +314,26 @@ def _datapoint_variances(one: Linear, part: Pass, s: int, *, careful: bool) -> t
         return by_datapoint @ products.squares(one.inputs[0, 0]), by_datapoint.sum(-1), None
     inputs = one.inputs.expand(len(one.delta), -1, -1, -1) if one.shared else one.inputs
     a, delta = _pieces(inputs, part, s).flatten(1, 2), delta.flatten(1, 2)
-    forming = products.FORMING * a.shape[-1] * outputs < products.GRAM * s * samples * (a.shape[-1] + outputs)
+    if batch > 1 and a.shape[0] > 1 and delta[:, :, 0].numel() < SMALL:
+        x, y = (value.transpose(1, 2).flatten(0, 1) for value in (a, delta))
+        found, size = products.variances(x, y, s, careful=careful)
+        found, size = (value.unflatten(1, (pieces, batch)).sum(2) for value in (found, size))
+        return found[0], found[1], size.sum(1)
     found = delta.new_zeros(2, pieces, dtype=torch.float64)
     size = delta.new_zeros(2, dtype=torch.float64)
-    # the longer of the two axes is the one that a batched product runs over
-    loop_over_pieces = pieces <= batch
-    for index in range(pieces if loop_over_pieces else batch):
-        if loop_over_pieces:
+    # batched products run over the longer of the two axes, and need no copies
+    if pieces <= batch:
+        for index in range(pieces):
             x, y = a[index].transpose(0, 1), delta[index].transpose(0, 1)
-        else:
-            x, y = a[:, :, index], delta[:, :, index]
-        if forming:
-            variance = products.formed_variance(x, y, s)
-        else:
-            if careful:
-                x, y = x.double(), y.double()
-            own, together = products.sums_of_squares(x, y, samples)
-            variance = (own - together / s) / (s - 1)
-            size += own.sum(1) / s
-        if loop_over_pieces:
+            variance, square = products.variances(x, y, s, careful=careful)
             found[:, index] = variance.sum(1)
-        else:
+            size += square.sum(1)
+    else:
+        for index in range(batch):
+            variance, square = products.variances(a[:, :, index], delta[:, :, index], s, careful=careful)
             found += variance
-    return found[0], found[1], None if forming else size
+            size += square.sum(1)
+    return found[0], found[1], size
 
 
 def _pieces(value: Tensor, part: Pass, s: int) -> Tensor:

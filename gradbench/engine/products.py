@@ -16,16 +16,22 @@ from torch import Tensor
 
 GROUP_ELEMENTS = 2**19
 """Gradient entries formed at once: 2 MiB in float32."""
-FORMING = 1.4
-"""Cost of forming gradients and reducing them, per product: as measured, relative to one plain matrix product."""
 GRAM = 2.0
-"""Cost of a product in a Gram matrix of few rows, likewise."""
+"""Cost of a product in a Gram matrix of few rows, relative to one in a large matrix product."""
+ENTRY = 20.0
+"""Cost of writing an entry of a gradient and reducing it to a number, likewise; as measured."""
 
 
-def forming_is_cheaper(rows: int, inputs: int, outputs: int, *, shared: bool) -> bool:
-    """Is it cheaper to form the gradients of replicates of ``rows`` rows than to go by Gram matrices?"""
-    gram = GRAM * rows * (outputs if shared else inputs + outputs)
-    return FORMING * inputs * outputs < gram + (0 if shared else 2 * inputs * outputs)
+def forming_is_cheaper(rows: int, inputs: int, outputs: int, *, shared: bool, answers: int = 2) -> bool:
+    """Is it cheaper to form the gradients of replicates of ``rows`` rows than to go by Gram matrices?
+
+    ``answers``: inner products with given gradients that are wanted beside the norm.
+    """
+    entries = inputs * outputs
+    if shared:
+        return entries * (rows + ENTRY * (1 + answers)) < rows**2 * outputs + answers * rows * outputs
+    gram = GRAM * rows**2 * (inputs + outputs)
+    return entries * (rows + ENTRY * (1 + answers)) < gram + answers * rows * entries
 
 
 def probe(a: Tensor, delta: Tensor, centre: Tensor, reference: Tensor, *, forming: bool) -> Tensor:
@@ -74,12 +80,48 @@ def squares(rows: Tensor) -> Tensor:
     return torch.linalg.vector_norm(rows, dim=-1).double().square()
 
 
-def sums_of_squares(a: Tensor, delta: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """What the variance within groups of replicates needs, from Gram matrices: Σ_r ‖G_r‖² and ‖Σ_r G_r‖².
+def variances(a: Tensor, delta: Tensor, replicates: int, *, careful: bool) -> tuple[Tensor, Tensor]:
+    """The unbiased variance of weight and bias within groups of replicates, added up over the entries, [2, Q].
 
-    a [Q, s · n, in] and δ [Q, s · n, out] hold Q groups of s replicates of n = ``rows`` rows each. Both answers are
-    [2, Q] in float64: weight, then bias.
+    a [Q, s · n, in] and δ [Q, s · n, out] hold Q groups of s = ``replicates`` of n rows each. The second answer is
+    the mean square that the variance was taken from, [2, Q], where the two may cancel (0 where they cannot).
+
+    Σ_r ‖G_r − mean‖² = Σ_r ‖G_r‖² − ‖Σ_r G_r‖² / s. Both sums are in the Gram matrices of all s · n rows; or the
+    first is in those of n rows, and the second in the formed Σ_r G_r; or else every G_r is formed.
     """
+    rows = a.shape[1] // replicates
+    inputs, outputs = a.shape[2], delta.shape[2]
+    gram = GRAM * replicates * rows * (inputs + outputs)
+    entries = inputs * outputs
+    summed = entries * (1 + ENTRY / (replicates * rows)) + (GRAM * rows * (inputs + outputs) if rows > 1 else 0)
+    formed_ = entries * (1 + 2 * ENTRY / rows)
+    if formed_ < min(gram, summed):
+        found = torch.stack([_formed_variance(a, delta, replicates), variance_within(_by_replicate(delta, replicates))])
+        return found, torch.zeros_like(found)
+    if careful:
+        a, delta = a.double(), delta.double()
+    if gram <= summed:
+        own, together = _gram_sums(a, delta, rows)
+    else:
+        own = squared_norms_of_groups(a, delta, rows)
+        together = squares(torch.bmm(delta.mT, a).flatten(1))
+        own, together = torch.stack([own, own]), torch.stack([together, together])
+        bias = variance_within(_by_replicate(delta, replicates))
+        found = (own - together / replicates) / (replicates - 1)
+        found[1] = bias
+        return found, torch.stack([own[0], torch.zeros_like(own[0])]) / replicates
+    return (own - together / replicates) / (replicates - 1), own / replicates
+
+
+def squared_norms_of_groups(a: Tensor, delta: Tensor, rows: int) -> Tensor:
+    """Σ_r ‖G_r‖² within each of Q groups, replicates having ``rows`` rows each, [Q] in float64."""
+    if rows == 1:
+        return (squares(a) * squares(delta)).sum(-1)
+    each = squared_norms(a.reshape(-1, rows, a.shape[-1]), delta.reshape(-1, rows, delta.shape[-1]))
+    return each.unflatten(0, (len(a), -1)).sum(1)
+
+
+def _gram_sums(a: Tensor, delta: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     gram_delta = torch.bmm(delta, delta.mT)
     own, together = [], []
     for matrix in (torch.bmm(a, a.mT).mul_(gram_delta), gram_delta):
@@ -93,17 +135,19 @@ def sums_of_squares(a: Tensor, delta: Tensor, rows: int) -> tuple[Tensor, Tensor
     return torch.stack(own), torch.stack(together)
 
 
-def formed_variance(a: Tensor, delta: Tensor, replicates: int) -> Tensor:
-    """The unbiased variance within groups of s = ``replicates``, summed over the entries, [2, Q]: weight, bias.
-
-    a [Q, s · n, in] and δ [Q, s · n, out] as in `sums_of_squares`; here the gradients are formed.
-    """
-    found = delta.new_empty(2, len(delta), dtype=torch.float64)
+def _formed_variance(a: Tensor, delta: Tensor, replicates: int) -> Tensor:
+    found = delta.new_empty(len(delta), dtype=torch.float64)
     a, delta = (value.unflatten(1, (replicates, -1)) for value in (a, delta))
-    for group, (inputs, outputs) in enumerate(zip(a, delta, strict=True)):
-        found[0, group] = variance_within(formed(inputs, outputs).flatten(1)[None])[0]
-    found[1] = variance_within(delta.sum(2))
+    step = max(1, GROUP_ELEMENTS // (replicates * a.shape[-1] * delta.shape[-1]))
+    for start in range(0, len(a), step):
+        some = slice(start, start + step)
+        gradients = formed(a[some].flatten(0, 1), delta[some].flatten(0, 1)).flatten(1)
+        found[some] = variance_within(gradients.unflatten(0, (-1, replicates)))
     return found
+
+
+def _by_replicate(delta: Tensor, replicates: int) -> Tensor:
+    return delta.unflatten(1, (replicates, -1)).sum(2)
 
 
 def variance_within(values: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from gradbench.networks import Calls
+from gradbench.engine.chain import Chain, steps
+from gradbench.networks import Calls, leading
 from gradbench.problems.base import Problem
 
 
@@ -42,7 +43,9 @@ class Shared:
 
     output: Tensor
     copies: Tensor
+    lead: tuple[int, ...]
     sites: list[Site]
+    chain: Chain | None
 
 
 @dataclass
@@ -70,21 +73,20 @@ class Explicit:
 class RecordingCalls(Calls):
     """Calls that run modules plainly and record their linear layers."""
 
-    def __init__(self, module: nn.Module, prefix: str, replicates: int, batch: int) -> None:
-        """``batch`` > 1 hands out what is shared once per datapoint, too, so that datapoints can be told apart."""
+    def __init__(self, module: nn.Module, prefix: str, replicates: int, batch: int = 1, *, strict: bool = True) -> None:
+        """``batch`` > 1 hands out free parameters once per datapoint, too, so that datapoints can be told apart.
+
+        Not ``strict``: modules that are not made of linear layers are called all the same, and not recorded.
+        """
         super().__init__(module)
-        self.prefix, self.replicates, self.batch = prefix, replicates, batch
+        self.prefix, self.replicates, self.batch, self.strict = prefix, replicates, batch, strict
         self.sites: list[Site] = []
         self.shared: list[Shared] = []
         self.leaves: dict[str, Tensor] = {}
 
     def call(self, name: str, *inputs: Tensor) -> Tensor:
         if all(value.shape[0] == 1 and not value.requires_grad for value in inputs):
-            sites: list[Site] = []
-            output = self._run(name, inputs, sites)
-            copies = output.detach().expand(self.replicates, *output.shape[1:]).requires_grad_()
-            self.shared.append(Shared(output, copies, sites))
-            return copies
+            return self._share(name, inputs)
         output = self._run(name, inputs, self.sites)
         if output.shape[0] != self.replicates:
             raise NeedsGeneralPathError(f"{name} is called once for several replicates, on what depends on them")
@@ -96,10 +98,24 @@ class RecordingCalls(Calls):
             self.leaves[name] = value.expand(self.replicates, 1, self.batch, *value.shape[3:]).requires_grad_()
         return self.leaves[name]
 
+    def _share(self, name: str, inputs: tuple[Tensor, ...]) -> Tensor:
+        lead = leading(inputs)
+        stack = steps(self.module.get_submodule(name), self.prefix + name) if len(inputs) == 1 else None
+        sites: list[Site] = []
+        if stack is not None and inputs[0].dim() == 4:
+            chain = Chain(stack, inputs[0].flatten(0, 2))
+            output = chain.output.unflatten(0, lead)
+        else:
+            chain = None
+            output = self._run(name, inputs, sites)
+        copies = output.detach().expand(self.replicates, *output.shape[1:]).requires_grad_()
+        self.shared.append(Shared(output, copies, lead, sites, chain))
+        return copies
+
     def _run(self, name: str, inputs: tuple[Tensor, ...], sites: list[Site]) -> Tensor:
-        lead = torch.broadcast_shapes(*(value.shape[:3] for value in inputs))
+        lead = leading(inputs)
         handles = []
-        for path, layer in linear_layers(self.module, name).items():
+        for path, layer in linear_layers(self.module, name, strict=self.strict).items():
             handles.append(layer.register_forward_hook(self._recorder(self.prefix + path, lead, sites)))
         try:
             return super().call(name, *inputs)
@@ -119,7 +135,7 @@ class RecordingCalls(Calls):
         return record
 
 
-def linear_layers(module: nn.Module, name: str) -> dict[str, nn.Linear]:
+def linear_layers(module: nn.Module, name: str, *, strict: bool = True) -> dict[str, nn.Linear]:
     """The linear layers of submodule ``name`` by path. Raises NeedsGeneralPathError where it holds anything else."""
     called = module.get_submodule(name)
     layers: dict[str, nn.Linear] = {}
@@ -127,7 +143,7 @@ def linear_layers(module: nn.Module, name: str) -> dict[str, nn.Linear]:
         where = ".".join(part for part in (name, path) if part)
         if type(child) is nn.Linear:
             layers[where] = child
-        elif next(child.parameters(recurse=False), None) is not None:
+        elif strict and next(child.parameters(recurse=False), None) is not None:
             raise NeedsGeneralPathError(f"{where} ({type(child).__name__}) has parameters and is no nn.Linear")
     return layers
 
@@ -156,7 +172,13 @@ def deltas(total: Tensor, calls: tuple[RecordingCalls, ...]) -> tuple[list[Linea
         if delta is not None:
             parts.setdefault(site.layer, []).append((_rows(site, site.inputs), _rows(site, delta)))
     for one, weight in zip(shared, found[len(sites) :], strict=False):
-        if weight is None or not one.sites:
+        if weight is None:
+            continue
+        if one.chain is not None:
+            for name, a, delta in one.chain.pull(weight.flatten(1, 2)):
+                parts.setdefault(name, []).append((a.unflatten(0, one.lead), delta.unflatten(1, one.lead[1:])))
+            continue
+        if not one.sites:
             continue
         edges = [site.edge for site in one.sites]
         back = torch.autograd.grad(one.output, edges, weight.unsqueeze(1), is_grads_batched=True, allow_unused=True)
@@ -170,6 +192,25 @@ def deltas(total: Tensor, calls: tuple[RecordingCalls, ...]) -> tuple[list[Linea
     ]
     linear = [_joined(name, calls_) for name, calls_ in parts.items()]
     return linear, explicit
+
+
+def sensitivities(total: Tensor, calls: RecordingCalls) -> dict[str, Tensor]:
+    """Each replicate's gradient where ``calls`` handed something out, [R, numbers]: φ as the problem sees it.
+
+    Everything that a module's parameters do goes through what it hands out, so that two gradients can be compared
+    here at the price of none of them.
+    """
+    wanted: dict[str, Tensor | GradientEdge] = dict(calls.leaves)
+    wanted |= {f"call {index}": one.copies for index, one in enumerate(calls.shared)}
+    wanted |= {f"layer {index}": site.edge for index, site in enumerate(calls.sites)}
+    if not total.requires_grad or not wanted:
+        return {}
+    found = torch.autograd.grad(total, tuple(wanted.values()), allow_unused=True)
+    return {
+        name: value.reshape(calls.replicates, -1)
+        for name, value in zip(wanted, found, strict=True)
+        if value is not None
+    }
 
 
 def _rows(site: Site, value: Tensor) -> Tensor:
