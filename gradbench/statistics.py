@@ -20,8 +20,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import chi2, t
+from scipy.special import gammainc
+from scipy.stats import t
 
+from gradbench.engine.bank import columns
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.reference import Reference
 
@@ -36,6 +38,8 @@ ROUNDING = 256
 WHOLE_ROUNDING = 16
 """The same for a group whose gradient cancels: units of rounding of the gradient of all parameters together."""
 DOUBLE_PRECISION = float(np.finfo(np.float64).eps)
+SNR_PARAMETERS = 2**14
+"""``snr_mean`` of a larger tensor is taken over about so many of its parameters, evenly spaced."""
 FIRST_FLIPS, MOST_FLIPS = 2**12, 2**18
 ENOUGH_EXCEEDANCES = 50
 
@@ -79,31 +83,79 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
     groups = groups_of(tuple(moments.means))
     whole = sum(float(value.square().sum()) for value in reference.gradient.values())
     whole += float(moments.size["all"].sum()) / moments.replicates
-    exact = {name: value.flatten().double().cpu().numpy() for name, value in reference.gradient.items()}
-    gram, centred, noise = {}, {}, {}
-    for name, means in moments.means.items():
-        if reference.blocks is None:
-            target = exact[name]
-        else:
-            target = reference.blocks[name].flatten(1).double().cpu().numpy()
-            noise[name] = ((target - exact[name]) ** 2).sum() / (len(target) * (len(target) - 1))
-        gram[name] = _gram(moments.adjusted.get(name, means) - target)
-        centred[name] = ((means - means.mean(0)) ** 2).sum(-1)
+    tallies = {name: _tally(name, moments, reference) for name in moments.means}
+    tallied = {group: _Tally.total([tallies[name] for name in members]) for group, members in groups.items()}
+    likely = sign_flip_ps([one.gram for one in tallied.values()])
     return {
-        group: _figures(
-            moments,
-            group,
-            sum_of(gram, members),
-            sum_of(centred, members),
-            sum(float(exact[name] @ exact[name]) for name in members),
-            [moments.means[name] for name in members],
-            reference,
-            sum(float(noise.get(name, 0.0)) for name in members),
-            precision,
-            whole,
-        )
-        for group, members in groups.items()
+        group: _figures(moments, group, one, reference, precision, whole, p)
+        for (group, one), p in zip(tallied.items(), likely, strict=True)
     }
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """What a tensor's block means amount to; of several tensors, the sum."""
+
+    gram: Array
+    """Inner products of the blocks' differences from the reference, [K, K]."""
+    centred: Array
+    """‖block mean − mean‖², [K]."""
+    exact_sq: float
+    """‖reference‖²."""
+    noise: float
+    """Variance of a Monte-Carlo reference."""
+    numbers: int
+    ratio_sum: float
+    """Sum over parameters that move of |mean| / standard deviation of a block mean, the noise of few blocks removed."""
+    moving: float
+    """How many move."""
+    zero: bool
+    """Is every mean 0?"""
+
+    @staticmethod
+    def total(parts: Sequence[_Tally]) -> _Tally:
+        """The tally of several tensors together."""
+        return _Tally(
+            *(sum(getattr(one, name) for one in parts) for name in ("gram", "centred", "exact_sq", "noise")),  # pyright: ignore
+            *(sum(getattr(one, name) for one in parts) for name in ("numbers", "ratio_sum", "moving")),
+            all(one.zero for one in parts),
+        )
+
+
+def _tally(name: str, moments: Moments, reference: Reference) -> _Tally:
+    """One pass over the columns of a tensor's block means, a cache's worth at a time."""
+    means = moments.means[name]
+    adjusted = moments.adjusted.get(name, means)
+    blocks, width = means.shape
+    exact = reference.gradient[name].flatten().double().cpu().numpy()
+    drawn = None if reference.blocks is None else reference.blocks[name].flatten(1)
+    gram, centred = np.zeros((blocks, blocks)), np.zeros(blocks)
+    noise, zero = 0.0, True
+    for part in columns(width, blocks):
+        values = means[:, part]
+        if drawn is None:
+            target = exact[part].astype(values.dtype)
+        else:
+            target = drawn[:, part].double().cpu().numpy()
+            noise += float(((target - exact[part]) ** 2).sum()) / (len(target) * (len(target) - 1))
+            target = target.astype(values.dtype)
+        gram += _gram(adjusted[:, part] - target)
+        if not moments.by_datapoint:
+            away = values - values.mean(0)
+            centred += np.einsum("kp,kp->k", away, away, dtype=np.float64)
+        zero = zero and not values.any()
+    few = means[:, :: max(1, -(-width // SNR_PARAMETERS))]
+    ratio_sum, moving = _ratios(few)
+    scale = width / max(few.shape[1], 1)
+    return _Tally(gram, centred, float(exact @ exact), noise, width, ratio_sum * scale, moving * scale, zero)
+
+
+def _ratios(means: Array) -> tuple[float, int]:
+    """Σ |mean| / standard deviation over the columns that move, the floor that few blocks leave removed; and how many."""
+    variance = means.var(0, ddof=1, dtype=np.float64)
+    moving = variance > 0
+    signal = means.mean(0, dtype=np.float64)[moving] ** 2 - variance[moving] / len(means)
+    return float(np.sqrt(np.maximum(signal, 0.0) / variance[moving]).sum()), int(moving.sum())
 
 
 def sum_of(values: dict[str, Array], members: tuple[str, ...]) -> Array:
@@ -118,15 +170,13 @@ def _gram(differences: Array) -> Array:
 def _figures(
     moments: Moments,
     group: str,
-    gram: Array,
-    centred: Array,
-    exact_sq: float,
-    means: Sequence[Array],
+    tally: _Tally,
     reference: Reference,
-    reference_noise: float,
     precision: float,
     whole: float,
+    p: float,
 ) -> Figures:
+    exact_sq, reference_noise, centred = tally.exact_sq, tally.noise, tally.centred
     blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
     # a Monte-Carlo ‖g‖² exceeds the true one by the variance of the mean
     gradient_sq = max(exact_sq - reference_noise, 0.0)
@@ -149,7 +199,7 @@ def _figures(
     variance_error = per_block_variance.std(ddof=1) / math.sqrt(blocks)
     variance_low, variance_high = log_interval(variance, variance_error, blocks)
 
-    bias = bias_of(gram, rounding, constant=variance == 0 and reference.exact)
+    bias = bias_of(tally.gram, rounding, constant=variance == 0 and reference.exact, p=p)
     mse = variance + bias.square
     mse_low, mse_high = log_interval(mse, math.hypot(variance_error, bias.standard_error), blocks)
     angles = moments.cosine[group]
@@ -171,9 +221,9 @@ def _figures(
         variance=variance,
         variance_low=variance_low,
         variance_high=variance_high,
-        variance_mean=variance / sum(value.shape[1] for value in means),
+        variance_mean=variance / tally.numbers,
         snr=gradient_sq / variance if variance > 0 else math.inf if known else 0.0,
-        snr_mean=_snr_mean(means, per_block, variance),
+        snr_mean=_snr_mean(tally, per_block, variance),
         kurtosis=moments.kurtosis(group) if variance > 0 else None,
         mse=mse,
         mse_low=mse_low,
@@ -182,11 +232,16 @@ def _figures(
     )
 
 
+@cache
+def _student(blocks: int) -> float:
+    return float(t.ppf(0.5 + LEVEL / 2, blocks - 1))
+
+
 def log_interval(value: float, error: float, blocks: int) -> tuple[float, float]:
     """The 95 % interval of a positive figure, on the log scale, from its standard error over ``blocks`` blocks."""
     if value <= 0:
         return value, value
-    factor = math.exp(min(t.ppf(0.5 + LEVEL / 2, blocks - 1) * error / value, 50.0))
+    factor = math.exp(min(_student(blocks) * error / value, 50.0))
     return value / factor, value * factor
 
 
@@ -202,10 +257,11 @@ class Bias:
     p: float
 
 
-def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
+def bias_of(gram: Array, rounding: float, *, constant: bool, p: float | None = None) -> Bias:
     """Bias from the Gram matrix of block differences; ‖mean difference‖² ≤ ``rounding`` is no bias.
 
-    ``constant``: every replicate is the same number, so that the difference is the bias, without error.
+    ``constant``: every replicate is the same number, so that the difference is the bias, without error. ``p``: that
+    of the sign-flip test, where it is known already.
     """
     blocks = len(gram)
     total = float(gram.sum()) / blocks**2
@@ -215,7 +271,7 @@ def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
     square = float(gram.sum() - np.trace(gram)) / (blocks * (blocks - 1))
     spread = _spread(gram)
     error = math.sqrt(spread.variance_of_square(max(square, 0.0), blocks))
-    p = 1.0 if total <= rounding else sign_flip_p(gram)
+    p = 1.0 if total <= rounding else sign_flip_p(gram) if p is None else p
     low, high = _bias_interval(total, spread, blocks)
     return Bias(square, error, math.sqrt(max(square, 0.0)), low if p < 1 else 0.0, high, p)
 
@@ -254,12 +310,12 @@ def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float
     if spread.trace <= 0 or observed <= 0:
         return math.sqrt(max(observed, 0.0)), math.sqrt(max(observed, 0.0))
     # Σ is estimated from K blocks: widen as Student's t widens the normal
-    widening = (t.ppf(0.5 + LEVEL / 2, blocks - 1) / 1.959964) ** 2
+    widening = (_student(blocks) / 1.959964) ** 2
 
     def below(bias: float) -> float:
         mean = bias**2 + spread.trace / blocks
         variance = widening * (4 * bias**2 * spread.along / blocks + 2 * spread.trace_sq / blocks**2)
-        return float(chi2.cdf(observed * 2 * mean / variance, 2 * mean**2 / variance))
+        return float(gammainc(mean**2 / variance, observed * mean / variance))  # the distribution function of χ²
 
     far = math.sqrt(observed) + 20 * math.sqrt(spread.trace / blocks) + 1e-300
     tail = ALPHA / 2
@@ -273,20 +329,27 @@ def sign_flip_p(gram: Array) -> float:
 
     More signs are drawn until some tens of them reach it, or 2^18 are drawn; the observed signs count as one.
     """
-    observed = float(gram.sum())
-    scale = float(np.abs(gram).max()) or 1.0
-    matrix = (gram / scale).astype(np.float32)
+    return sign_flip_ps([gram])[0]
+
+
+def sign_flip_ps(grams: Sequence[Array]) -> list[float]:
+    """`sign_flip_p` of several matrices of one size; the signs that all of them need are tried on all at once."""
+    scales = [float(np.abs(gram).max()) or 1.0 for gram in grams]
     # signs that reproduce the observed one to rounding must count as reaching it
-    threshold = observed / scale * (1 - 1e-5)
-    reached, drawn, batch = 0, 0, 0
-    while drawn < MOST_FLIPS:
-        signs = _signs(len(gram), batch)
-        reached += int((((signs @ matrix) * signs).sum(-1) >= threshold).sum())
-        drawn += len(signs)
+    thresholds = np.array([gram.sum() / scale * (1 - 1e-5) for gram, scale in zip(grams, scales, strict=True)])
+    matrices = [(gram / scale).astype(np.float32) for gram, scale in zip(grams, scales, strict=True)]
+    reached = np.zeros(len(grams), dtype=int)
+    drawn = np.zeros(len(grams), dtype=int)
+    batch, left = 0, np.arange(len(grams))
+    while len(left):
+        signs = _signs(len(grams[0]), batch)
+        for index in left:
+            flipped = np.einsum("sk,sk->s", signs @ matrices[index], signs)
+            reached[index] += int((flipped >= thresholds[index]).sum())
+        drawn[left] += len(signs)
+        left = left[(reached[left] < ENOUGH_EXCEEDANCES) & (drawn[left] < MOST_FLIPS)]
         batch += 1
-        if reached >= ENOUGH_EXCEEDANCES:
-            break
-    return (reached + 1) / (drawn + 1)
+    return [float(p) for p in (reached + 1) / (drawn + 1)]
 
 
 @cache
@@ -296,18 +359,11 @@ def _signs(blocks: int, batch: int) -> NDArray[np.float32]:
     return (2 * bits - 1).astype(np.float32)
 
 
-def _snr_mean(means: Sequence[Array], per_block: int, variance: float) -> float | None:
-    """Mean over parameters of |mean| / standard deviation, with the floor that few replicates leave removed."""
+def _snr_mean(tally: _Tally, per_block: int, variance: float) -> float | None:
+    """Mean over parameters of |mean| / standard deviation of one gradient."""
     if variance == 0:
-        return math.inf if any((value != 0).any() for value in means) else None
-    mean = np.concatenate([value.mean(0) for value in means])
-    block_variance = np.concatenate([value.var(0, ddof=1) for value in means])
-    moving = block_variance > 0
-    if not moving.any():
-        return None
-    blocks = len(means[0])
-    signal = np.maximum(mean[moving] ** 2 - block_variance[moving] / blocks, 0.0)
-    return float(np.sqrt(signal / (per_block * block_variance[moving])).mean())
+        return None if tally.zero else math.inf
+    return tally.ratio_sum / tally.moving / math.sqrt(per_block) if tally.moving else None
 
 
 def holm(p_values: Array) -> Array:
