@@ -114,7 +114,7 @@ def finish(path: Path, manifest: dict[str, Any]) -> Run:
     write_manifest(path, manifest)
     order = {cell["cell_id"]: index for index, cell in enumerate(manifest["suite_resolved"]["cells"])}
     table, unreadable = _gather(path)
-    frame = _with_verdicts(table.to_pandas(), manifest)
+    frame = _with_verdicts(_frame(table), manifest)
     frame = frame.sort_values("cell_id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     results = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
     results = results.replace_schema_metadata(
@@ -149,7 +149,7 @@ def load_run(path: str | Path) -> Run:
             )
     if not table.num_rows:
         raise RunError(f"{path}: the run holds no cell that can be read; run the suite again with --out {path}")
-    return Run(path, _with_verdicts(table.to_pandas(), manifest), manifest, unreadable)
+    return Run(path, _with_verdicts(_frame(table), manifest), manifest, unreadable)
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -175,13 +175,27 @@ def _read(file: Path) -> pa.Table | None:
         return None
 
 
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """As pandas, with whole numbers whole even where some rows have none, and None for a text that is not there."""
+    columns = {}
+    for field in SCHEMA:
+        values = table.column(field.name).to_pandas()
+        if pa.types.is_integer(field.type):
+            values = values.astype("Int64")
+        elif pa.types.is_string(field.type):
+            values = values.astype(object).where(values.notna(), None)
+        columns[field.name] = values
+    return pd.DataFrame(columns)
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path / 'manifest.json'}: cannot be read ({error}); the run cannot be used") from error
-    if not isinstance(manifest, dict):
-        raise RunError(f"{path / 'manifest.json'}: expected a JSON object; the run cannot be used")
+    suite = manifest.get("suite_resolved") if isinstance(manifest, dict) else None
+    if not isinstance(suite, dict) or not isinstance(manifest.get("schema_version"), int):
+        raise RunError(f"{path / 'manifest.json'}: expected the manifest of a run; give a folder of gradbench run")
     return manifest
 
 

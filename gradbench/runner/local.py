@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class Outcome:
 
     run: store.Run
     interrupted: bool
+    seconds: float
 
     @property
     def exit_code(self) -> int:
@@ -53,7 +56,7 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
     A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
     ``out`` cannot be written or holds another run.
     """
-    progress = progress or Progress()
+    progress, clock = progress or Progress(), time.perf_counter()
     manifest = {
         "schema_version": store.SCHEMA_VERSION,
         "suite": suite.name,
@@ -74,7 +77,12 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         manifest = {**manifest, "finished": now()}
     except KeyboardInterrupt:
         interrupted = True
-    return Outcome(store.finish(out, manifest), interrupted)
+    return Outcome(store.finish(out, manifest), interrupted, time.perf_counter() - clock)
+
+
+def default_folder(suite: str) -> Path:
+    """``results/<suite>-<UTC time>``, in the folder that the command runs in."""
+    return Path("results") / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) -> None:

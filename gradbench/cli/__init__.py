@@ -1,0 +1,70 @@
+"""The command line. One thin file per command: parse, call the library, print."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from gradbench.cli import compare, export, list_, run, show
+from gradbench.cli.output import fail
+from gradbench.errors import GradbenchError
+from gradbench.version import VERSION
+
+app = typer.Typer(
+    name="gradbench",
+    help="Bias and variance of ELBO gradient estimators, with error bars, against exact gradients.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("run")(run.run)
+app.command("compare")(compare.compare)
+app.command("export")(export.export)
+app.command("list")(list_.list_)
+app.command("show")(show.show)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"gradbench {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """Bias and variance of ELBO gradient estimators, with error bars, against exact gradients."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: errors are one or two lines on stderr, and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        code = app(arguments, prog_name="gradbench", standalone_mode=False)
+    except GradbenchError as error:
+        fail(str(error))
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    except Exception as error:
+        # a fault in the command line itself, which typer describes; anything else is a bug, and shows as one
+        if not hasattr(error, "format_message"):
+            raise
+        if str(error):  # empty where typer has printed the help instead
+            fail(_usage(error))
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Exception) -> str:
+    message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "gradbench")
+    lines = " ".join(str(message).split())
+    return f"{lines[:1].lower()}{lines[1:].rstrip('.')}; see {path} --help"

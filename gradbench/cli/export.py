@@ -1,0 +1,52 @@
+"""gradbench export RUN"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    format_: Annotated[str, typer.Option("--format", "-f", help="csv, parquet, json, markdown or latex.")] = "csv",
+    output_: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout without it.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only rows of this group.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns, comma-separated; default: all or a few.")] = None,
+) -> None:
+    """Export the rows of a run: csv, parquet and json with every column, markdown and latex with a readable few."""
+    from gradbench.cli import output
+    from gradbench.cli.runs import open_run, with_group
+    from gradbench.errors import UnknownNameError, UsageError
+    from gradbench.export import FORMATS, READABLE, render
+    from gradbench.store import COLUMNS
+
+    if format_ not in FORMATS:
+        raise UnknownNameError("format", format_, FORMATS, where="--format")
+    opened, code = open_run(run)
+    frame = opened.frame
+    readable = format_ in ("markdown", "latex")
+    if group is not None:
+        with_group(opened, group)
+        frame = frame[frame.group == group]
+    elif readable:
+        frame = frame[frame.group.isin(["phi", "theta"])]
+    names = columns.split(",") if columns else list(READABLE if readable else COLUMNS)
+    for name in names:
+        if name not in COLUMNS:
+            raise UnknownNameError("column", name, COLUMNS, where="--columns")
+    data = render(frame[names], format_)
+    if output_ is None:
+        if format_ == "parquet" and sys.stdout.isatty():
+            raise UsageError("parquet is binary; give a file with --output FILE, or redirect stdout")
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        try:
+            output_.write_bytes(data)
+        except OSError as error:
+            raise UsageError(f"--output {output_}: cannot be written ({error.strerror}); name another file") from error
+        output.say(f"{len(frame)} rows → {output_}")
+    raise typer.Exit(code)

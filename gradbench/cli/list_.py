@@ -1,0 +1,33 @@
+"""gradbench list WHAT"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    suites = "suites"
+    estimators = "estimators"
+    problems = "problems"
+    metrics = "metrics"
+
+
+def list_(
+    what: Annotated[What, typer.Argument(help="suites, estimators, problems or metrics.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List what there is."""
+    from gradbench.catalogue import catalogue
+    from gradbench.cli import output
+    from gradbench.report.tables import listing
+
+    headers, rows = catalogue(what.value)
+    if json_:
+        output.show_json([dict(zip(headers, row, strict=True)) for row in rows])
+    else:
+        output.show(listing(rows, headers))

@@ -1,0 +1,46 @@
+"""A progress bar with the time that is left, on stderr; silent where stderr is no terminal."""
+
+from __future__ import annotations
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gradbench.cli.output import say, stderr
+from gradbench.runner.local import Progress as Told
+
+
+class Bar(Told):
+    """A bar for a run, to be used as a context."""
+
+    def __init__(self, announcement: str) -> None:
+        self.announcement = announcement
+        self.progress = Progress(
+            TextColumn("{task.description}", table_column=None),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=stderr(),
+            transient=True,
+            disable=not stderr().is_terminal,
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def start(self, total: int) -> None:
+        say(self.announcement)
+        self.task = self.progress.add_task("", total=total)
+
+    def cell(self, label: str) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, description=label[:44])
+
+    def advance(self, done: int) -> None:
+        if self.task is not None:
+            self.progress.advance(self.task, done)

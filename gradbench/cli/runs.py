@@ -1,0 +1,22 @@
+"""Opening run folders for the commands that read them."""
+
+from __future__ import annotations
+
+from gradbench.cli.output import warn
+from gradbench.errors import UnknownNameError
+from gradbench.store import Run, load_run
+
+
+def open_run(name: str) -> tuple[Run, int]:
+    """A run, and the exit code to end with: 2 where some of its files could not be read, which are named."""
+    run = load_run(name)
+    for file in run.unreadable:
+        warn(f"{name}/{file} cannot be read (truncated?); delete it and run the suite again with --out {name}")
+    return run, 2 if run.unreadable else 0
+
+
+def with_group(run: Run, group: str) -> None:
+    """Raise UnknownNameError unless the run has rows of ``group``."""
+    groups = set(run.ok().group)
+    if groups and group not in groups:
+        raise UnknownNameError("group", group, groups, where="--group")

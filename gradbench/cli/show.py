@@ -1,0 +1,86 @@
+"""gradbench show NAME"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A run folder, suite, estimator, problem or metric.")],
+    group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
+    select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show a run's tables, a suite's resolved plan, or what an estimator, problem or metric is."""
+    from gradbench import suite as suites
+    from gradbench.cli import output
+    from gradbench.errors import UnknownNameError
+    from gradbench.estimators import ESTIMATORS
+    from gradbench.metrics import METRICS
+    from gradbench.problems import PROBLEMS
+
+    kind, _, bare = name.rpartition(":")
+    registries = {"suite": suites.shipped(), "estimator": ESTIMATORS, "problem": PROBLEMS, "metric": METRICS}
+    if kind and kind not in registries:
+        bare, kind = name, ""
+    homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
+    if not kind and ((Path(name) / "manifest.json").exists() or (Path(name).is_dir() and not homes)):
+        _show_run(name, group, json_)
+    elif not homes and name.endswith(".toml"):
+        _show_plan(name, select or [], json_)
+    elif not homes:
+        known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
+        raise UnknownNameError(kind or "run folder, suite, estimator, problem or metric", bare, known)
+    elif homes[0] == "suite":
+        _show_plan(bare, select or [], json_)
+    elif homes[0] == "metric":
+        output.show_json({bare: METRICS[bare]}) if json_ else output.show(f"{bare}: {METRICS[bare]}")
+    else:
+        _show_described(registries[homes[0]][bare], json_)
+    for other in homes[1:]:
+        output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
+
+
+def _show_run(name: str, group: str, json_: bool) -> None:
+    from gradbench.cli import output
+    from gradbench.cli.runs import open_run, with_group
+    from gradbench.export import records
+    from gradbench.report.tables import run_tables
+
+    run, code = open_run(name)
+    if json_:
+        output.show_json(records(run.frame))
+    else:
+        with_group(run, group)
+        output.show(run_tables(run, group))
+    raise typer.Exit(code)
+
+
+def _show_plan(name: str, select: list[str], json_: bool) -> None:
+    from gradbench import suite as suites
+    from gradbench.cli import output
+    from gradbench.report.format import duration, size
+    from gradbench.report.tables import plan_tables
+    from gradbench.runner.plan import estimate, plan_rows
+
+    suite = suites.load(name).select(select)
+    seconds, memory = estimate(suite)
+    if json_:
+        output.show_json({**suite.resolved(), "estimated_seconds": seconds, "estimated_bytes": memory})
+        return
+    skipped = sum(cell.skip is not None for cell in suite.cells)
+    output.show(plan_tables(plan_rows(suite), f"{suite.name}: {suite.title}"))
+    output.show(
+        f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates in "
+        f"{suite.measure.blocks} blocks; about {duration(seconds)} and {size(memory)} here"
+    )
+
+
+def _show_described(thing: object, json_: bool) -> None:
+    from gradbench.cli import output
+    from gradbench.report.described import as_data, as_text
+
+    output.show_json(as_data(thing)) if json_ else output.show(as_text(thing))

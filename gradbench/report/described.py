@@ -1,0 +1,74 @@
+"""An estimator or a problem in words: its declarations, its ledger, its documentation."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gradbench.estimators.base import Estimator
+from gradbench.report.tables import listing
+
+
+def as_data(thing: Any) -> dict[str, Any]:
+    """The declarations of an estimator or a problem, for JSON."""
+    fields = {name: _field(field) for name, field in thing.Parameters.model_fields.items()}
+    if isinstance(thing, Estimator):
+        return {
+            "estimator": thing.name,
+            "title": thing.title,
+            "latents": sorted(thing.latents),
+            "objectives": sorted(thing.objectives),
+            "unbiased": {"phi": thing.unbiased_phi, "theta": thing.unbiased_theta},
+            "trained": thing.fit is not None,
+            "parameters": fields,
+            "ledger": [
+                {"factor": f.name, "held": f.held, "phi": f.phi, "theta": f.theta, "why": f.why} for f in thing.ledger
+            ],
+            "paper": thing.paper,
+            "documentation": documentation(thing),
+        }
+    return {
+        "problem": thing.name,
+        "title": thing.title,
+        "latents": thing.family,
+        "objective": thing.objective,
+        "data": thing.data,
+        "dtype": thing.dtype,
+        "parameters": fields,
+        "documentation": documentation(thing),
+    }
+
+
+def as_text(thing: Any) -> RenderableType:
+    """The same for reading."""
+    data = as_data(thing)
+    parts: list[RenderableType] = [Text(f"{thing.name}: {thing.title}", style="bold"), "", data["documentation"], ""]
+    if data["parameters"]:
+        rows = [(name, field["type"], str(field["default"])) for name, field in data["parameters"].items()]
+        parts.append(listing(rows, ("parameter", "type", "default")))
+    if isinstance(thing, Estimator):
+        parts.append(listing([factor_row(f) for f in thing.ledger], ("factor", "held", "in φ", "in θ", "why")))
+    return Group(*(Text(part) if isinstance(part, str) else part for part in parts))
+
+
+def factor_row(factor: Any) -> tuple[str, ...]:
+    """One line of the ledger."""
+    yes = {True: "yes", False: ""}
+    return factor.name, yes[factor.held], yes[factor.phi], yes[factor.theta], factor.why
+
+
+def documentation(thing: Any) -> str:
+    """The docstring of the file that defines it."""
+    function = thing.surrogate if isinstance(thing, Estimator) else thing
+    module = sys.modules.get(function.__module__)
+    return inspect.cleandoc(getattr(module, "__doc__", None) or "")
+
+
+def _field(field: Any) -> dict[str, Any]:
+    kind = field.annotation
+    name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    return {"type": name, "default": field.default}
