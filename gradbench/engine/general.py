@@ -14,6 +14,7 @@ from torch import Tensor
 from gradbench.engine.bank import Bank
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.products import variance_within
+from gradbench.engine.options import UNLIMITED
 from gradbench.engine.task import Task, datapoint_noise, join_noise, slice_noise
 from gradbench.errors import MeasurementError
 from gradbench.networks import PerReplicateCalls, gradients_of
@@ -30,10 +31,10 @@ def measure(
     blocks: range,
     per_block: int,
     reference: Gradients,
-    budget: int,
-    *,
-    by_datapoint: bool,
     tick: Callable[[int], None] = lambda done: None,
+    *,
+    budget: int = UNLIMITED,
+    by_datapoint: bool = False,
 ) -> Moments:
     """Moments of the given blocks, with block means of up to ``budget`` bytes in memory.
 

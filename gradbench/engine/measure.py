@@ -55,7 +55,7 @@ def _measured(
                 raise MeasurementError(f"engine = 'layers': {fault}; use 'auto' or 'general'") from fault
     # every datapoint's gradients cost the general path as much as the minibatch's: only on demand
     apart = options.variance == "datapoint"
-    return general.measure(task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick)
+    return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart)
 
 
 def _why_whole(task: Task, per_block: int) -> str | None:

@@ -13,6 +13,7 @@ Engine = Literal["auto", "layers", "general"]
 Variance = Literal["auto", "datapoint", "whole"]
 """``datapoint`` adds up the variances of the datapoints' gradients; ``whole`` watches the gradient of the minibatch."""
 
+UNLIMITED = 2**63
 FREE_SHARE = 0.5
 """Share of the memory that is free which is used where no budget is given."""
 
