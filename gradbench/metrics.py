@@ -57,7 +57,7 @@ METRICS: dict[str, str] = {
     "work_variance": "variance * seconds: the smaller, the better the estimator per unit of time",
     "status": "ok, failed or skipped",
     "error_type": "kind of failure",
-    "message": "why a cell failed or was skipped",
+    "message": "why a cell failed or was skipped; of an unresolved row, how many replicates would decide it",
     "gradbench_version": "version of gradbench",
     "torch_version": "version of torch",
     "hardware": "processor or GPU",

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradbench.errors import RunError
-from gradbench.statistics import MARGIN, verdicts
+from gradbench.statistics import MARGIN, replicates_needed, verdicts
 
 SCHEMA_VERSION = 1
 
@@ -43,6 +43,10 @@ COLUMNS = (
     *"gradbench_version torch_version hardware started_at wall_seconds".split(),
 )
 SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
+UNRESOLVED_MESSAGE = "replicates that would decide, about: "
+BLOCK_VALUES = "block_variance"
+"""A column that only the cells' own files have: the variance block by block, which paired comparisons need."""
+CELL_SCHEMA = SCHEMA.append(pa.field(BLOCK_VALUES, pa.list_(pa.float64())))
 
 IDENTITY = (
     *"problem problem_params data train_steps objective kl estimator estimator_params".split(),
@@ -63,6 +67,19 @@ class Run:
     def ok(self) -> pd.DataFrame:
         """The rows with figures."""
         return self.frame.loc[self.frame.status == "ok"]
+
+    def block_variances(self) -> dict[tuple[str, str], np.ndarray]:
+        """By cell and group, the variance block by block [K]; of the cells whose files are there."""
+        found = {}
+        for file in sorted((self.path / "cells").glob("*.parquet")):
+            try:
+                table = pq.read_table(file, columns=["cell_id", "group", BLOCK_VALUES])
+            except (pa.ArrowException, OSError, KeyError):
+                continue
+            for row in table.to_pylist():
+                if row[BLOCK_VALUES]:
+                    found[row["cell_id"], row["group"]] = np.asarray(row[BLOCK_VALUES])
+        return found
 
 
 def create(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +112,7 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
 
 def write_cell(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows of one cell in one step. Their verdicts wait for the whole run."""
-    table = pa.Table.from_pylist([_row(row) for row in rows], schema=SCHEMA)
+    table = pa.Table.from_pylist([_row(row) for row in rows], schema=CELL_SCHEMA)
     _atomic(path / "cells" / f"{rows[0]['cell_id']}.parquet", lambda partial: pq.write_table(table, partial))
 
 
@@ -203,15 +220,29 @@ def _with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFram
     ok = frame.status == "ok"
     rows = frame[ok]
     margin = manifest.get("suite_resolved", {}).get("measure", {}).get("margin", MARGIN)
-    names = ("bias_p", "bias_high", "gradient_norm", "variance")
-    figures = [np.asarray(rows[name], dtype=float) for name in names]
+    names = ("bias_p", "bias_high", "gradient_norm", "variance", "replicates", "bias_norm")
+    p, high, norm, variance, replicates, bias = (np.asarray(rows[name], dtype=float) for name in names)
     verdict = pd.Series([None] * len(frame), index=frame.index, dtype=object)
-    verdict[ok] = verdicts(*figures, margin=margin)
-    return frame.assign(verdict=verdict)
+    verdict[ok] = verdicts(p, high, norm, variance, margin=margin)
+    needed = replicates_needed(replicates, bias, high, norm, variance, margin=margin)
+    message = frame.message.copy()
+    message[ok] = [f"{UNRESOLVED_MESSAGE}{count}" for count in needed]
+    message[ok & (verdict != "unresolved")] = None
+    return frame.assign(verdict=verdict, message=message)
+
+
+def replicates_to_resolve(message: str | None) -> int | None:
+    """The number that the message of an unresolved row holds.
+
+    >>> replicates_to_resolve("replicates that would decide, about: 12000")
+    12000
+    """
+    found = (message or "").partition(UNRESOLVED_MESSAGE)[2]
+    return int(found) if found.isdigit() else None
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    unknown = set(row) - set(COLUMNS)
+    unknown = set(row) - set(CELL_SCHEMA.names)
     assert not unknown, f"no such columns: {unknown}"
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 

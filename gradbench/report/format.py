@@ -24,6 +24,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def count(value: int) -> str:
+    """A count in at most four characters.
+
+    >>> [count(n) for n in (950, 1100, 130000, 2500000, 10**15)]
+    ['950', '1.1k', '130k', '2.5M', '>1G']
+    """
+    for unit, sign in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= unit:
+            return ">1G" if sign == "G" else f"{value / unit:.3g}{sign}"
+    return str(value)
+
+
 def interval(low: float | None, high: float | None) -> str:
     """``[low, high]``."""
     return f"[{number(low)}, {number(high)}]"

@@ -13,11 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from gradbench.compare import BETTER, WORSE
-from gradbench.report.format import duration, interval, number, percent
-from gradbench.store import Run
+from gradbench.report.format import count, duration, interval, number, percent
+from gradbench.store import Run, replicates_to_resolve
 
 TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
 GREEK = {"phi": "φ", "theta": "θ"}
+HEAVY_TAILS = 30
+"""Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
+HEAVY_MARK = "†"
 STYLES = {"biased": "red", "unbiased": "green", "unresolved": "yellow", BETTER: "green", WORSE: "red"}
 
 
@@ -29,6 +32,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
     varying = _varying(shown)
     for _, target in shown.groupby(list(TARGET), sort=False, dropna=False):
         parts += [_target_table(target, group, varying), ""]
+    parts += _footnotes(shown)
     if len(shown):
         parts.append(Text("* least variance × time among the estimators not found biased, for each L", style="dim"))
     parts += _other_groups(rows, group)
@@ -58,17 +62,37 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
         table.add_row(
             estimator if estimator != previous else "",
             str(row.samples),
-            number(row.variance),
+            number(row.variance) + (HEAVY_MARK if heavy_tailed(row.kurtosis) else ""),
             interval(row.variance_low, row.variance_high),
             percent(row.relative_bias),
             percent(row.relative_bias_high),
-            Text(str(row.verdict), style=STYLES.get(str(row.verdict), "")),
+            verdict_text(row),
             duration(row.seconds),
             number(row.work_variance) + ("*" if row.Index in best else " "),
             style="bold" if row.Index in best else "",
         )
         previous = estimator
     return table
+
+
+def verdict_text(row: Any) -> Text:
+    """The verdict; with the number of replicates that would decide it where it is open."""
+    needed = replicates_to_resolve(row.message) if row.verdict == "unresolved" else None
+    text = f"{row.verdict} ({count(needed)})" if needed else str(row.verdict)
+    return Text(text, style=STYLES.get(str(row.verdict), ""))
+
+
+def heavy_tailed(kurtosis: float | None) -> bool:
+    """Do a few replicates carry the variance, so that its interval is wide and leans on them?"""
+    return kurtosis is not None and kurtosis > HEAVY_TAILS
+
+
+def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
+    if (rows.verdict == "unresolved").any():
+        yield Text("unresolved (n): about n replicates would decide, as far as can be told now", style="dim")
+    if rows["kurtosis"].map(heavy_tailed).any():
+        text = f"{HEAVY_MARK} heavy tails (kurtosis above {HEAVY_TAILS}): few replicates carry most of the variance"
+        yield Text(text, style="dim")
 
 
 def _target_title(row: Any, group: str, varying: dict[str, set[str]]) -> str:

@@ -21,8 +21,8 @@ from gradbench.reference import Reference
 from gradbench.runner.machine import hardware
 from gradbench.seeding import canonical
 from gradbench.stage import Point
-from gradbench.statistics import summarise
-from gradbench.store import SCHEMA_VERSION
+from gradbench.statistics import block_variances, summarise
+from gradbench.store import BLOCK_VALUES, SCHEMA_VERSION
 from gradbench.suite import Cell, Measure
 from gradbench.version import VERSION
 
@@ -46,6 +46,7 @@ def measured(
     blocks, per_block = plan(cell, measure)
     moments = measure_moments(task, range(blocks), per_block, reference.gradient, tick)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
+    shares = block_variances(moments)
     cost = timing.cost(task)
     parameters = point.problem.named_parameters()
     common = {
@@ -66,6 +67,7 @@ def measured(
             "num_parameters": sum(parameters[name].numel() for name in members),
             **figures[group].columns(),
             "work_variance": figures[group].variance * cost.seconds,
+            BLOCK_VALUES: shares[group].tolist(),
         }
         for group, members in groups_of(point.names).items()
     ]

@@ -1,0 +1,105 @@
+"""Bias from the K × K Gram matrix G = d dᵀ of the block differences d_k = ḡ_k − g.
+
+G holds all that is needed about bias, whatever the number of parameters. The mean of its off-diagonal is an unbiased
+estimate of ‖bias‖²; the interval of ‖bias‖ inverts the distribution of ‖mean d‖², a scaled χ² with matched mean and
+variance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import gammainc
+
+from gradbench.statistics.levels import ALPHA
+from gradbench.statistics.signflip import sign_flip_p
+from gradbench.statistics.spread import quantile
+
+Array = NDArray[np.float64]
+
+NORMAL_POINT = 1.959964
+"""The 97.5 % point of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Bias:
+    """‖bias‖² debiased, its standard error, and ‖bias‖ with its interval and the p value of "no bias"."""
+
+    square: float
+    standard_error: float
+    norm: float
+    low: float
+    high: float
+    p: float
+
+
+def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
+    """Bias from the Gram matrix of block differences; ‖mean difference‖² ≤ ``rounding`` is no bias.
+
+    ``constant``: every replicate is the same number, so that the difference is the bias, without error.
+    """
+    blocks = len(gram)
+    total = float(gram.sum()) / blocks**2
+    if constant:
+        biased = total > rounding
+        return Bias(total, 0.0, math.sqrt(total), math.sqrt(total), math.sqrt(total), 0.0 if biased else 1.0)
+    square = float(gram.sum() - np.trace(gram)) / (blocks * (blocks - 1))
+    spread = _spread(gram)
+    error = math.sqrt(spread.variance_of_square(max(square, 0.0), blocks))
+    p = 1.0 if total <= rounding else sign_flip_p(gram)
+    low, high = _bias_interval(total, spread, blocks)
+    # a bias is not known better than to the rounding of the gradients that it is the difference of
+    low, high = max(low - math.sqrt(rounding), 0.0), high + math.sqrt(rounding)
+    return Bias(square, error, math.sqrt(max(square, 0.0)), low if p < 1 else 0.0, high, p)
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """tr Σ and tr Σ² of the block differences, and their variance along the mean difference."""
+
+    trace: float
+    trace_sq: float
+    along: float
+
+    def variance_of_square(self, bias_sq: float, blocks: int) -> float:
+        return 4 * bias_sq * self.along / blocks + 2 * self.trace_sq / (blocks * (blocks - 1))
+
+
+def _spread(gram: Array) -> _Spread:
+    blocks = len(gram)
+    rows = gram.mean(1)
+    centred = gram - rows[:, None] - rows[None, :] + gram.mean()
+    covariance = centred / (blocks - 1)
+    trace = max(float(np.trace(covariance)), 0.0)
+    raw = float((covariance**2).sum())
+    # unbiased for Gaussian blocks; kept within what is possible for positive semi-definite Σ
+    trace_sq = (
+        (blocks - 1) ** 2 / ((blocks - 2) * (blocks + 1)) * (raw - trace**2 / (blocks - 1)) if blocks > 2 else raw
+    )
+    trace_sq = min(max(trace_sq, trace**2 * 1e-12), trace**2)
+    mean_sq = float(gram.mean())
+    along = float(((rows - mean_sq) ** 2).sum()) / (blocks - 1) / mean_sq if mean_sq > 0 else 0.0
+    return _Spread(trace, trace_sq, min(along, trace))
+
+
+def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float, float]:
+    """Bounds of ‖bias‖: the values that the observed ‖mean difference‖² would not be surprising under."""
+    if spread.trace <= 0 or observed <= 0:
+        return math.sqrt(max(observed, 0.0)), math.sqrt(max(observed, 0.0))
+    # Σ is estimated from K blocks: widen as Student's t widens the normal
+    widening = (quantile(blocks) / NORMAL_POINT) ** 2
+
+    def below(bias: float) -> float:
+        mean = bias**2 + spread.trace / blocks
+        variance = widening * (4 * bias**2 * spread.along / blocks + 2 * spread.trace_sq / blocks**2)
+        return float(gammainc(mean**2 / variance, observed * mean / variance))  # χ² without scipy.stats's checks
+
+    far = math.sqrt(observed) + 20 * math.sqrt(spread.trace / blocks) + 1e-300
+    tail = ALPHA / 2
+    low = brentq(lambda b: below(b) - (1 - tail), 0.0, far) if below(0.0) > 1 - tail else 0.0
+    high = brentq(lambda b: below(b) - tail, 0.0, far) if below(0.0) > tail else 0.0
+    return float(low), max(float(high), math.sqrt(max(observed - spread.trace / blocks, 0.0)))  # pyright: ignore

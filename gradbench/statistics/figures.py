@@ -1,0 +1,159 @@
+"""All figures of one cell: the moments of its blocks against the reference, group by group."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradbench.engine.moments import Moments, groups_of
+from gradbench.reference import Reference
+from gradbench.statistics.bias import bias_of
+from gradbench.statistics.spread import skewed_interval, sum_interval
+from gradbench.statistics.tallies import Tally, centred, tally, total
+
+Array = NDArray[np.float64]
+
+ROUNDING = 256
+"""Differences below this many units of rounding of the gradients' precision are rounding, not figures."""
+WHOLE_ROUNDING = 16
+"""The same for a group whose gradient cancels: units of rounding of the gradient of all parameters together."""
+DOUBLE_PRECISION = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The measured columns of one cell and group; see the column reference for meanings and units."""
+
+    replicates: int
+    blocks: int
+    reference: str
+    gradient_norm: float
+    reference_se: float
+    bias_sq: float
+    bias_sq_se: float
+    bias_norm: float
+    bias_low: float
+    bias_high: float
+    relative_bias: float | None
+    relative_bias_high: float | None
+    bias_p: float
+    variance: float
+    variance_low: float
+    variance_high: float
+    variance_mean: float
+    snr: float
+    snr_mean: float | None
+    kurtosis: float | None
+    mse: float
+    mse_low: float
+    mse_high: float
+    cosine: float | None
+
+    def columns(self) -> dict:
+        """As columns of a row."""
+        return asdict(self)
+
+
+def summarise(moments: Moments, reference: Reference, precision: float) -> dict[str, Figures]:
+    """Figures per group; ``precision`` is the machine epsilon of the dtype that gradients were computed in."""
+    groups = groups_of(tuple(moments.means))
+    whole = sum(float(value.square().sum()) for value in reference.gradient.values())
+    whole += float(moments.size["all"].sum()) / moments.replicates
+    tallies = {name: tally(name, moments, reference) for name in moments.means}
+    return {
+        group: _figures(moments, group, total([tallies[name] for name in members]), reference, precision, whole)
+        for group, members in groups.items()
+    }
+
+
+def block_variances(moments: Moments) -> dict[str, Array]:
+    """By group, the variance block by block [K]: within the block, and its share of that between block means.
+
+    Their mean is the pooled variance. A variance taken by datapoint is that within the block alone.
+    """
+    if moments.by_datapoint:
+        return moments.by_datapoint
+    between = {name: centred(means) for name, means in moments.means.items()}
+    return {
+        group: _shares(moments, group, np.sum([between[name] for name in members], axis=0))
+        for group, members in groups_of(tuple(moments.means)).items()
+    }
+
+
+def _shares(moments: Moments, group: str, centred: Array) -> Array:
+    if moments.by_datapoint:
+        return moments.by_datapoint[group]
+    blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
+    within = moments.within(group)
+    pooled = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
+    share = within + per_block * centred * blocks / (blocks - 1)
+    return share * (pooled / share.mean()) if pooled > 0 else np.zeros(blocks)
+
+
+def _figures(
+    moments: Moments,
+    group: str,
+    tallied: Tally,
+    reference: Reference,
+    precision: float,
+    whole: float,
+) -> Figures:
+    blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
+    exact_sq, reference_noise = tallied.exact_sq, tallied.noise
+    # a Monte-Carlo ‖g‖² exceeds the true one by the variance of the mean
+    gradient_sq = max(exact_sq - reference_noise, 0.0)
+    if exact_sq <= (WHOLE_ROUNDING * DOUBLE_PRECISION) ** 2 * whole:
+        gradient_sq = 0.0
+    gradient_norm = math.sqrt(gradient_sq)
+    size = exact_sq + moments.size[group].sum() / replicates
+    rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
+
+    per_block_variance = _shares(moments, group, tallied.centred)
+    variance = float(per_block_variance.mean())
+    if variance <= rounding:
+        variance, per_block_variance = 0.0, np.zeros(blocks)
+    variance_low, variance_high = skewed_interval(per_block_variance)
+
+    bias = bias_of(tallied.gram, rounding, constant=variance == 0 and reference.exact)
+    mse = variance + bias.square
+    mse_low, mse_high = sum_interval(
+        (variance, variance_low, variance_high), (bias.square, min(bias.low**2, bias.square), bias.high**2)
+    )
+    angles = moments.cosine[group]
+    known = gradient_sq > 0
+    return Figures(
+        replicates=replicates,
+        blocks=blocks,
+        reference=reference.kind,
+        gradient_norm=gradient_norm,
+        reference_se=math.sqrt(reference_noise),
+        bias_sq=bias.square,
+        bias_sq_se=bias.standard_error,
+        bias_norm=bias.norm,
+        bias_low=bias.low,
+        bias_high=bias.high,
+        relative_bias=bias.norm / gradient_norm if known else None,
+        relative_bias_high=bias.high / gradient_norm if known else None,
+        bias_p=bias.p,
+        variance=variance,
+        variance_low=variance_low,
+        variance_high=variance_high,
+        variance_mean=variance / tallied.numbers,
+        snr=gradient_sq / variance if variance > 0 else math.inf if known else 0.0,
+        snr_mean=_snr_mean(tallied, per_block, variance),
+        kurtosis=moments.kurtosis(group) if variance > 0 else None,
+        mse=mse,
+        mse_low=min(max(mse_low, variance_low), mse),
+        mse_high=mse_high,
+        cosine=float(np.nanmean(angles)) if known and not np.isnan(angles).all() else None,
+    )
+
+
+def _snr_mean(tallied: Tally, per_block: int, variance: float) -> float | None:
+    """Mean over parameters of |mean| / standard deviation of one gradient."""
+    if variance == 0:
+        return None if tallied.zero else math.inf
+    return tallied.ratio_sum / tallied.moving / math.sqrt(per_block) if tallied.moving else None

