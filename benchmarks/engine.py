@@ -289,9 +289,7 @@ def main() -> None:
     parser.add_argument("--precision", action="store_true", help="also time to a 5 %% half-width of the variance")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = [
-        compared(case, arguments.device, arguments.rounds) for case in CASES if arguments.case in case.name
-    ]
+    found = [compared(case, arguments.device, arguments.rounds) for case in CASES if arguments.case in case.name]
     if arguments.precision:
         found += [precision(case, arguments.device, arguments.rounds) for case in PRECISION_CASES]
     if arguments.json:

@@ -29,10 +29,8 @@ CANCELLED = 1e-3
 """Below this variance / mean square, float32 sums of squares are not trusted: 1e-6 of rounding would be 0.1 %."""
 SMALL = 2**17
 """Numbers per datapoint below which copies are cheaper than one batched product for each datapoint."""
-ENOUGH_FOR_CENTRE = 16
-"""Fewer replicates than these in the first pass make no centre: so many are drawn for it alone."""
-CENTRE_REPLICATES = 64
-"""Replicates that the centre is the mean of, where the first pass has them."""
+CENTRE_SAMPLES, CENTRE_MOST, CENTRE_LEAST = 512, 64, 8
+"""Samples × datapoints behind the centre, and the replicates that this is at most and at least."""
 
 
 def measure(
@@ -125,26 +123,23 @@ class _Cell:
         self.within = torch.zeros(len(parameters), blocks, dtype=torch.float64)
         self.pieces = torch.zeros(blocks, dtype=torch.float64)
         self.probes = torch.zeros(3, len(parameters), blocks, self.plan.probes, dtype=torch.float64)
-        self.centre: Gradients = {}
-        self.centred_on = self.centred = 0
+        batch = 1 if task.point.x is None else task.point.x.shape[2]
+        count = max(CENTRE_LEAST, min(CENTRE_MOST, CENTRE_SAMPLES // (batch * task.samples)))
+        self.centre = {name: value.reshape(self.shapes[name]) for name, value in pilot(task, count).items()}
+        # squared distances from the mean of n other replicates exceed those from the mean itself by 1 / n
+        self.excess = 1 + 1 / count
 
     def take(self, part: Pass, noise: Noise) -> None:
         """Evaluate one pass and add what it tells. Raises _CancelledError where a variance is lost to rounding."""
         linear, explicit = record(self.task, noise, part.replicates, by_datapoint=self.by_datapoint)
         with torch.no_grad():
             self._add_means(linear, explicit, part)
-            first = not self.centre
-            if first:
-                self._set_centre(part)
-            # squared distances from the centre of replicates in it fall short, and of others exceed, by 1 / n
-            correction = torch.full((part.blocks,), 1 + 1 / self.centred_on, dtype=torch.float64)
-            correction[: self.centred if first else 0] = 1 - 1 / self.centred_on
             if self.by_datapoint:
                 self._within_by_datapoint(linear, explicit, part)
             else:
                 self._within_whole(linear, explicit, part)
             self._check(linear, explicit, part)
-            self._probe(linear, explicit, part, correction)
+            self._probe(linear, explicit, part)
 
     def moments(self) -> Moments:
         """What all passes told."""
@@ -155,7 +150,7 @@ class _Cell:
             self.per_block, self.bank.arrays(), within, self.probes.numpy(), self.norms, by_datapoint=self.by_datapoint
         )
 
-    # block means and centre
+    # block means
 
     def _add_means(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         for one in linear:
@@ -181,20 +176,6 @@ class _Cell:
             target.baddbmm_(delta.mT, a, beta=0 if part.start == 0 else 1, alpha=1 / self.per_block)
         else:
             self._add(name, torch.bmm(delta.mT, a).flatten(1), part)
-
-    def _set_centre(self, part: Pass) -> None:
-        if part.replicates >= ENOUGH_FOR_CENTRE:
-            each = part.stop - part.start
-            self.centred = min(part.blocks, -(-CENTRE_REPLICATES // each))
-            self.centred_on = self.centred * each
-            some = slice(part.first, part.first + self.centred)
-            scale, device = self.per_block / self.centred_on, self.task.point.device
-            centre = {name: (rows[some].sum(0) * scale).to(device) for name, rows in self.bank.rows.items()}
-        else:
-            self.centred = 0
-            centre = pilot(self.task, ENOUGH_FOR_CENTRE)
-            self.centred_on = ENOUGH_FOR_CENTRE
-        self.centre = {name: value.reshape(self.shapes[name]) for name, value in centre.items()}
 
     # variance
 
@@ -254,7 +235,7 @@ class _Cell:
 
     # cosine and kurtosis
 
-    def _probe(self, linear: list[Linear], explicit: list[Explicit], part: Pass, correction: Tensor) -> None:
+    def _probe(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         stop = min(part.stop, self.plan.probes)
         if stop <= part.start:
             return
@@ -274,7 +255,7 @@ class _Cell:
                 self._answer_formed(f"{one.name}.bias", delta.sum(1), part, stop)
         for one in explicit:
             self._answer_formed(one.name, chosen(one.gradient).sum(1).flatten(1), part, stop)
-        self.probes[0, :, _rows(part), part.start : stop] /= correction[:, None]
+        self.probes[0, :, _rows(part), part.start : stop] /= self.excess
 
     def _targets(self, name: str) -> tuple[Tensor, Tensor]:
         return self.centre[name], self.reference[name]
@@ -293,11 +274,12 @@ class _Cell:
         """Raise MeasurementError where a replicate of the pass is not finite. Every δ is in a mean of a block."""
         rows = _rows(part)
         kept = [value[rows] for name, value in self.bank.rows.items() if len(self.shapes[name]) == 1]
-        if torch.isfinite(self.within[:, rows]).all() and all(torch.isfinite(value).all() for value in kept):
+        most = torch.finfo(self.task.point.dtype()).max
+        if bool((self.within[:, rows].abs() <= most).all()) and all(torch.isfinite(value).all() for value in kept):
             return
         values = [one.delta for one in linear] + [one.gradient for one in explicit]
         fine = torch.stack([torch.isfinite(value).flatten(1).all(1) for value in values]).all(0)
-        broken, total = int((~fine).sum()), part.replicates
+        broken, total = int((~fine).sum()) or part.replicates, part.replicates  # none: their squares are not finite
         raise MeasurementError(f"{broken} of {total} replicates gave a gradient that is not finite (NaN or infinite)")
 
 

@@ -23,7 +23,7 @@ def measure(
     per_block: int,
     reference: Gradients,
     tick: Tick = lambda done: None,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options = Options(),
 ) -> Moments:
     """Moments of the given blocks of ``per_block`` replicates each; ``tick`` is told of replicates as they are done.
 
@@ -33,9 +33,7 @@ def measure(
     return control.adjusted(task, moments, blocks)
 
 
-def _measured(
-    task: Task, blocks: range, per_block: int, reference: Gradients, tick: Tick, options: Options
-) -> Moments:
+def _measured(task: Task, blocks: range, per_block: int, reference: Gradients, tick: Tick, options: Options) -> Moments:
     reason = _why_whole(task, per_block)
     if options.variance == "datapoint" and reason is not None:
         raise MeasurementError(f"variance = 'datapoint': {reason}; use 'auto' or 'whole'")

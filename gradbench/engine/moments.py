@@ -70,6 +70,10 @@ def groups_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return groups | {name: (name,) for name in names}
 
 
+BY_BLOCK = ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", "by_datapoint", "spread")
+"""The fields of `Moments` that hold arrays with a row for each block, in order."""
+
+
 def joined(parts: list[Moments]) -> Moments:
     """The moments of several runs of blocks as one; exact, since blocks are only put side by side."""
 
@@ -80,7 +84,10 @@ def joined(parts: list[Moments]) -> Moments:
     assert len({part.per_block for part in parts}) == 1, "blocks of unequal size cannot be joined"
     return Moments(
         first.per_block,
-        *(cat(n) for n in ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", "by_datapoint", "spread")),
+        *(
+            cat(n)
+            for n in ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", "by_datapoint", "spread")
+        ),
         first.probes,
         first.engine,
     )
@@ -106,7 +113,7 @@ def assembled(
     away, size, inner = np.tensordot(member, probes, (1, 1)).transpose(1, 0, 2, 3)
     norm = np.sqrt(member @ np.array([norms[name] for name in names]))
     with np.errstate(invalid="ignore", divide="ignore"):
-        angles = inner / (np.sqrt(size) * norm[:, None, None])
+        angles = np.clip(inner / (np.sqrt(size) * norm[:, None, None]), -1, 1)  # beyond 1 is rounding
     defined = ~np.isnan(angles)
     count = defined.sum(-1)
     cosine = np.where(count > 0, np.where(defined, angles, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
