@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gradbench.engine.bank import Bank
 from gradbench.engine.moments import Moments, groups_of, joined
-from gradbench.engine.products import variance_within
 from gradbench.engine.options import UNLIMITED
+from gradbench.engine.products import variance_within
 from gradbench.engine.task import Task, datapoint_noise, join_noise, slice_noise
 from gradbench.errors import MeasurementError
 from gradbench.networks import PerReplicateCalls, gradients_of

@@ -289,7 +289,7 @@ def _datapoint_variances(one: Linear, part: Pass, s: int, *, careful: bool) -> t
     The third answer is the mean square that the variances were taken from, weight and bias, where they cancel.
     """
     delta = _pieces(one.delta, part, s)
-    pieces, _, samples, batch, outputs = delta.shape
+    pieces, _, samples, batch, _ = delta.shape
     if one.shared and samples == 1:
         away = (delta - delta.mean(1, keepdim=True)).square_().sum((1, 2, 4)) / (s - 1)
         by_datapoint = away.double()

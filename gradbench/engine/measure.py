@@ -14,6 +14,8 @@ from gradbench.engine.task import Task
 from gradbench.errors import MeasurementError
 from gradbench.types import Gradients
 
+FEW_PARAMETERS = 2**15
+
 Tick = Callable[[int], None]
 
 
@@ -37,7 +39,7 @@ def _measured(task: Task, blocks: range, per_block: int, reference: Gradients, t
     reason = _why_whole(task, per_block)
     if options.variance == "datapoint" and reason is not None:
         raise MeasurementError(f"variance = 'datapoint': {reason}; use 'auto' or 'whole'")
-    apart = reason is None and options.variance != "whole"
+    apart = reason is None and (options.variance == "datapoint" or (options.variance == "auto" and _pays(task)))
     budget = options.budget()
     if options.engine != "general":
         try:
@@ -54,6 +56,15 @@ def _measured(task: Task, blocks: range, per_block: int, reference: Gradients, t
     # every datapoint's gradients cost the general path as much as the minibatch's: only on demand
     apart = options.variance == "datapoint"
     return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart)
+
+
+def _pays(task: Task) -> bool:
+    """Is the form by datapoint better? With one datapoint both are the same sum, and the whole form sees more of it:
+
+    the spread of the block means, too, at the price of a pass over them.
+    """
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    return batch > 1 or sum(v.numel() for v in task.point.problem.named_parameters().values()) > FEW_PARAMETERS
 
 
 def _why_whole(task: Task, per_block: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,24 @@ class Options:
     def budget(self) -> int:
         """Bytes of main memory for block means."""
         return int(psutil.virtual_memory().available * FREE_SHARE) if self.memory is None else self.memory
+
+
+UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes from a number or from text with a unit.
+
+    >>> parse_bytes("2GB"), parse_bytes("1.5 MiB"), parse_bytes(64)
+    (2000000000, 1572864, 64)
+
+    Raises ValueError for anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(text))
+    size = int(float(found[1]) * UNITS.get(found[2], 0)) if found else 0
+    if size <= 0:
+        raise ValueError(f"expected bytes with a unit, such as 2GB or 500MiB, got {text!r}")
+    return size
 
 
 PASS_BYTES = {"cpu": 2**24, "cuda": 2**28}
