@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,18 @@ class Axes:
     train_steps: int
     seed: int
 
-    def canonical(self) -> dict:
-        """As plain data, for hashing and for naming random streams."""
+    @cached_property
+    def _plain(self) -> dict:
         return {
             "problem": self.problem,
             "problem_params": self.parameters.model_dump(),
             "data": self.data,
             "train_steps": self.train_steps,
         }
+
+    def canonical(self) -> dict:
+        """As plain data, for hashing and for naming random streams."""
+        return {**self._plain, "problem_params": dict(self._plain["problem_params"])}
 
     def stream(self, *name: object, device: str = "cpu") -> torch.Generator:
         """The random stream ``name`` of this target. The estimator is no part of it: estimators share their noise."""

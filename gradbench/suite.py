@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gradbench.claims import Claim, matches
 from gradbench.data import check_data
+from gradbench.engine.options import Engine, Options, Variance, parse_bytes
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
@@ -39,6 +40,15 @@ class Measure(BaseModel):
     replicates: Annotated[int, Field(gt=0)] = 1024
     blocks: Annotated[int, Field(ge=4, le=1024)] = 32
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
+    engine: Engine = "auto"
+    variance: Variance = "auto"
+    memory: Annotated[int, Field(gt=0)] | None = None
+    """Memory for block means, such as 2GB; past it they go to a temporary file."""
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: str | int | None) -> int | None:
+        return None if value is None else parse_bytes(value)
 
     @model_validator(mode="after")
     def _divisible(self) -> Measure:
@@ -47,6 +57,10 @@ class Measure(BaseModel):
             near = f"{lower} or {lower + self.blocks}" if lower else f"{self.blocks}"
             raise ValueError(f"replicates = {self.replicates} is no multiple of blocks = {self.blocks}; take {near}")
         return self
+
+    def options(self) -> Options:
+        """As the engine takes them."""
+        return Options(self.engine, self.variance, self.memory)
 
 
 class GridKeys(BaseModel):
@@ -132,7 +146,7 @@ class Suite:
         return {
             "name": self.name,
             "title": self.title,
-            "measure": self.measure.model_dump(),
+            "measure": self.measure.model_dump(exclude={"memory"}),  # no figure depends on it
             "expect": [claim.model_dump(exclude_defaults=True) for claim in self.expect],
             "cells": [{"cell_id": cell.cell_id, **cell.identity(), "skip": cell.skip} for cell in self.cells],
         }
@@ -168,6 +182,9 @@ class Settings:
     seed: int | None = None
     replicates: int | None = None
     device: str | None = None
+    engine: str | None = None
+    variance: str | None = None
+    memory: str | None = None
 
 
 def shipped() -> dict[str, Path]:
@@ -209,9 +226,9 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
     file = _validated(SuiteFile, raw, where)
     measure = file.measure
-    if settings.replicates is not None:
-        values = {**measure.model_dump(), "replicates": settings.replicates}
-        measure = _validated(Measure, values, "--replicates")
+    for key in ("replicates", "engine", "variance", "memory"):
+        if (value := getattr(settings, key)) is not None:
+            measure = _validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     cells: dict[str, Cell] = {}
     for index, grid in enumerate(file.grid):
         for cell in _grid_cells(grid, file, f"{where}: grid[{index}]", settings):

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradbench.statistics import (
-    ROUNDING,
-    _bias_interval,
-    _spread,
-    bias_of,
-    holm,
-    log_interval,
-    sign_flip_p,
-    summarise,
-    verdicts,
-)
+from gradbench.statistics import bias_of, holm, log_interval, sign_flip_p, summarise, verdicts
+from gradbench.statistics.bias import _bias_interval, _spread
+from gradbench.statistics.figures import ROUNDING
 from tests.helpers import moments_of, reference_of
 
 EPS = float(np.finfo(np.float64).eps)

@@ -15,6 +15,9 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, over the suite's.")] = None,
     replicates: Annotated[int | None, typer.Option(help="Replicates of each cell, over the suite's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, over the suite's.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, layers or general, over the suite's.")] = None,
+    variance: Annotated[str | None, typer.Option(help="auto, datapoint or whole, over the suite's.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
@@ -30,7 +33,9 @@ def run(
     from gradbench.runner import local
     from gradbench.verify import verify
 
-    chosen = suites.load(suite, suites.Settings(seed, replicates, device)).select(select or [])
+    chosen = suites.load(suite, suites.Settings(seed, replicates, device, engine, variance, memory)).select(
+        select or []
+    )
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = local.run(chosen, out, bar)

@@ -41,6 +41,8 @@ class Problem(ABC):
     Parameters: ClassVar[type[Any]] = ProblemParameters
     data: ClassVar[str | None] = None
     """Default data set; None for a problem without data."""
+    independent_datapoints: ClassVar[bool] = True
+    """Does every datapoint draw latents of its own? (False for latents that the minibatch has in common.)"""
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """Default precision, in which it is also trained."""
 

@@ -44,7 +44,7 @@ def measured(
     started, clock = datetime.now(UTC), time.perf_counter()
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
     blocks, per_block = plan(cell, measure)
-    moments = measure_moments(task, range(blocks), per_block, reference.gradient, tick)
+    moments = measure_moments(task, range(blocks), per_block, reference.gradient, tick, measure.options())
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
     cost = timing.cost(task)
@@ -56,6 +56,7 @@ def measured(
         "seconds_low": cost.low,
         "seconds_high": cost.high,
         "flops": cost.flops,
+        "peak_bytes": cost.peak_bytes,
         "status": "ok",
         "started_at": started,
         "wall_seconds": time.perf_counter() - clock,
