@@ -30,7 +30,9 @@ def run(
     from gradbench.report.tables import run_tables
     from gradbench.runner import local
 
-    chosen = suites.load(suite, suites.Settings(seed, replicates, device, engine, variance, memory)).select(select or [])
+    chosen = suites.load(suite, suites.Settings(seed, replicates, device, engine, variance, memory)).select(
+        select or []
+    )
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = local.run(chosen, out, bar)

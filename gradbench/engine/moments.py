@@ -88,8 +88,8 @@ def joined(parts: list[Moments]) -> Moments:
             cat(n)
             for n in ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", "by_datapoint", "spread")
         ),
-        first.probes,
-        first.engine,
+        probes=first.probes,
+        engine=first.engine,
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from scipy.stats import binom
-from torch.utils.benchmark import Timer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from gradbench.engine.task import Task
