@@ -181,7 +181,7 @@ def deltas(
         for one in shared:
             if one.chain is None and one.output.requires_grad:
                 check_uses(one.output, [site.edge.node for site in one.sites], names)
-    found = torch.autograd.grad(total, wanted, allow_unused=True)
+    found = torch.autograd.grad(total, wanted, allow_unused=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for site, delta in zip(sites, found, strict=False):
         if delta is not None:
