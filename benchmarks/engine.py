@@ -24,11 +24,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from gradbench.engine.general import replicate_gradients
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task, slice_noise
@@ -91,7 +91,7 @@ PRECISION_CASES = (
 def task_of(case: Case, device: str) -> Task:
     """The case's model with random weights and random binary data."""
     kind = PROBLEMS[case.problem]
-    keys = {"hidden": case.hidden, "latent": case.latent, "batch": case.batch}
+    keys: dict[str, int | str] = {"hidden": case.hidden, "latent": case.latent, "batch": case.batch}
     if case.problem == "sigmoid-belief":
         keys["decoder"] = "nonlinear"
     parameters = kind.Parameters(**keys)
@@ -104,6 +104,12 @@ def task_of(case: Case, device: str) -> Task:
 def plain(task: Task, replicates: int, generator: torch.Generator) -> dict[str, Tensor]:
     """The floor: the mean gradient of all replicates by one backward pass."""
     return task.gradient(task.noise(replicates, generator))
+
+
+def reference_of(task: Task, replicates: int, generator: torch.Generator) -> Reference:
+    """A gradient to measure bias against: from so many replicates that the bias is that of noise."""
+    means = [plain(task, replicates // 16, generator) for _ in range(16)]
+    return Reference("closed-form", {n: torch.stack([one[n] for one in means]).double().mean(0) for n in means[0]})
 
 
 def looped(task: Task, replicates: int, generator: torch.Generator) -> tuple[list[float], float]:
@@ -156,7 +162,7 @@ def vmapped(task: Task, chunk: int) -> Callable[[int, torch.Generator], None]:
     def run(replicates: int, generator: torch.Generator) -> None:
         noise = task.noise(replicates, generator)
         for start in range(0, replicates, chunk):
-            found = each((phi, theta), slice_noise(noise, slice(start, start + chunk)))
+            found = each((phi, theta), slice_noise(noise, slice(start, start + chunk)))  # pyright: ignore
             for gradients in found:
                 for gradient in gradients.values():
                     gradient.flatten(1).square().sum(1)
@@ -180,7 +186,7 @@ def rounds(case: Case, device: str, count: int) -> Iterator[dict[str, float | No
     """The seconds of each competitor, round by round, after one round that is not counted."""
     task = task_of(case, device)
     generator = torch.Generator(device=device).manual_seed(0)
-    reference = Reference("closed-form", {n: v.double() for n, v in plain(task, 64, generator).items()})
+    reference = reference_of(task, 8 * case.replicates, generator)
     per_block = case.replicates // BLOCKS
     vmap_run = vmapped(task, case.chunk)
     few = max(case.chunk, case.replicates // 8)
@@ -224,6 +230,7 @@ def compared(case: Case, device: str, count: int) -> dict:
         "case": case.name,
         "device": device,
         "rounds": count,
+        "threads": torch.get_num_threads(),
         **{name: median(name) for name in ("floor_s", "engine_s", "moments_s", "loop_s", "vmap_s", "jax_s")},
         "engine_over_floor": ratio("engine_s", "floor_s"),
         "moments_over_floor": ratio("moments_s", "floor_s"),
@@ -254,9 +261,7 @@ def precision(case: Case, device: str, count: int) -> dict:
     pilot = figures(8192)
     wide = math.log(pilot.variance_high / pilot.variance_low) / 2
     needed = max(2 * BLOCKS, math.ceil(8192 * (wide / math.log1p(HALF_WIDTH)) ** 2 / BLOCKS) * BLOCKS)
-    norms, mean = looped_norms(task, 4096, generator)
-    relative = 1.96 * np.std(norms) / (np.mean(norms) - mean)
-    loop_needed = math.ceil((relative / HALF_WIDTH) ** 2)
+    loop_needed = loop_replicates(task, generator)
     pairs = []
     for _ in range(count):
         loop = timed(lambda: looped(task, case.loop, generator), device) * loop_needed / case.loop
@@ -274,21 +279,30 @@ def precision(case: Case, device: str, count: int) -> dict:
     }
 
 
-def looped_norms(task: Task, replicates: int, generator: torch.Generator) -> tuple[np.ndarray, float]:
-    """What `looped` yields, faster: ‖ĝ − mean‖² does not depend on how it was computed."""
-    from gradbench.engine.layers import squared_norms
-
-    return squared_norms(task, task.noise(replicates, generator), replicates)
+def loop_replicates(task: Task, generator: torch.Generator, pilot: int = 4096) -> int:
+    """Replicates whose squared distances from their mean have a mean known to 5 %; their spread is from a pilot."""
+    chunk, away = 64, []
+    noise = task.noise(pilot, generator)
+    parts = [replicate_gradients(task, slice_noise(noise, slice(s, s + chunk)), chunk) for s in range(0, 512, chunk)]
+    centre = {name: torch.cat([part[name] for part in parts]).mean(0) for name in parts[0]}
+    for start in range(0, pilot, chunk):
+        found = replicate_gradients(task, slice_noise(noise, slice(start, start + chunk)), chunk)
+        away.append(sum((value - centre[name]).square().sum(1) for name, value in found.items()))
+    values = torch.cat(away).double().cpu().numpy()
+    return math.ceil((1.96 * values.std() / values.mean() / HALF_WIDTH) ** 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=7, help="paired rounds (default 7)")
+    parser.add_argument("--threads", type=int, help="of torch; default: all cores")
     parser.add_argument("--case", default="", help="only cases whose name contains this")
     parser.add_argument("--precision", action="store_true", help="also time to a 5 %% half-width of the variance")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     found = [compared(case, arguments.device, arguments.rounds) for case in CASES if arguments.case in case.name]
     if arguments.precision:
         found += [precision(case, arguments.device, arguments.rounds) for case in PRECISION_CASES]

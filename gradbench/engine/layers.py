@@ -20,8 +20,9 @@ from gradbench.engine.bank import Bank
 from gradbench.engine.general import block_stream, pilot
 from gradbench.engine.moments import Moments, assembled
 from gradbench.engine.passes import Pass, plan
-from gradbench.engine.recording import Explicit, Linear, NeedsGeneralPathError, RecordingCalls, deltas
+from gradbench.engine.recording import Explicit, Linear, RecordingCalls, deltas
 from gradbench.engine.task import Task, join_noise, slice_noise
+from gradbench.engine.trust import NeedsGeneralPathError
 from gradbench.errors import MeasurementError
 from gradbench.types import Gradients, Noise
 
@@ -79,12 +80,14 @@ def _measured(
     return cell.moments()
 
 
-def record(task: Task, noise: Noise, replicates: int, *, by_datapoint: bool) -> tuple[list[Linear], list[Explicit]]:
-    """Layers and free parameters of ``replicates`` with their δ."""
+def record(
+    task: Task, noise: Noise, replicates: int, *, by_datapoint: bool, check: bool
+) -> tuple[list[Linear], list[Explicit]]:
+    """Layers and free parameters of ``replicates`` with their δ; ``check``: see `deltas`."""
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     phi = RecordingCalls(task.point.problem.phi, "phi.", replicates, batch if by_datapoint else 1)
     theta = RecordingCalls(task.point.problem.theta, "theta.", replicates, batch if by_datapoint else 1)
-    linear, explicit = deltas(task.values(noise, phi, theta).sum(), (phi, theta))
+    linear, explicit = deltas(task.values(noise, phi, theta).sum(), (phi, theta), check=check)
     names = {one.name for one in explicit}
     for one in linear:
         if twice := names & {f"{one.name}.weight", f"{one.name}.bias"}:
@@ -131,7 +134,9 @@ class _Cell:
 
     def take(self, part: Pass, noise: Noise) -> None:
         """Evaluate one pass and add what it tells. Raises _CancelledError where a variance is lost to rounding."""
-        linear, explicit = record(self.task, noise, part.replicates, by_datapoint=self.by_datapoint)
+        linear, explicit = record(
+            self.task, noise, part.replicates, by_datapoint=self.by_datapoint, check=part.first == part.start == 0
+        )
         with torch.no_grad():
             self._add_means(linear, explicit, part)
             if self.by_datapoint:

@@ -9,8 +9,9 @@ import torch
 from gradbench.engine import control, general, layers
 from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
-from gradbench.engine.recording import NeedsGeneralPathError, check
+from gradbench.engine.recording import check_ties
 from gradbench.engine.task import Task
+from gradbench.engine.trust import NeedsGeneralPathError
 from gradbench.errors import MeasurementError
 from gradbench.types import Gradients
 
@@ -43,7 +44,7 @@ def _measured(task: Task, blocks: range, per_block: int, reference: Gradients, t
     budget = options.budget()
     if options.engine != "general":
         try:
-            check(task.point.problem)
+            check_ties(task.point.problem)
             try:
                 return layers.measure(task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick)
             except NeedsGeneralPathError:

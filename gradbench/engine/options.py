@@ -51,7 +51,7 @@ def parse_bytes(text: str | int) -> int:
     return size
 
 
-PASS_BYTES = {"cpu": 2**24, "cuda": 2**28}
+PASS_BYTES = {"cpu": 2**25, "cuda": 2**28}
 """Activations of one pass. Constants, so that figures do not depend on the machine's free memory."""
 
 

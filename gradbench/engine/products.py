@@ -103,20 +103,15 @@ def variances(a: Tensor, delta: Tensor, replicates: int, *, careful: bool) -> tu
     if gram <= summed:
         own, together = _gram_sums(a, delta, rows)
     else:
-        own = squared_norms_of_groups(a, delta, rows)
-        together = squares(torch.bmm(delta.mT, a).flatten(1))
-        own, together = torch.stack([own, own]), torch.stack([together, together])
-        bias = variance_within(_by_replicate(delta, replicates))
-        found = (own - together / replicates) / (replicates - 1)
-        found[1] = bias
-        return found, torch.stack([own[0], torch.zeros_like(own[0])]) / replicates
+        sizes = squares(delta) if rows == 1 else squares(_by_replicate(delta, replicates))
+        weight = (squares(a) * sizes).sum(-1) if rows == 1 else squared_norms_of_groups(a, delta, rows)
+        own = torch.stack([weight, sizes.sum(-1)])
+        together = torch.stack([squares(torch.bmm(delta.mT, a).flatten(1)), squares(delta.sum(1))])
     return (own - together / replicates) / (replicates - 1), own / replicates
 
 
 def squared_norms_of_groups(a: Tensor, delta: Tensor, rows: int) -> Tensor:
     """Σ_r ‖G_r‖² within each of Q groups, replicates having ``rows`` rows each, [Q] in float64."""
-    if rows == 1:
-        return (squares(a) * squares(delta)).sum(-1)
     each = squared_norms(a.reshape(-1, rows, a.shape[-1]), delta.reshape(-1, rows, delta.shape[-1]))
     return each.unflatten(0, (len(a), -1)).sum(1)
 

@@ -10,6 +10,7 @@ inside themselves apart: their inner passes are seen by nobody.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradbench.engine.chain import Chain, steps
+from gradbench.engine.trust import NeedsGeneralPathError, check_rows, check_uses, plain
 from gradbench.networks import Calls, leading
 from gradbench.problems.base import Problem
-
-
-class NeedsGeneralPathError(Exception):
-    """The task holds something that layers cannot be read off; the message says what."""
 
 
 @dataclass
@@ -89,8 +87,13 @@ class RecordingCalls(Calls):
         if all(value.shape[0] == 1 and not value.requires_grad for value in inputs):
             return self._share(name, inputs)
         output = self._run(name, inputs, self.sites)
-        if output.shape[0] != self.replicates:
+        if self.strict and output.shape[0] != self.replicates:
             raise NeedsGeneralPathError(f"{name} is called once for several replicates, on what depends on them")
+        module = self.module.get_submodule(name)
+        if self.strict and self.replicates > 1 and not plain(module):
+            lead = leading(inputs)
+            rows = tuple(value.expand(*lead, *value.shape[3:]).flatten(0, 2) for value in inputs)
+            check_rows(module, self.prefix + name, rows, output.flatten(0, 2), lead[1] * lead[2])
         return output
 
     def free(self, name: str) -> Tensor:
@@ -149,7 +152,7 @@ def linear_layers(module: nn.Module, name: str, *, strict: bool = True) -> dict[
     return layers
 
 
-def check(problem: Problem) -> None:
+def check_ties(problem: Problem) -> None:
     """Raise NeedsGeneralPathError where parameters are tied: a gradient of one would be that of several layers."""
     seen: dict[int, str] = {}
     for prefix, module in (("phi.", problem.phi), ("theta.", problem.theta)):
@@ -159,15 +162,26 @@ def check(problem: Problem) -> None:
             seen[id(value)] = prefix + name
 
 
-def deltas(total: Tensor, calls: tuple[RecordingCalls, ...]) -> tuple[list[Linear], list[Explicit]]:
-    """Every layer and free parameter of ``calls``, with the gradients of ``total`` (the sum of the values)."""
+def deltas(
+    total: Tensor, calls: tuple[RecordingCalls, ...], *, check: bool = False
+) -> tuple[list[Linear], list[Explicit]]:
+    """Every layer and free parameter of ``calls``, with the gradients of ``total`` (the sum of the values).
+
+    ``check``: raise NeedsGeneralPathError where parameters have a part in ``total`` that was not recorded.
+    """
     sites = [site for group in calls for site in group.sites]
     shared = [one for group in calls for one in group.shared]
     free = [(group.prefix + name, leaf) for group in calls for name, leaf in group.leaves.items()]
-    wanted: list[Any] = [site.edge for site in sites] + [one.copies for one in shared] + [leaf for _, leaf in free]
+    wanted: Sequence[Any] = [site.edge for site in sites] + [one.copies for one in shared] + [leaf for _, leaf in free]
     if not total.requires_grad or not wanted:
         return [], []
-    found = torch.autograd.grad(total, wanted, allow_unused=True)
+    if check:
+        names = {id(value): group.prefix + name for group in calls for name, value in group.module.named_parameters()}
+        check_uses(total, [site.edge.node for site in sites], names)
+        for one in shared:
+            if one.chain is None and one.output.requires_grad:
+                check_uses(one.output, [site.edge.node for site in one.sites], names)
+    found = torch.autograd.grad(total, wanted, allow_unused=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for site, delta in zip(sites, found, strict=False):
         if delta is not None:
