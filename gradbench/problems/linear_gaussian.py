@@ -40,6 +40,7 @@ class LinearGaussian(Problem):
     Parameters = Parameters
     data = "synthetic"
     dtype = "float64"
+    unit_interval = False
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         p = self.parameters = parameters
