@@ -21,7 +21,7 @@ from gradbench.objective import Kl
 from gradbench.problems import PROBLEMS
 
 SMALL: dict[str, dict[str, Any]] = {
-    "gaussian-cost": {"cost": "cos", "k": 1.0, "dim": 3},
+    "gaussian-cost": {"cost": "cos", "k": 1.0, "mean": 0.7, "dim": 3},
     "linear-gaussian": {"batch": 2, "features": 4},
     "gaussian-vae": {"hidden": 4, "batch": 2},
     "bernoulli-cost": {"target": 0.2, "prob": 0.3, "dim": 3},

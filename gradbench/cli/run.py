@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli.plugins import Plugins
+
 
 def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite (see gradbench list suites) or a path to a .toml.")],
@@ -16,17 +18,19 @@ def run(
     replicates: Annotated[int | None, typer.Option(help="Replicates of each cell, over the suite's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, over the suite's.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
+    plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
 ) -> None:
     """Measure every cell of a suite into a run folder, and print the tables."""
     from gradbench import suite as suites
-    from gradbench.cli import output
+    from gradbench.cli import output, plugins
     from gradbench.cli.progress import Bar
     from gradbench.export import records
     from gradbench.report.format import duration
     from gradbench.report.tables import run_tables
     from gradbench.runner import local
 
+    plugins.load(plugin)
     chosen = suites.load(suite, suites.Settings(seed, replicates, device)).select(select or [])
     out = out or local.default_folder(chosen.name)
     output.say(f"{chosen.name}: {len(chosen.cells)} cells → {out}")
