@@ -19,6 +19,7 @@ from gradbench.engine.task import Task
 from gradbench.estimators.base import Estimator
 from gradbench.reference import Reference
 from gradbench.statistics import Figures, summarise
+from gradbench.types import Gradients
 
 Array = NDArray[np.float64]
 
@@ -43,20 +44,28 @@ class Measured:
         """Mean gradients of one tensor by block, [K, P], as bias is measured by (through a control, if any)."""
         return self.moments.adjusted.get(name, self.moments.means[name])
 
-    def multiples(self, group: str) -> Array:
-        """⟨ḡ_k, g⟩ / ‖g‖² by block, [K]: how many times the exact gradient is counted. NaN where that is 0."""
+    def multiples(self, group: str, apart: Gradients | None = None) -> Array:
+        """⟨ḡ_k, g⟩ / ‖g‖² by block, [K]: how many times the exact gradient is counted. NaN where that is 0.
+
+        ``apart`` is an exact part of the gradient that is in no doubt (the closed-form KL's): it is taken off both.
+        """
         inner, square = 0.0, 0.0
         for name in self.members(group):
-            exact = self.reference.gradient[name].flatten().double().cpu().numpy()
-            inner = inner + self.block_means(name) @ exact
+            off = np.zeros(1) if apart is None else _flat(apart[name])
+            exact = _flat(self.reference.gradient[name]) - off
+            inner = inner + (self.block_means(name) - off) @ exact
             square += float(exact @ exact)
         return np.asarray(inner) / square if square > 0 else np.full(self.moments.blocks, np.nan)
 
-    def counted(self, group: str) -> tuple[float, float]:
+    def counted(self, group: str, apart: Gradients | None = None) -> tuple[float, float]:
         """The mean of `multiples`, 1 where there is no bias along the gradient, and its standard error."""
-        values = self.multiples(group)
+        values = self.multiples(group, apart)
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
         return float(values.mean()), float(error)
+
+
+def _flat(value: torch.Tensor) -> Array:
+    return value.detach().flatten().double().cpu().numpy()
 
 
 def plan(estimator: Estimator, replicates: int, blocks: int) -> tuple[int, int]:

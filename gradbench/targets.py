@@ -17,8 +17,10 @@ from gradbench import reference, stage
 from gradbench.engine.task import Task
 from gradbench.errors import UnknownNameError
 from gradbench.estimators.base import Estimator, Setting
-from gradbench.objective import Kl
+from gradbench.networks import Calls
+from gradbench.objective import Kl, Objective
 from gradbench.problems import PROBLEMS
+from gradbench.types import Gradients
 
 SMALL: dict[str, dict[str, Any]] = {
     "gaussian-cost": {"cost": "cos", "k": 1.0, "mean": 0.7, "dim": 3},
@@ -67,6 +69,20 @@ class Target:
     def reference(self) -> reference.Reference:
         """Its gradient: exact for the built-in ones."""
         return reference.compute(self.point, 2048, 32)
+
+    @cached_property
+    def remainder(self) -> Gradients | None:
+        """The gradient of the objective's closed-form part r (minus the KL); None where it has none."""
+        problem, parameters = self.point.problem, self.point.problem.named_parameters()
+        q = problem.posterior(Calls(problem.phi), self.point.x)
+        value = Objective(problem, Calls(problem.theta), self.point.x, self.kl).remainder(q)
+        if value is None:
+            return None
+        found = torch.autograd.grad(value.sum(), list(parameters.values()), allow_unused=True)
+        return {
+            name: torch.zeros_like(parameter) if gradient is None else gradient
+            for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
+        }
 
     def setting(self, samples: int) -> Setting:
         """What an estimator would be asked to work with."""

@@ -176,7 +176,7 @@ def _mixed_replicates(task: Task, noise: Noise, gradients: Gradients) -> None:
         raise _Broken(
             "mixes replicates",
             f"one replicate's gradient of {moved[0]} depends on the other replicates' noise",
-            "reduce over samples (axis 1) and datapoints (axis 2) only, with keepdim=True; never over axis 0",
+            "reduce over samples (axis 1) and datapoints (axis 2) only, never over axis 0",
         )
 
 

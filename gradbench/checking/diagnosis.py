@@ -13,8 +13,6 @@ import numpy as np
 import torch
 
 from gradbench.checking.looks import Look
-from gradbench.networks import Calls
-from gradbench.objective import Objective
 
 FAR = 4.0
 """Standard errors that a multiple must be away from 1 to be spoken of."""
@@ -47,7 +45,8 @@ def _part(look: Look, part: str) -> Diagnosis:
     names = [name for name in look.measured.moments.means if name.startswith(part + ".")]
     blocks = np.concatenate([look.measured.block_means(name) for name in names], axis=1)
     exact = np.concatenate([_flat(look.measured.reference.gradient[name]) for name in names])
-    kl = _remainder(look, names)
+    remainder = look.target.remainder
+    kl = np.zeros_like(exact) if remainder is None else np.concatenate([_flat(remainder[name]) for name in names])
     columns = np.stack([exact - kl, kl] if kl.any() else [exact], axis=1)
     if not columns[:, 0].any():
         size = float(np.linalg.norm(blocks.mean(0)))
@@ -114,7 +113,7 @@ def _sign_of(part: str, count: float, samples: int) -> str:
     elif near(-1):
         reason = "a wrong sign: gradients point up the objective"
     elif near(2):
-        reason = "counted twice: along the path and by the score?" if part == "φ" else "counted twice"
+        reason = "along the path and by the score?" if part == "φ" else "added twice?"
     elif samples > 1 and near((samples - 1) / samples):
         reason = f"(L-1)/L at L = {samples}: does the baseline hold the sample's own f?"
     elif samples > 1 and (near(samples) or near(1 / samples)):
@@ -122,20 +121,6 @@ def _sign_of(part: str, count: float, samples: int) -> str:
     else:
         return ""
     return f": {reason}"
-
-
-def _remainder(look: Look, names: list[str]) -> np.ndarray:
-    """The exact gradient of r, 0 where the objective has none."""
-    problem, x = look.target.point.problem, look.target.point.x
-    parameters = problem.named_parameters()
-    q = problem.posterior(Calls(problem.phi), x)
-    value = Objective(problem, Calls(problem.theta), x, look.target.kl).remainder(q)
-    if value is None or not value.requires_grad:
-        return np.zeros(sum(parameters[name].numel() for name in names))
-    found = torch.autograd.grad(value.sum(), [parameters[name] for name in names], allow_unused=True)
-    return np.concatenate(
-        [_flat(torch.zeros_like(parameters[n]) if g is None else g) for n, g in zip(names, found, strict=True)]
-    )
 
 
 def _flat(value: torch.Tensor) -> np.ndarray:

@@ -109,7 +109,7 @@ def look_until_clear(
     last: dict[int, Look] = {}
     sharpened: set[int] = set()
     for index, count in enumerate(replicates):
-        open_ = [i for i in range(len(tasks)) if i not in last or i not in sharpened and _worth_another(last, i)]
+        open_ = [i for i in range(len(tasks)) if i not in last or _worth_another(last, i, i in sharpened)]
         if not open_:
             break
         sharpened |= {i for i in open_ if i in last and last[i].verdict == "biased"}
@@ -119,9 +119,9 @@ def look_until_clear(
     return [last[i] for i in range(len(tasks))]
 
 
-def _worth_another(last: dict[int, Look], i: int) -> bool:
+def _worth_another(last: dict[int, Look], i: int, sharpened: bool) -> bool:
     """Could another look at target ``i`` say more: where a bias is, or what is unclear in a part without one?"""
-    if last[i].verdict == "biased":
+    if last[i].verdict == "biased" and not sharpened:
         return True
     biased = {f.part for look in last.values() for f in look.findings if f.verdict == "biased"}
     return any(f.verdict == "unresolved" and f.part not in biased for f in last[i].findings)

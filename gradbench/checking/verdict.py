@@ -153,7 +153,7 @@ def check(
     findings = [finding for look in seen for finding in look.findings]
     parts = {part: _joined(f.verdict for f in findings if f.part == part) for part in PARTS}
     parts = {part: verdict for part, verdict in parts.items() if verdict is not None}
-    return _with(
+    return replace(
         start,
         verdict=_joined(parts.values()) or "unresolved",
         parts=parts,

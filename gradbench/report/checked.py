@@ -32,7 +32,7 @@ def _parts(result: Result) -> Iterator[RenderableType]:
         yield Text(f"  {group_title(found.part)}, {found.target}: {found.message}", style="red")
     if result.findings:
         yield Text("")
-        yield _table(result.findings)
+        yield from _tables(result.findings)
         yield from _footnotes(result)
     for target, reason in result.left_out.items():
         yield Text(f"not on {target}: {reason}", style="dim")
@@ -54,28 +54,26 @@ def _round(replicates: int) -> int:
     return -(-replicates // 1024) * 1024
 
 
-def _table(findings: list[Finding]) -> RenderableType:
-    shown = table(None)
-    shown.add_column("tensor", overflow="fold")
-    for name in ("counted", "bias/‖g‖", "at most", "var/‖g‖²", "replicates"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("verdict", no_wrap=True)
-    previous = None
-    for finding in findings:
-        if finding.target != previous:
-            shown.add_row(Text(f"{finding.target}, L = {finding.samples} ({finding.reference})", style="italic"))
-            previous = finding.target
-        relative = finding.variance / finding.gradient_norm**2 if finding.gradient_norm > 0 else None
-        shown.add_row(
-            f"  {group_title(finding.tensor)}",
-            _counted(finding),
-            percent(finding.relative_bias),
-            percent(finding.relative_bias_high),
-            number(relative),
-            str(finding.replicates),
-            Text(finding.verdict, style=STYLES[finding.verdict]),
-        )
-    return shown
+def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
+    """One table per target, with columns of equal widths, so that they read as one."""
+    for target in dict.fromkeys(finding.target for finding in findings):
+        some = [finding for finding in findings if finding.target == target]
+        shown = table(f"{target}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})")
+        shown.add_column("tensor", overflow="fold", width=28)
+        for name, width in (("counted", 13), ("bias/‖g‖", 9), ("at most", 8), ("var/‖g‖²", 9)):
+            shown.add_column(name, justify="right", no_wrap=True, width=width)
+        shown.add_column("verdict", no_wrap=True, width=10)
+        for finding in some:
+            relative = finding.variance / finding.gradient_norm**2 if finding.gradient_norm > 0 else None
+            shown.add_row(
+                group_title(finding.tensor),
+                _counted(finding),
+                percent(finding.relative_bias),
+                percent(finding.relative_bias_high),
+                number(relative),
+                Text(finding.verdict, style=STYLES[finding.verdict]),
+            )
+        yield shown
 
 
 def _counted(finding: Finding) -> str:
