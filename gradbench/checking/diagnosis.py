@@ -62,7 +62,7 @@ def _part(look: Look, part: str) -> Diagnosis:
     if left > EXPLAINED * total and not _even(look, part):
         along = float(bias @ exact) / scale**2
         message = (
-            f"off by {np.sqrt(total) / scale:.1%} of its length, {along:+.1%} of it along the gradient; "
+            f"off by {np.sqrt(total) / scale:.0%} of ‖g‖, {along:+.0%} along g; "
             f"{_where(look, part)}"
         )
         return Diagnosis(part, look.target.label, None, None, None, message)

@@ -69,7 +69,7 @@ def tell(tick: Callable[[str, int], None] = lambda what, done: None, seed: int =
     main = {name: run(name, "analytic", 2) for name in (*RIGHT, *WRONG)}
     kl = [(name, treatment, run(name, treatment, 2)) for name, treatment in KL_ROWS[1:]]
     return Story(
-        setting="a VAE with 2 Gaussian latents, 16 tanh units, on 4 real digits; one sample, L = 1",
+        setting="A VAE, 2 Gaussian latents, 16 tanh units, on 4 real digits; L = 1 sample",
         reference=exact.kind,
         phi_norm=main["pathwise"]["phi"].gradient_norm,
         theta_norm=main["pathwise"]["theta"].gradient_norm,

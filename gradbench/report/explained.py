@@ -50,7 +50,7 @@ def _document(estimator: Estimator) -> Iterator[RenderableType]:
     for heading, body in found:
         words = Text(f"{heading}: ", style="bold") + Text(" ".join(body.split()))
         for index, line in enumerate(words.wrap(_console(), WIDTH - 2)):
-            yield Padding(line, (0, 0, 0, 2 if index else 0))
+            yield Padding(line, (0, 0, 0, 2 if index else 0), expand=False)
 
 
 def _console():
@@ -82,10 +82,10 @@ def ledger_cells(factor: Factor) -> tuple[str, str, str, str, str]:
 def _measured(explained: Explained) -> Iterator[RenderableType]:
     target, e = explained.target, explained.estimator
     evaluations = number(e.evaluations(target.setting(explained.samples)))
-    yield Text(f"In numbers: {target.label}, {_size(explained)}, L = {explained.samples}", style="bold")
-    yield Text(f"Exact gradient by {explained.reference}; {evaluations} evaluations of log p a datapoint.")
+    yield Text(f"In numbers: {target.label}, L = {explained.samples}", style="bold")
+    yield Text(f"{_size(explained)}; exact gradient by {explained.reference}; evaluations of f: {evaluations}")
     shown = table()
-    for name in ("gradient", "‖exact‖", "counted, ± 95 %", "bias", "at most", "variance"):
+    for name in ("gradient", "‖exact‖", "counted (95 %)", "bias", "at most", "variance"):
         shown.add_column(name, justify="left" if name == "gradient" else "right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
     for part, line in explained.lines.items():
@@ -99,7 +99,7 @@ def _size(explained: Explained) -> str:
     x = explained.target.point.x
     size = explained.target.point.problem.size(explained.target.axes.parameters)
     data = f", {x.shape[2]} rows of {explained.target.axes.data}" if x is not None else ""
-    return f"{size}{data}"
+    return f"{size}{data}".removeprefix(", ")
 
 
 def _variants(explained: Explained) -> Iterator[RenderableType]:

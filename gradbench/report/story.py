@@ -55,22 +55,19 @@ Same integral, two ways to write it, one gradient. What goes wrong is to mix:
 
 THETA = """\
 θ: nothing is at stake. q_φ has no θ in it, so z is a constant in θ either way:
-∇_θ E_q[ log p_θ(x|z) ] = E_q[ ∇_θ log p_θ(x|z) ]. All four are right.
-"""
+∇_θ E_q[ log p_θ(x|z) ] = E_q[ ∇_θ log p_θ(x|z) ]. All four are right."""
 
 KL = """\
 The KL has a closed form here, and so has its gradient: no sample is in it.
 Sampled with the rest, f becomes log p_θ(x,z) − log q_φ(z|x). The mean is the
 same, the noise is not. Then φ is in f in two places, in z and in log q_φ
 itself. The second contributes −E_q[∇_φ log q_φ] = 0: holding it is no mistake
-but a choice that changes only the noise (sticking-the-landing).
-"""
+but a choice that changes only the noise (sticking-the-landing)."""
 
 NEXT = """\
-Next: gradbench explain pathwise          one estimator, each hold tried both ways
-      gradbench new estimator mine       a skeleton to change
-      gradbench check mine.py            is it right?
-"""
+Next: gradbench explain pathwise       one estimator, each hold tried both ways
+      gradbench new estimator mine    a skeleton to change
+      gradbench check mine.py         is it right?"""
 
 
 def as_text(story: Story) -> RenderableType:
@@ -97,11 +94,12 @@ def _parts(story: Story) -> Iterator[RenderableType]:
 def _numbers(story: Story) -> Iterator[RenderableType]:
     yield Text("The proof in numbers", style="bold")
     yield Text(f"{story.setting}.")
-    yield Text(f"Exact by {story.reference}: ‖∇_φ ELBO‖ = {number(story.phi_norm)}, ", end="")
-    yield Text(f"‖∇_θ ELBO‖ = {number(story.theta_norm)}.\n")
+    norms = f"‖∇_φ ELBO‖ = {number(story.phi_norm)}, ‖∇_θ ELBO‖ = {number(story.theta_norm)}"
+    yield Text(f"Exact by {story.reference}: {norms}.\n")
     yield Text("φ: how often is the expectation's gradient ∇_φ E_q[f] counted?", style="bold")
     yield _comparison(story, "phi")
     yield Text("bias: ‖mean − exact‖ / ‖exact‖; variance: of one estimate, all of φ.", style="dim")
+    yield Text("Means of the score function are taken less a control of mean exactly 0.", style="dim")
     ratio = _ratio(story)
     yield Text(f"Right is not the same as quiet: the score function has {ratio} × the variance.\n")
     yield Text(THETA)
@@ -136,8 +134,8 @@ def _columns(first: str, second: str | None = None):
     shown = table()
     shown.add_column(first, no_wrap=True)
     if second:
-        shown.add_column(second)
-    shown.add_column("counted, ± 95 %", justify="right", no_wrap=True)
+        shown.add_column(second, no_wrap=True)
+    shown.add_column("counted (95 %)", justify="right", no_wrap=True)
     shown.add_column("bias", justify="right", no_wrap=True)
     shown.add_column("at most", justify="right", no_wrap=True)
     shown.add_column("variance", justify="right", no_wrap=True)
