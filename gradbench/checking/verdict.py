@@ -98,6 +98,7 @@ def as_estimator(
         latents = contract.families_of(
             (target, lambda target=target: target.task(bare, target.samples_for(bare) or 2))
             for target in targets(seed=seed)
+            if target.kl is None  # a cost: there the φ-gradient is that of the expectation and nothing else
         )
     return Estimator(name, bare.title, thing, ledger=(), paper="-", latents=frozenset(latents) or bare.latents)
 
