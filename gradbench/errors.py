@@ -15,6 +15,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 16
+"""Valid names that a message lists; the commands list and show have them all."""
+
 
 class GradbenchError(Exception):
     """Base of every error that gradbench raises on purpose."""
@@ -32,7 +35,8 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, given: str, valid: Iterable[str], where: str = "") -> None:
         names = sorted(valid)
         near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names) or 'none'}"
+        shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+        hint = f"did you mean {near[0]!r}?" if near else f"valid: {shown or 'none'}"
         super().__init__(f"{where + ': ' if where else ''}unknown {kind} {given!r}; {hint}")
 
 

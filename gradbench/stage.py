@@ -59,6 +59,14 @@ class Axes:
         axes["problem_params"].pop("batch", None)
         return axes
 
+    def origin(self, *name: object) -> torch.Generator:
+        """The random stream ``name`` of the model before training, wherever q starts: starts share model and data."""
+        axes = self.model()
+        axes.pop("train_steps")
+        for parameter in PROBLEMS[self.problem].start_parameters:
+            axes["problem_params"].pop(parameter)
+        return stream(self.seed, axes, *name)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -90,7 +98,7 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     Raises UsageError where the data cannot be had.
     """
     kind = PROBLEMS[axes.problem]
-    generator = stream(axes.seed, axes.model() | {"train_steps": 0}, "initialise")
+    generator = axes.origin("initialise")
     rows = None
     if axes.data is not None and axes.data != "synthetic":
         rows = data_sets.load(axes.data)
@@ -99,7 +107,7 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     features = rows.shape[1] if rows is not None else getattr(axes.parameters, "features", 0)
     problem = construct(kind, axes.parameters, features, generator)
     if axes.data == "synthetic":
-        rows = problem.synthesise(SYNTHETIC_ROWS, stream(axes.seed, axes.model() | {"train_steps": 0}, "synthesise"))
+        rows = problem.synthesise(SYNTHETIC_ROWS, axes.origin("synthesise"))
     if axes.train_steps:
         assert rows is not None, "a suite refuses train_steps for a problem without data"
         _train(problem, rows, axes, cache)
@@ -136,7 +144,7 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
     name, samples = TRAINED_BY[problem.family]
     estimator = ESTIMATORS[name]
     optimiser = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE, maximize=True)
-    generator = stream(axes.seed, axes.model() | {"train_steps": 0}, "train")
+    generator = axes.origin("train")
     phi, theta = Calls(problem.phi), Calls(problem.theta)
     rows = rows.to(next(iter(parameters.values())).dtype)
     for _ in range(axes.train_steps):

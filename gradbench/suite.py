@@ -332,6 +332,7 @@ def _validated(model: Any, values: Any, where: str) -> Any:
         if fault["type"] == "extra_forbidden":
             parent = _model_at(model, fault["loc"][:-1])
             raise UnknownNameError("key", str(fault["loc"][-1]), parent.model_fields, where=where) from error
+        path = "" if where == "--" + path.lstrip(".") else path
         message = fault["msg"].removeprefix("Value error, ")
         given = "" if fault["type"] in {"value_error", "missing"} else f", got {fault['input']!r}"
         raise SuiteError(f"{where}{path}: {message[:1].lower()}{message[1:]}{given}") from error

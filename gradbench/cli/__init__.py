@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         # a fault in the command line itself, which typer describes; anything else is a bug, and shows as one
         if not hasattr(error, "format_message"):
             raise
-        fail(_usage(error))
+        if str(error):  # empty where typer has printed the help instead
+            fail(_usage(error))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -69,6 +70,4 @@ def _usage(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "gradbench")
     lines = " ".join(str(message).split())
-    if not lines:  # typer prints the help itself where a command is missing
-        return f"see {path} --help"
     return f"{lines[:1].lower()}{lines[1:].rstrip('.')}; see {path} --help"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gradbench.cli.output import stderr
+from gradbench.cli.output import say, stderr
 from gradbench.runner.local import Progress as Told
 
 
 class Bar(Told):
     """A bar for a run, to be used as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, announcement: str) -> None:
+        self.announcement = announcement
         self.progress = Progress(
             TextColumn("{task.description}", table_column=None),
             BarColumn(),
@@ -33,6 +34,7 @@ class Bar(Told):
         self.progress.stop()
 
     def start(self, total: int) -> None:
+        say(self.announcement)
         self.task = self.progress.add_task("", total=total)
 
     def cell(self, label: str) -> None:

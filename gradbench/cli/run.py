@@ -33,8 +33,7 @@ def run(
     plugins.load(plugin)
     chosen = suites.load(suite, suites.Settings(seed, replicates, device)).select(select or [])
     out = out or local.default_folder(chosen.name)
-    output.say(f"{chosen.name}: {len(chosen.cells)} cells → {out}")
-    with Bar() as bar:
+    with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = local.run(chosen, out, bar)
     if json_:
         output.show_json(records(outcome.run.frame))

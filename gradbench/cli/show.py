@@ -26,19 +26,26 @@ def show(
     from gradbench.problems import PROBLEMS
 
     plugins.load(plugin)
-    if (Path(name) / "manifest.json").exists() or (Path(name).is_dir() and name not in suites.shipped()):
+    kind, _, bare = name.rpartition(":")
+    registries = {"suite": suites.shipped(), "estimator": ESTIMATORS, "problem": PROBLEMS, "metric": METRICS}
+    if kind and kind not in registries:
+        bare, kind = name, ""
+    homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
+    if not kind and ((Path(name) / "manifest.json").exists() or (Path(name).is_dir() and not homes)):
         _show_run(name, group, json_)
-    elif name in ESTIMATORS:
-        _show_described(ESTIMATORS[name], json_)
-    elif name in PROBLEMS:
-        _show_described(PROBLEMS[name], json_)
-    elif name in METRICS:
-        output.show_json({name: METRICS[name]}) if json_ else output.show(f"{name}: {METRICS[name]}")
-    elif name in suites.shipped() or name.endswith(".toml"):
+    elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_)
+    elif not homes:
+        known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
+        raise UnknownNameError(kind or "run folder, suite, estimator, problem or metric", bare, known)
+    elif homes[0] == "suite":
+        _show_plan(bare, select or [], json_)
+    elif homes[0] == "metric":
+        output.show_json({bare: METRICS[bare]}) if json_ else output.show(f"{bare}: {METRICS[bare]}")
     else:
-        known = [*suites.shipped(), *ESTIMATORS, *PROBLEMS, *METRICS]
-        raise UnknownNameError("suite, run folder, estimator, problem or metric", name, known)
+        _show_described(registries[homes[0]][bare], json_)
+    for other in homes[1:]:
+        output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
 
 
 def _show_run(name: str, group: str, json_: bool) -> None:

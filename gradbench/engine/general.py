@@ -27,7 +27,7 @@ def measure(
 
     Raises MeasurementError where a replicate's gradient is not finite.
     """
-    centre = pilot(task, min(PILOT_REPLICATES, max(per_block, 2) * len(blocks)))
+    centre = pilot(task, PILOT_REPLICATES)
     chunk = chunk_size(task)
     together = max(1, min(chunk // per_block, len(blocks)))
     parts = []
@@ -118,7 +118,7 @@ def _reduce(
         columns = [names.index(name) for name in members]
         away, squared, inner = scalars[..., columns].sum(-1)
         norm = math.sqrt(sum(float(reference[name].square().sum()) for name in members))
-        angles = inner / (squared.sqrt() * norm)
+        angles = (inner / (squared.sqrt() * norm)).clamp(-1, 1)  # beyond 1 is the rounding of single precision
         square[group] = away.sum(-1).numpy()
         fourth[group] = away.square().sum(-1).numpy()
         shift[group] = torch.stack([shifts[name] for name in members]).sum(0).numpy()

@@ -46,6 +46,8 @@ class Problem(ABC):
 
     unit_interval: ClassVar[bool] = True
     """Does the likelihood need data in [0, 1], as one of binary pixels does?"""
+    start_parameters: ClassVar[tuple[str, ...]] = ()
+    """Parameters that only say where q starts: sweeping them leaves the model and its data as they are."""
 
     phi: nn.Module
     theta: nn.Module

@@ -28,7 +28,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
     shown = rows[rows.group == group]
     varying = _varying(shown)
     for _, target in shown.groupby(list(TARGET), sort=False, dropna=False):
-        parts.append(_target_table(target, group, varying))
+        parts += [_target_table(target, group, varying), ""]
     if len(shown):
         parts.append(Text("* least variance × time among the estimators not found biased, for each L", style="dim"))
     parts += _other_groups(rows, group)
@@ -37,7 +37,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
 
 
 def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> Table:
-    table = _table(_target_title(rows.iloc[0], group, varying))
+    table = _table(_target_title(rows.iloc[0], group, varying), padding=0)
     for name, justify in (
         ("estimator", "left"),
         ("L", "right"),
@@ -136,7 +136,7 @@ def not_measured(frame: pd.DataFrame) -> Iterator[RenderableType]:
         table.add_column(overflow="fold")
         for message, some in rows.groupby("message", sort=False):
             table.add_row(f"{len(some)} ×", str(message))
-        yield table
+        yield from ("", table)
 
 
 def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
@@ -152,7 +152,7 @@ def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
         samples = ", ".join(map(str, dict.fromkeys(some.samples)))
         same = (problem, parameters, stage) == previous
         start = ("", "", "") if same else (str(problem), str(parameters), str(stage))
-        note = Text(f"{samples}  skipped: {skip}", style="dim") if skip else Text(samples)
+        note = Text(f"{samples}  skipped: {skip}", style="dim") if isinstance(skip, str) else Text(samples)
         table.add_row(*start, str(estimator), note)
         previous = (problem, parameters, stage)
     return table
@@ -161,7 +161,8 @@ def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
 def ranking_table(ranked: pd.DataFrame, baseline: str, group: str) -> RenderableType:
     """Estimators over a baseline: below 1 is less."""
     rows = ranked[ranked.group == group]
-    varying = _varying(rows.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params"}))
+    names = {"estimator_b": "estimator", "estimator_params_b": "estimator_params", "size_b": "size"}
+    varying = _varying(rows.rename(columns=names))
     parts: list[RenderableType] = []
     for _, target in rows.groupby(list(TARGET), sort=False, dropna=False):
         first = target.iloc[0]
@@ -170,7 +171,7 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str) -> Renderable
         _ratio_columns(table, "estimator")
         for row in _each(target.sort_values(["samples", "variance_ratio"], kind="stable")):
             _ratio_row(table, label(row.estimator_b, row.estimator_params_b, varying), row, row.verdict_b)
-        parts.append(table)
+        parts += [table, ""]
     return Group(*parts)
 
 
@@ -239,12 +240,6 @@ def _each(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def _table(title: str | None, **options: Any) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        **options,
-    )
+    options = {"padding": (0, 1, 0, 0), **options}
+    house = {"title_justify": "left", "title_style": "bold", "pad_edge": False, "show_edge": False}
+    return Table(title=title, box=box.SIMPLE_HEAD, **{**house, **options})
