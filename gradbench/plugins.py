@@ -107,7 +107,9 @@ def register(thing: Estimator | type[Problem], where: str) -> None:
     families = thing.latents if isinstance(thing, Estimator) else {thing.family}
     if not families <= FAMILIES:
         unknown, known = ", ".join(sorted(families - FAMILIES)), ", ".join(sorted(FAMILIES))
-        raise PluginError(f"{where}: {kind} {thing.name!r} is for {unknown} latents, which no problem has\nuse: {known}")
+        raise PluginError(
+            f"{where}: {kind} {thing.name!r} is for {unknown} latents, which no problem has\nuse: {known}"
+        )
     registry[thing.name] = thing
     _owners[kind, thing.name] = where
 

@@ -153,9 +153,7 @@ class _nothing_drawn:
     def __exit__(self, kind: object, *error: object) -> None:
         drawn = [name for name, state in self._states().items() if state != self.before[name]]
         if kind is None and drawn:
-            raise _Broken(
-                "hidden randomness", f"{self.who} draws from {drawn[0]}'s global random state", self.remedy
-            )
+            raise _Broken("hidden randomness", f"{self.who} draws from {drawn[0]}'s global random state", self.remedy)
 
     @staticmethod
     def _states() -> dict[str, object]:
@@ -309,7 +307,7 @@ def families_of(candidates: Iterator[tuple[Target, Callable[[], Task]]]) -> froz
     for target, make in candidates:
         try:
             silent = without_phi_gradient(make)
-        except Exception:  # noqa: S112  # it does not run there: that is the answer
+        except Exception:  # it does not run there: that is the answer
             continue
         runs.add(target.family)
         if not silent:

@@ -61,10 +61,7 @@ def _part(look: Look, part: str) -> Diagnosis:
     scale = float(np.linalg.norm(exact)) or 1.0
     if left > EXPLAINED * total and not _even(look, part):
         along = float(bias @ exact) / scale**2
-        message = (
-            f"off by {np.sqrt(total) / scale:.0%} of ‖g‖, {along:+.0%} along g; "
-            f"{_where(look, part)}"
-        )
+        message = f"off by {np.sqrt(total) / scale:.0%} of ‖g‖, {along:+.0%} along g; {_where(look, part)}"
         return Diagnosis(part, look.target.label, None, None, None, message)
     extra = float(multiples[1]) if len(multiples) > 1 else None
     message = _words(WORDS[part], multiples, errors, look.task.samples)

@@ -34,13 +34,23 @@ def named(text: str) -> Any:
         if len(found) == 1:
             return found[0]
         names = [thing.name for thing in found] or _functions(module)
-        raise PluginError(f"{path}: defines {len(found)} estimators or problems; say which, as {path}:NAME ({_list(names)})")
+        raise PluginError(
+            f"{path}: defines {len(found)} estimators or problems; say which, as {path}:NAME ({_list(names)})"
+        )
     by_name = {thing.name: thing for thing in found} | {k: v for k, v in vars(module).items() if not k.startswith("__")}
     if name not in by_name:
-        valid = [*{thing.name for thing in found}, *(k for k, v in vars(module).items() if v in found), *_functions(module)]
+        valid = [
+            *{thing.name for thing in found},
+            *(k for k, v in vars(module).items() if v in found),
+            *_functions(module),
+        ]
         raise UnknownNameError("name", name, valid, where=path)
     thing = by_name[name]
-    if isinstance(thing, Estimator) or (inspect.isclass(thing) and issubclass(thing, Problem)) or inspect.isfunction(thing):
+    if (
+        isinstance(thing, Estimator)
+        or (inspect.isclass(thing) and issubclass(thing, Problem))
+        or inspect.isfunction(thing)
+    ):
         return thing
     raise PluginError(
         f"{text}: expected an Estimator, a Problem or a surrogate function, got {type(thing).__name__}\n"

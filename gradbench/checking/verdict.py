@@ -120,7 +120,9 @@ def check(
     Raises UsageError where there is no problem that it can work on.
     """
     if replicates < 2 * looks.BLOCKS or replicates % looks.BLOCKS:
-        raise UsageError(f"replicates = {replicates}: expected a multiple of {looks.BLOCKS}, at least {2 * looks.BLOCKS}")
+        raise UsageError(
+            f"replicates = {replicates}: expected a multiple of {looks.BLOCKS}, at least {2 * looks.BLOCKS}"
+        )
     estimator = as_estimator(thing, latents, seed)
     declared = {"phi": estimator.unbiased_phi, "theta": estimator.unbiased_theta}
     start = Result(estimator.name, "violation", {}, declared, margin=margin, false_alarms=false_alarms)
@@ -182,4 +184,3 @@ def _joined(verdicts: Iterable[str]) -> str | None:
 
 def _diagnoses(seen: list[Look]) -> list[Diagnosis]:
     return [found for look in seen for found in diagnosis.diagnose(look)]
-

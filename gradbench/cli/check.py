@@ -42,7 +42,13 @@ def check(
             result = check_problem(thing, margin, replicates, seed, steps.tick)
         else:
             result = check_estimator(
-                thing, latents=latents, problems=problem, margin=margin, replicates=replicates, seed=seed, tick=steps.tick
+                thing,
+                latents=latents,
+                problems=problem,
+                margin=margin,
+                replicates=replicates,
+                seed=seed,
+                tick=steps.tick,
             )
     output.show_json(result.data()) if json_ else output.show(as_text(result))
     raise typer.Exit(result.exit_code)

@@ -9,7 +9,9 @@ import typer
 
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A .py file whose estimators and problems take part; repeatable.", show_default=False),
+    typer.Option(
+        "--plugin", help="A .py file whose estimators and problems take part; repeatable.", show_default=False
+    ),
 ]
 
 

@@ -84,7 +84,10 @@ def _counted(finding: Finding) -> str:
 
 def _footnotes(result: Result) -> Iterator[RenderableType]:
     yield Text(
-        "counted: how many times the exact gradient g is in the mean (1 is right), ± 95 %; at most: with 95 %", style="dim"
+        "counted: how many times the exact gradient g is in the mean (1 is right), ± 95 %; at most: with 95 %",
+        style="dim",
     )
-    detectable = f"; a bias of {percent(result.detectable)} along any g is found with {POWER:.0%}" if result.detectable else ""
+    detectable = (
+        f"; a bias of {percent(result.detectable)} along any g is found with {POWER:.0%}" if result.detectable else ""
+    )
     yield Text(f"false alarms: at most {result.false_alarms:.0%} of checks{detectable}", style="dim")

@@ -32,7 +32,10 @@ OUTCOMES = {
 def described(estimator: Estimator) -> RenderableType:
     """What can be read while the numbers are measured."""
     return Group(
-        Text(f"{estimator.name}: {estimator.title}\n", style="bold"), *_document(estimator), Text(""), _ledger(estimator)
+        Text(f"{estimator.name}: {estimator.title}\n", style="bold"),
+        *_document(estimator),
+        Text(""),
+        _ledger(estimator),
     )
 
 

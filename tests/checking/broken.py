@@ -213,7 +213,12 @@ BIASED = [
     Broken("scale-forgotten", scale_forgotten, "gaussian-cost", tensors=("phi.log_scale",), clean=("phi.mean",)),
     Broken("kl-twice", kl_twice, "linear-gaussian", finds="leave it out of the surrogate"),
     Broken("kl-forgotten", kl_forgotten, "linear-gaussian"),
-    Broken("shifted-pairs", shifted_pairs, "gaussian-cost", declared={"noise": pair_noise, "needs": ESTIMATORS["pathwise-antithetic"].needs}),
+    Broken(
+        "shifted-pairs",
+        shifted_pairs,
+        "gaussian-cost",
+        declared={"noise": pair_noise, "needs": ESTIMATORS["pathwise-antithetic"].needs},
+    ),
     Broken("too-much-noise", too_much_noise, "gaussian-cost"),
     Broken("straight-through", straight_through, "sigmoid-belief"),
     Broken(
@@ -332,4 +337,3 @@ VIOLATING = [
     Violating("noise-without-replicates", pathwise, "wrong shape", declared={"noise": noise_without_replicates}),
     Violating("ledger", marked_otherwise, "ledger", declared={"ledger": (held("z", "as declared"),)}),
 ]
-

@@ -14,7 +14,6 @@ from gradbench.estimators.base import Estimator
 from gradbench.estimators.score_function import surrogate as score_function
 from gradbench.objective import average
 from gradbench.testing import assert_unbiased
-
 from tests.checking.broken import BIASED, VIOLATING, Broken, Violating, draws, pathwise, z_held_in_pathwise
 
 
@@ -94,7 +93,10 @@ def test_unresolved_says_how_many_replicates_it_takes() -> None:
     assert few.exit_code == 1
     enough = -(-few.needed // 1024) * 1024
     assert enough > 2048
-    assert check(ESTIMATORS["score-function"], problems=["gaussian-cost"], margin=0.03, replicates=enough).verdict == "unbiased"
+    assert (
+        check(ESTIMATORS["score-function"], problems=["gaussian-cost"], margin=0.03, replicates=enough).verdict
+        == "unbiased"
+    )
 
 
 def test_a_declared_bias_is_no_failure_and_a_false_declaration_is() -> None:
