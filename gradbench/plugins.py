@@ -84,8 +84,8 @@ def load_installed() -> list[str]:
             if source in _loaded:
                 continue
             try:
-                thing = point.load()
-                if not (isinstance(thing, kind) or (inspect.isclass(thing) and issubclass(thing, kind))):
+                thing: Any = point.load()
+                if not (isinstance(thing, kind) or (isinstance(thing, type) and issubclass(thing, kind))):
                     raise PluginError(f"{point.value} is no {kind.__name__}")
                 register(thing, f"package {package}")
             except Exception as error:  # another package's fault must not keep gradbench from working

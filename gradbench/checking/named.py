@@ -35,22 +35,14 @@ def named(text: str) -> Any:
             return found[0]
         names = [thing.name for thing in found] or _functions(module)
         raise PluginError(
-            f"{path}: defines {len(found)} estimators or problems; say which, as {path}:NAME ({_list(names)})"
+            f"{path}: defines {len(found)} estimators or problems; say which, as {path}:NAME\nin it: {_list(names)}"
         )
     by_name = {thing.name: thing for thing in found} | {k: v for k, v in vars(module).items() if not k.startswith("__")}
     if name not in by_name:
-        valid = [
-            *{thing.name for thing in found},
-            *(k for k, v in vars(module).items() if v in found),
-            *_functions(module),
-        ]
-        raise UnknownNameError("name", name, valid, where=path)
+        raise UnknownNameError("name", name, [*(thing.name for thing in found), *_functions(module)], where=path)
     thing = by_name[name]
-    if (
-        isinstance(thing, Estimator)
-        or (inspect.isclass(thing) and issubclass(thing, Problem))
-        or inspect.isfunction(thing)
-    ):
+    problem = inspect.isclass(thing) and issubclass(thing, Problem)
+    if isinstance(thing, Estimator) or problem or inspect.isfunction(thing):
         return thing
     raise PluginError(
         f"{text}: expected an Estimator, a Problem or a surrogate function, got {type(thing).__name__}\n"

@@ -23,8 +23,6 @@ def check(
 
     Exit code 0: it is what it declares; 1: it is not, or more replicates are needed; 2: it cannot be checked.
     """
-    import inspect
-
     from gradbench.checking.named import named
     from gradbench.checking.problem import check_problem
     from gradbench.checking.verdict import check as check_estimator
@@ -38,17 +36,10 @@ def check(
         raise UsageError(f"--margin {margin:g}: expected a share above 0, such as 0.02")
     thing = named(name)
     with Steps() as steps:
-        if inspect.isclass(thing):
-            result = check_problem(thing, margin, replicates, seed, steps.tick)
+        options = {"margin": margin, "replicates": replicates, "seed": seed, "tick": steps.tick}
+        if isinstance(thing, type):
+            result = check_problem(thing, **options)
         else:
-            result = check_estimator(
-                thing,
-                latents=latents,
-                problems=problem,
-                margin=margin,
-                replicates=replicates,
-                seed=seed,
-                tick=steps.tick,
-            )
+            result = check_estimator(thing, latents=latents, problems=problem, **options)
     output.show_json(result.data()) if json_ else output.show(as_text(result))
     raise typer.Exit(result.exit_code)

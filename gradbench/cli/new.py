@@ -19,9 +19,7 @@ class Kind(StrEnum):
 def new(
     kind: Annotated[Kind, typer.Argument(help="estimator or problem.")],
     name: Annotated[str, typer.Argument(help="Its name, such as my-estimator.")],
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; by default the name with underscores and .py.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: the name, with underscores, .py.")] = None,
 ) -> None:
     """Write a short commented skeleton that passes gradbench check as it stands."""
     from gradbench import skeletons
