@@ -110,7 +110,7 @@ def register(thing: Estimator | type[Problem], where: str) -> None:
         raise PluginError(
             f"{where}: {kind} {thing.name!r} is for {unknown} latents, which no problem has\nuse: {known}"
         )
-    registry[thing.name] = thing
+    registry[thing.name] = thing  # pyright: ignore[reportArgumentType]
     _owners[kind, thing.name] = where
 
 

@@ -146,7 +146,7 @@ def check(
     if inexact:
         raise UsageError(
             f"{inexact[0]}: there is no exact gradient to check against\n"
-            f"give the problem a closed_form, at most 12 Bernoulli latents, or 2 Gaussian ones and a smooth (no ReLU) decoder"
+            f"give it a closed_form, at most 12 Bernoulli latents, or 2 Gaussian ones and a smooth (no ReLU) decoder"
         )
     try:
         seen = looks.look_until_clear(made, margin, false_alarms, replicates, tick)

@@ -58,9 +58,12 @@ def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
     """One table per target, with columns of equal widths, so that they read as one."""
     for target in dict.fromkeys(finding.target for finding in findings):
         some = [finding for finding in findings if finding.target == target]
-        shown = table(f"{target}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})")
-        shown.add_column("tensor", overflow="fold", width=28)
-        for name, width in (("counted", 13), ("bias/‖g‖", 9), ("at most", 8), ("var/‖g‖²", 9)):
+        shown = table(
+            f"{target}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})",
+            padding=(0, 0, 0, 0),
+        )
+        shown.add_column("tensor", overflow="fold", width=25)
+        for name, width in (("counted", 13), ("bias/‖g‖", 8), ("at most", 7), ("var/‖g‖²", 8)):
             shown.add_column(name, justify="right", no_wrap=True, width=width)
         shown.add_column("verdict", no_wrap=True, width=10)
         for finding in some:
@@ -84,10 +87,10 @@ def _counted(finding: Finding) -> str:
 
 def _footnotes(result: Result) -> Iterator[RenderableType]:
     yield Text(
-        "counted: how many times the exact gradient g is in the mean (1 is right), ± 95 %; at most: with 95 %",
+        "counted: how often the exact gradient g is in the mean; 1 is right. All ± and bounds: 95 %",
         style="dim",
     )
     detectable = (
-        f"; a bias of {percent(result.detectable)} along any g is found with {POWER:.0%}" if result.detectable else ""
+        f"; found with {POWER:.0%}: a bias of {percent(result.detectable)} along any g" if result.detectable else ""
     )
     yield Text(f"false alarms: at most {result.false_alarms:.0%} of checks{detectable}", style="dim")
