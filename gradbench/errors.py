@@ -4,6 +4,7 @@ GradbenchError
 ├── UsageError             a command or call that cannot be carried out as asked (exit code 2)
 │   ├── UnknownNameError   no suite, estimator, problem, data set … of that name
 │   ├── SuiteError         a suite file that is no valid suite
+│   ├── PluginError            a user's file or package that cannot take part
 │   └── RunError           a run folder that cannot be read or written
 ├── NothingMeasuredError   every cell was skipped or failed (exit code 4)
 └── MeasurementError       one cell cannot be measured: it fails, the run goes on
@@ -41,6 +42,10 @@ class UnknownNameError(UsageError):
 
 class SuiteError(UsageError):
     """A suite that is not valid; the message names the file, the key and the remedy."""
+
+
+class PluginError(UsageError):
+    """A user's file, or an installed package, that cannot take part; the message names the fault and the remedy."""
 
 
 class RunError(UsageError):

@@ -107,10 +107,10 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     rows = None
     if axes.data is not None and axes.data != "synthetic":
         rows = data_sets.load(axes.data)
-        if (rows.min() < 0 or rows.max() > 1) and axes.problem != "linear-gaussian":
+        if (rows.min() < 0 or rows.max() > 1) and kind.unit_interval:
             raise UsageError(f"data {axes.data!r}: {axes.problem} models pixels in [0, 1]; rescale the values")
     features = rows.shape[1] if rows is not None else getattr(axes.parameters, "features", 0)
-    problem = kind(axes.parameters, features, generator)
+    problem = construct(kind, axes.parameters, features, generator)
     if axes.data == "synthetic":
         rows = problem.synthesise(SYNTHETIC_ROWS, axes.origin("synthesise"))
     if axes.train_steps:
@@ -121,6 +121,16 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     if rows is not None:
         x = data_sets.minibatch(rows, axes.parameters.batch, axes.seed)[None, None].to(device=device, dtype=dtype)
     return Point(axes, problem, x, device)
+
+
+def construct(kind: type[Problem], parameters: Any, features: int, generator: torch.Generator) -> Problem:
+    """A problem whose modules draw their first weights from ``generator``, even where they ask torch's own stream.
+
+    That is what lets a problem hold plain ``nn.Linear`` and ``nn.Conv2d`` modules and still be reproducible.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        return kind(parameters, features, generator)
 
 
 def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gradbench.cli import compare, export, list_, run, show
+from gradbench.cli import check, compare, explain, export, list_, new, run, show
 from gradbench.cli.output import fail
 from gradbench.errors import GradbenchError
 from gradbench.version import VERSION
@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
+app.command("check")(check.check)
+app.command("new")(new.new)
 app.command("export")(export.export)
 app.command("list")(list_.list_)
 app.command("show")(show.show)

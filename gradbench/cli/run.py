@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli.plugins import Plugins
+
 
 def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite (see gradbench list suites) or a path to a .toml.")],
@@ -20,11 +22,12 @@ def run(
     memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
+    plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
 ) -> None:
     """Measure every cell of a suite into a run folder, and print the tables."""
     from gradbench import suite as suites
-    from gradbench.cli import output
+    from gradbench.cli import output, plugins
     from gradbench.cli.progress import Bar
     from gradbench.export import records
     from gradbench.report.claims import claims_table
@@ -33,9 +36,9 @@ def run(
     from gradbench.runner import local
     from gradbench.verify import verify
 
-    chosen = suites.load(suite, suites.Settings(seed, replicates, device, engine, variance, memory)).select(
-        select or []
-    )
+    plugins.load(plugin)
+    settings = suites.Settings(seed, replicates, device, engine, variance, memory)
+    chosen = suites.load(suite, settings).select(select or [])
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = local.run(chosen, out, bar)

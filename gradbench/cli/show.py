@@ -7,21 +7,25 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli.plugins import Plugins
+
 
 def show(
     name: Annotated[str, typer.Argument(help="A run folder, suite, estimator, problem or metric.")],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
+    plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables, a suite's resolved plan, or what an estimator, problem or metric is."""
     from gradbench import suite as suites
-    from gradbench.cli import output
+    from gradbench.cli import output, plugins
     from gradbench.errors import UnknownNameError
     from gradbench.estimators import ESTIMATORS
     from gradbench.metrics import METRICS
     from gradbench.problems import PROBLEMS
 
+    plugins.load(plugin)
     kind, _, bare = name.rpartition(":")
     registries = {"suite": suites.shipped(), "estimator": ESTIMATORS, "problem": PROBLEMS, "metric": METRICS}
     if kind and kind not in registries:

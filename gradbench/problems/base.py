@@ -46,6 +46,8 @@ class Problem(ABC):
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """Default precision, in which it is also trained."""
 
+    unit_interval: ClassVar[bool] = True
+    """Does the likelihood need data in [0, 1], as one of binary pixels does?"""
     start_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters that only say where q starts: sweeping them leaves the model and its data as they are."""
 
@@ -54,7 +56,11 @@ class Problem(ABC):
 
     @abstractmethod
     def __init__(self, parameters: Any, features: int, generator: torch.Generator) -> None:
-        """Build phi and theta in float64 for data of ``features`` columns, drawing from ``generator`` alone."""
+        """Build phi and theta for data of ``features`` columns.
+
+        Draw from ``generator``; plain ``nn.Module``s, which draw from torch's own stream, find that seeded, too.
+        Precision is set by the caller: float64 is best where the first weights are drawn here.
+        """
 
     @classmethod
     @abstractmethod

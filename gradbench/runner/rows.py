@@ -11,30 +11,26 @@ from typing import Any
 import torch
 
 from gradbench.engine import timing
-from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import groups_of
 from gradbench.engine.task import Task
 from gradbench.errors import GradbenchError
 from gradbench.estimators import ESTIMATORS
+from gradbench.measurement import measure as measure_figures
+from gradbench.measurement import plan as plan_blocks
 from gradbench.problems import PROBLEMS
 from gradbench.reference import Reference
 from gradbench.runner.machine import hardware
 from gradbench.seeding import canonical
 from gradbench.stage import Point
-from gradbench.statistics import block_variances, summarise
+from gradbench.statistics import block_variances
 from gradbench.store import BLOCK_VALUES, SCHEMA_VERSION
 from gradbench.suite import Cell, Measure
 from gradbench.version import VERSION
 
-CONSTANT_REPLICATES = 4
-"""Replicates of an estimator that draws nothing: enough to see that they are all the same number."""
-
 
 def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
     """Blocks, and replicates in each."""
-    if ESTIMATORS[cell.estimator].deterministic:
-        return CONSTANT_REPLICATES, 1
-    return measure.blocks, measure.replicates // measure.blocks
+    return plan_blocks(ESTIMATORS[cell.estimator], measure.replicates, measure.blocks)
 
 
 def measured(
@@ -44,9 +40,8 @@ def measured(
     started, clock = datetime.now(UTC), time.perf_counter()
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
     blocks, per_block = plan(cell, measure)
-    moments = measure_moments(task, range(blocks), per_block, reference.gradient, tick, measure.options())
-    figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
-    shares = block_variances(moments)
+    found = measure_figures(task, reference, range(blocks), per_block, tick, measure.options())
+    figures, shares = found.figures, block_variances(found.moments)
     cost = timing.cost(task)
     parameters = point.problem.named_parameters()
     common = {
