@@ -109,14 +109,21 @@ TINY = (
 """Problems whose noise can be integrated exactly, sample by sample."""
 
 
+OBJECTIVES = {
+    "cost": (("cost", None),),
+    "elbo": (("elbo", "analytic"), ("elbo", "monte-carlo"), ("iwae", "monte-carlo")),
+}
+"""What can be estimated of a problem, and with which KL."""
+
+
 def pairs(cases: tuple[Case, ...], samples: tuple[int, ...]) -> list[tuple[str, Case, str | None, int]]:
     """Every estimator × case × KL × L that works."""
     found = []
     for name, one, count in itertools.product(ESTIMATORS, cases, samples):
         kind = PROBLEMS[one.problem]
         latent = kind.latent_dim(kind.Parameters(**dict(one.parameters)))
-        for kl in (None,) if kind.objective == "cost" else ("analytic", "monte-carlo"):
-            setting = Setting(one.problem, kind.family, latent, kind.objective, kl, count)  # pyright: ignore
+        for objective, kl in OBJECTIVES[kind.objective]:
+            setting = Setting(one.problem, kind.family, latent, objective, kl, count)  # pyright: ignore
             if ESTIMATORS[name].why_not(setting) is None:
                 found.append((name, one, kl, count))
     return found

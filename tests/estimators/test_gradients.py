@@ -91,7 +91,7 @@ def gaussian_gradient(name: str, task, loc: np.ndarray, scale: np.ndarray, noise
     return (*(np.broadcast_to(part, z.shape).mean(1) for part in found), z)
 
 
-GAUSSIAN = [name for name, e in ESTIMATORS.items() if "gaussian" in e.latents]
+GAUSSIAN = [name for name, e in ESTIMATORS.items() if "gaussian" in e.latents and "elbo" in e.objectives]
 COSTS = {
     "quadratic": (lambda z, k: (z - k) ** 2, lambda z, k: 2 * (z - k)),
     "exp": (lambda z, k: np.exp(-k * z**2), lambda z, k: -2 * k * z * np.exp(-k * z**2)),
