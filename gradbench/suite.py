@@ -39,6 +39,10 @@ class Measure(BaseModel):
     replicates: Annotated[int, Field(gt=0)] = 1024
     blocks: Annotated[int, Field(ge=4, le=1024)] = 32
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Cells get more blocks until the relative half-width of the variance's interval is at most this."""
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for the whole run, shared out among its cells; each gets its first blocks whatever they take."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Measure:
@@ -168,6 +172,8 @@ class Settings:
     seed: int | None = None
     replicates: int | None = None
     device: str | None = None
+    precision: float | None = None
+    budget: float | None = None
 
 
 def shipped() -> dict[str, Path]:
@@ -209,9 +215,10 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
     file = _validated(SuiteFile, raw, where)
     measure = file.measure
-    if settings.replicates is not None:
-        values = {**measure.model_dump(), "replicates": settings.replicates}
-        measure = _validated(Measure, values, "--replicates")
+    for name in ("replicates", "precision", "budget"):
+        given = getattr(settings, name)
+        if given is not None:
+            measure = _validated(Measure, {**measure.model_dump(), name: given}, f"--{name}")
     cells: dict[str, Cell] = {}
     for index, grid in enumerate(file.grid):
         for cell in _grid_cells(grid, file, f"{where}: grid[{index}]", settings):

@@ -15,6 +15,12 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, over the suite's.")] = None,
     replicates: Annotated[int | None, typer.Option(help="Replicates of each cell, over the suite's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, over the suite's.")] = None,
+    precision: Annotated[
+        float | None, typer.Option(help="More blocks until variance is known to this relative half-width.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m, 2h; more blocks fill it.")] = (
+        None
+    ),
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
@@ -30,7 +36,9 @@ def run(
     from gradbench.runner import local
     from gradbench.verify import verify
 
-    chosen = suites.load(suite, suites.Settings(seed, replicates, device)).select(select or [])
+    chosen = suites.load(suite, suites.Settings(seed, replicates, device, precision, seconds_of(budget))).select(
+        select or []
+    )
     out = out or local.default_folder(chosen.name)
     output.say(f"{chosen.name}: {len(chosen.cells)} cells → {out}")
     with Bar() as bar:
@@ -51,3 +59,21 @@ def run(
     if check and contradicted:
         output.say(f"check failed: {contradicted} of {len(claims)} claims are contradicted")
     raise typer.Exit(outcome.exit_code or int(check and contradicted > 0))
+
+
+def seconds_of(text: str | None) -> float | None:
+    """A time such as 90s, 10m or 2h in seconds. Raises UsageError for anything else.
+
+    >>> [seconds_of(text) for text in ("90s", "10m", "1.5h", "45")]
+    [90.0, 600.0, 5400.0, 45.0]
+    """
+    from gradbench.errors import UsageError
+
+    if text is None:
+        return None
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise UsageError(f"--budget {text!r}: expected a time such as 90s, 10m or 2h") from None

@@ -12,13 +12,14 @@ import torch
 
 from gradbench.engine import timing
 from gradbench.engine.measure import measure as measure_moments
-from gradbench.engine.moments import groups_of
+from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
 from gradbench.errors import GradbenchError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.reference import Reference
+from gradbench.reference import Reference, extended
 from gradbench.runner.machine import hardware
+from gradbench.runner.topup import topped_up
 from gradbench.seeding import canonical
 from gradbench.stage import Point
 from gradbench.statistics import block_variances, summarise
@@ -38,13 +39,29 @@ def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
 
 
 def measured(
-    cell: Cell, suite: str, measure: Measure, point: Point, reference: Reference, tick: Callable[[int], None]
+    cell: Cell,
+    suite: str,
+    measure: Measure,
+    point: Point,
+    reference: Reference,
+    tick: Callable[[int], None],
+    until: float | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a cell, one per group. Raises MeasurementError where the cell cannot be measured."""
+    """The rows of a cell, one per group; ``until`` is when its share of a budget is spent.
+
+    Raises MeasurementError where the cell cannot be measured.
+    """
     started, clock = datetime.now(UTC), time.perf_counter()
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
     blocks, per_block = plan(cell, measure)
-    moments = measure_moments(task, range(blocks), per_block, reference.gradient, tick)
+
+    def measured_blocks(some: range) -> Moments:
+        return measure_moments(task, some, per_block, reference.gradient, tick)
+
+    moments = measured_blocks(range(blocks))
+    if not task.estimator.deterministic:
+        moments = topped_up(moments, measured_blocks, measure.precision, until)
+        reference = extended(reference, point, moments.replicates, moments.blocks, bound(cell))
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
     cost = timing.cost(task)
@@ -71,6 +88,11 @@ def measured(
         }
         for group, members in groups_of(point.names).items()
     ]
+
+
+def bound(cell: Cell) -> int:
+    """Samples inside the log of the objective: 1 but for an importance-weighted bound."""
+    return cell.samples if cell.objective == "iwae" else 1
 
 
 def skipped(cell: Cell, suite: str) -> list[dict[str, Any]]:
