@@ -1,6 +1,6 @@
 """One estimator at one point, measured: block moments, and the figures of every group that follow from them.
 
-`gradbench run`, `gradbench explain` and `gradbench check` all measure through here.
+`gradbench explain` and `gradbench check` measure through here; a run puts blocks beside blocks before it sums up.
 """
 
 from __future__ import annotations

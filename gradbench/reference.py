@@ -78,8 +78,28 @@ def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Refer
     return monte_carlo(point, replicates, blocks)
 
 
-def monte_carlo(point: Point, replicates: int, blocks: int) -> Reference:
-    """The mean of an unbiased estimator over ``MONTE_CARLO_SAMPLES`` × ``replicates`` samples, in ``blocks``.
+def extended(reference: Reference, point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+    """``reference`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell.
+
+    An exact reference stays as it is.
+    """
+    if reference.blocks is None:
+        return reference
+    have = len(next(iter(reference.blocks.values())))
+    if have >= blocks:
+        return reference
+    more = blocks - have
+    each = replicates // blocks * more
+    extra = importance_weighted(point, each, more, bound, have) if bound > 1 else monte_carlo(point, each, more, have)
+    assert extra.blocks is not None
+    stacked = {name: torch.cat([value, extra.blocks[name]]) for name, value in reference.blocks.items()}
+    return Reference("monte-carlo", {name: value.mean(0) for name, value in stacked.items()}, stacked)
+
+
+def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0) -> Reference:
+    """The mean of an unbiased estimator over ``MONTE_CARLO_SAMPLES`` × ``replicates`` samples.
+
+    They come in ``blocks``, from the block ``first`` on.
 
     Raises MeasurementError where a block's mean is not finite.
     """
@@ -101,10 +121,10 @@ def monte_carlo(point: Point, replicates: int, blocks: int) -> Reference:
             yield value.sum() * (count / samples)
             done += count
 
-    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(blocks)])
+    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(first, first + blocks)])
 
 
-def importance_weighted(point: Point, replicates: int, blocks: int, bound: int) -> Reference:
+def importance_weighted(point: Point, replicates: int, blocks: int, bound: int, first: int = 0) -> Reference:
     """The mean of ``BOUND_REPLICATES`` × ``replicates`` doubly reparameterised gradients of the ``bound``-sample bound.
 
     Raises MeasurementError where a block's mean is not finite.
@@ -123,7 +143,7 @@ def importance_weighted(point: Point, replicates: int, blocks: int, bound: int) 
             noise = estimator.noise(q.held(), count, bound, generator)
             yield estimator.surrogate(objective, q, noise).sum() / each
 
-    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(blocks)])
+    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(first, first + blocks)])
 
 
 def _from_blocks(point: Point, means: list[Gradients]) -> Reference:

@@ -50,6 +50,11 @@ class Measure(BaseModel):
     def _bytes(cls, value: str | int | None) -> int | None:
         return None if value is None else parse_bytes(value)
 
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Cells get more blocks until the relative half-width of the variance's interval is at most this."""
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for the whole run, shared out among its cells; each gets its first blocks whatever they take."""
+
     @model_validator(mode="after")
     def _divisible(self) -> Measure:
         if self.replicates % self.blocks:
@@ -185,6 +190,8 @@ class Settings:
     engine: str | None = None
     variance: str | None = None
     memory: str | None = None
+    precision: float | None = None
+    budget: float | None = None
 
 
 def shipped() -> dict[str, Path]:
@@ -226,7 +233,7 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
     file = _validated(SuiteFile, raw, where)
     measure = file.measure
-    for key in ("replicates", "engine", "variance", "memory"):
+    for key in ("replicates", "engine", "variance", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = _validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     cells: dict[str, Cell] = {}

@@ -20,6 +20,12 @@ def run(
     engine: Annotated[str | None, typer.Option(help="auto, layers or general, over the suite's.")] = None,
     variance: Annotated[str | None, typer.Option(help="auto, datapoint or whole, over the suite's.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
+    precision: Annotated[
+        float | None, typer.Option(help="More blocks until variance is known to this relative half-width.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m, 2h; more blocks fill it.")] = (
+        None
+    ),
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     plugin: Plugins = None,
@@ -37,7 +43,7 @@ def run(
     from gradbench.verify import verify
 
     plugins.load(plugin)
-    settings = suites.Settings(seed, replicates, device, engine, variance, memory)
+    settings = suites.Settings(seed, replicates, device, engine, variance, memory, precision, seconds_of(budget))
     chosen = suites.load(suite, settings).select(select or [])
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
@@ -58,3 +64,21 @@ def run(
     if check and contradicted:
         output.say(f"check failed: {contradicted} of {len(claims)} claims are contradicted")
     raise typer.Exit(outcome.exit_code or int(check and contradicted > 0))
+
+
+def seconds_of(text: str | None) -> float | None:
+    """A time such as 90s, 10m or 2h in seconds. Raises UsageError for anything else.
+
+    >>> [seconds_of(text) for text in ("90s", "10m", "1.5h", "45")]
+    [90.0, 600.0, 5400.0, 45.0]
+    """
+    from gradbench.errors import UsageError
+
+    if text is None:
+        return None
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise UsageError(f"--budget {text!r}: expected a time such as 90s, 10m or 2h") from None

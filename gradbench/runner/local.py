@@ -76,8 +76,9 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
     progress.start(sum(_units(cell, suite) for cell in todo))
     interrupted = False
     try:
+        share = _Share(suite.measure.budget, sum(cell.skip is None for cell in todo))
         for cells in _by_target(todo):
-            _run_target(cells, suite, out, progress)
+            _run_target(cells, suite, out, progress, share)
         manifest = {**manifest, "finished": now()}
     except KeyboardInterrupt:
         interrupted = True
@@ -91,7 +92,7 @@ def default_folder(suite: str) -> Path:
     return Path("results") / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) -> None:
+def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress, share: _Share) -> None:
     """Cells of one target share its parameters and its reference; each multi-sample bound is a target of its own."""
     target: tuple[Any, Any] | None = None
     broken: Exception | None = None
@@ -105,7 +106,8 @@ def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) 
                 if broken is not None:
                     raise broken
                 target = target or _target(cell, suite, out)
-                store.write_cell(out, rows.measured(cell, suite.name, suite.measure, *target, tick.count))
+                found = rows.measured(cell, suite.name, suite.measure, *target, tick.count, share.until())
+                store.write_cell(out, found)
             except Exception as error:  # whatever a cell dies of is its row; the others go on
                 broken = error if target is None else None
                 store.write_cell(out, rows.failed(cell, suite.name, error))
@@ -114,19 +116,14 @@ def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress) 
 
 def _target(cell: Cell, suite: Suite, out: Path) -> tuple[stage.Point, reference.Reference]:
     point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
-    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks, _bound(cell))
+    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
 
 
 def _by_target(cells: Iterable[Cell]) -> Iterable[list[Cell]]:
     targets: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        targets.setdefault((cell.axes, cell.device, cell.dtype, _bound(cell)), []).append(cell)
+        targets.setdefault((cell.axes, cell.device, cell.dtype, rows.bound(cell)), []).append(cell)
     return targets.values()
-
-
-def _bound(cell: Cell) -> int:
-    """Samples inside the log of the objective: 1 but for an importance-weighted bound."""
-    return cell.samples if cell.objective == "iwae" else 1
 
 
 def label(cell: Cell) -> str:
@@ -140,6 +137,22 @@ def _units(cell: Cell, suite: Suite) -> int:
         return 0
     blocks, per_block = rows.plan(cell, suite.measure)
     return 200 + blocks * per_block * cell.samples
+
+
+class _Share:
+    """A run's budget, shared out: what is left of it, equally among the cells that are left."""
+
+    def __init__(self, seconds: float | None, cells: int) -> None:
+        self.end = None if seconds is None else time.perf_counter() + seconds
+        self.cells = cells
+
+    def until(self) -> float | None:
+        """When the next cell's share is spent."""
+        if self.end is None:
+            return None
+        left, now_ = max(self.cells, 1), time.perf_counter()
+        self.cells -= 1
+        return now_ + max(self.end - now_, 0.0) / left
 
 
 class _counted:

@@ -11,18 +11,19 @@ from typing import Any
 import torch
 
 from gradbench.engine import timing
-from gradbench.engine.moments import groups_of
+from gradbench.engine.measure import measure as measure_moments
+from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
 from gradbench.errors import GradbenchError
 from gradbench.estimators import ESTIMATORS
-from gradbench.measurement import measure as measure_figures
 from gradbench.measurement import plan as plan_blocks
 from gradbench.problems import PROBLEMS
-from gradbench.reference import Reference
+from gradbench.reference import Reference, extended
 from gradbench.runner.machine import hardware
+from gradbench.runner.topup import topped_up
 from gradbench.seeding import canonical
 from gradbench.stage import Point
-from gradbench.statistics import block_variances
+from gradbench.statistics import block_variances, summarise
 from gradbench.store import BLOCK_VALUES, SCHEMA_VERSION
 from gradbench.suite import Cell, Measure
 from gradbench.version import VERSION
@@ -34,14 +35,31 @@ def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
 
 
 def measured(
-    cell: Cell, suite: str, measure: Measure, point: Point, reference: Reference, tick: Callable[[int], None]
+    cell: Cell,
+    suite: str,
+    measure: Measure,
+    point: Point,
+    reference: Reference,
+    tick: Callable[[int], None],
+    until: float | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a cell, one per group. Raises MeasurementError where the cell cannot be measured."""
+    """The rows of a cell, one per group; ``until`` is when its share of a budget is spent.
+
+    Raises MeasurementError where the cell cannot be measured.
+    """
     started, clock = datetime.now(UTC), time.perf_counter()
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
     blocks, per_block = plan(cell, measure)
-    found = measure_figures(task, reference, range(blocks), per_block, tick, measure.options())
-    figures, shares = found.figures, block_variances(found.moments)
+
+    def measured_blocks(some: range) -> Moments:
+        return measure_moments(task, some, per_block, reference.gradient, tick, measure.options())
+
+    moments = measured_blocks(range(blocks))
+    if not task.estimator.deterministic:
+        moments = topped_up(moments, measured_blocks, measure.precision, until)
+        reference = extended(reference, point, moments.replicates, moments.blocks, bound(cell))
+    figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
+    shares = block_variances(moments)
     cost = timing.cost(task)
     parameters = point.problem.named_parameters()
     common = {
@@ -67,6 +85,11 @@ def measured(
         }
         for group, members in groups_of(point.names).items()
     ]
+
+
+def bound(cell: Cell) -> int:
+    """Samples inside the log of the objective: 1 but for an importance-weighted bound."""
+    return cell.samples if cell.objective == "iwae" else 1
 
 
 def skipped(cell: Cell, suite: str) -> list[dict[str, Any]]:

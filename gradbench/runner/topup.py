@@ -1,0 +1,44 @@
+"""More blocks for a cell: until its variance is known to a stated precision, or its time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from gradbench.engine.moments import Moments, joined
+from gradbench.statistics import block_variances, skewed_interval
+
+MOST_BLOCKS = 1024
+GROUPS = ("all", "phi", "theta")
+
+
+def topped_up(
+    first: Moments, more: Callable[[range], Moments], precision: float | None, until: float | None
+) -> Moments:
+    """``first`` with the blocks that ``more`` measures put beside it.
+
+    Blocks are added, a quarter of those there are at a time, while the widest interval of variance among all, φ and θ
+    has a relative half-width above ``precision`` and the clock has not reached ``until`` (as `time.perf_counter`);
+    without ``precision`` until the time is up. What is measured depends on the number of blocks alone.
+    """
+    moments = first
+    if precision is None and until is None:
+        return first
+    while moments.blocks < MOST_BLOCKS and (until is None or time.perf_counter() < until):
+        if precision is not None and half_width(moments) <= precision:
+            break
+        step = min(max(moments.blocks // 4, 1), MOST_BLOCKS - moments.blocks)
+        moments = joined([moments, more(range(moments.blocks, moments.blocks + step))])
+    return moments
+
+
+def half_width(moments: Moments) -> float:
+    """The largest relative half-width of the interval of variance; 0 where nothing varies."""
+
+    def widths() -> Iterator[float]:
+        for group, values in block_variances(moments).items():
+            if group in GROUPS and values.mean() > 0:
+                low, high = skewed_interval(values)
+                yield (high - low) / 2 / float(values.mean())
+
+    return max(widths(), default=0.0)
