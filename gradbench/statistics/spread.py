@@ -89,6 +89,6 @@ def sum_interval(*parts: tuple[float, float, float]) -> tuple[float, float]:
     the asymmetry of the parts.
     """
     total = sum(value for value, _, _ in parts)
-    below = math.sqrt(sum(max(value - low, 0.0) ** 2 for value, low, _ in parts))
-    above = math.sqrt(sum(max(high - value, 0.0) ** 2 for value, _, high in parts))
+    below = math.hypot(*(max(value - low, 0.0) for value, low, _ in parts))
+    above = math.hypot(*(max(high - value, 0.0) for value, _, high in parts))
     return total - below, total + above

@@ -77,11 +77,11 @@ def test_a_run_of_another_suite_is_not_overwritten(gradbench, tiny):
 
 
 def test_a_failed_cell_is_a_row_and_exit_code_3(gradbench, tmp_path):
-    # exp(1e308 · …) overflows: the gradient of the cost is not finite
+    # exp(0.499 · 60²) is beyond float64: the gradient of the cost is not finite
     suite = tmp_path / "overflow.toml"
     suite.write_text(
         'name = "overflow"\n[measure]\nreplicates = 64\nblocks = 8\n[[grid]]\nproblem = "gaussian-cost"\n'
-        'cost = "exp"\nk = [0.1, -0.499]\nmean = [1.0, 60.0]\nestimators = ["pathwise"]\n'
+        'cost = "exp"\nsize = [{k = 0.1, mean = 1.0}, {k = -0.499, mean = 60.0}]\nestimators = ["pathwise"]\n'
     )
     result = gradbench("run", suite, "--out", "run")
     frame = library.load(tmp_path / "run")
