@@ -32,6 +32,7 @@ def run(
     from gradbench.export import records
     from gradbench.report.claims import claims_table
     from gradbench.report.format import duration
+    from gradbench.report.slopes import slope_tables
     from gradbench.report.tables import run_tables
     from gradbench.runner import local
     from gradbench.verify import verify
@@ -49,6 +50,8 @@ def run(
         output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
     else:
         output.show(run_tables(outcome.run, group))
+        for table in slope_tables(outcome.run.ok(), group):
+            output.show(table)
         if claims:
             output.show(claims_table(claims))
     if outcome.interrupted:
