@@ -58,7 +58,7 @@ def _from_file(path: Path) -> Tensor:
                 array = arrays["x"] if "x" in arrays else arrays[arrays.files[0]]
         else:
             array = pd.read_parquet(path).to_numpy()
-        rows = torch.as_tensor(np.asarray(array, dtype=np.float64))
+        rows = torch.as_tensor(np.array(array, dtype=np.float64))  # a copy: Parquet gives read-only memory
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UsageError(f"data file {path}: cannot be read as numbers ({error})") from error
     if rows.ndim < 2 or not len(rows) or not torch.isfinite(rows).all():

@@ -4,6 +4,7 @@ GradbenchError
 ├── UsageError             a command or call that cannot be carried out as asked (exit code 2)
 │   ├── UnknownNameError   no suite, estimator, problem, data set … of that name
 │   ├── SuiteError         a suite file that is no valid suite
+│   ├── PluginError            a user's file or package that cannot take part
 │   └── RunError           a run folder that cannot be read or written
 ├── NothingMeasuredError   every cell was skipped or failed (exit code 4)
 └── MeasurementError       one cell cannot be measured: it fails, the run goes on
@@ -13,6 +14,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+MOST_NAMES = 16
+"""Valid names that a message lists; the commands list and show have them all."""
 
 
 class GradbenchError(Exception):
@@ -31,12 +35,17 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, given: str, valid: Iterable[str], where: str = "") -> None:
         names = sorted(valid)
         near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names) or 'none'}"
+        shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+        hint = f"did you mean {near[0]!r}?" if near else f"valid: {shown or 'none'}"
         super().__init__(f"{where + ': ' if where else ''}unknown {kind} {given!r}; {hint}")
 
 
 class SuiteError(UsageError):
     """A suite that is not valid; the message names the file, the key and the remedy."""
+
+
+class PluginError(UsageError):
+    """A user's file, or an installed package, that cannot take part; the message names the fault and the remedy."""
 
 
 class RunError(UsageError):

@@ -55,7 +55,8 @@ class Posterior(ABC):
         return type(self)(**{name: value.to(dtype) for name, value in self.parameters.items()})
 
     def _shape(self, replicates: int, samples: int) -> tuple[int, ...]:
-        shape = torch.broadcast_shapes(*(value.shape for value in self.parameters.values()))
+        shapes = {value.shape for value in self.parameters.values()}
+        shape = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
         return (replicates, samples, *shape[2:])
 
     def _like(self) -> dict:

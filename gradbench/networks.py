@@ -65,8 +65,7 @@ class PerReplicateCalls(Calls):
         def one(parameters: dict[str, Tensor], *batch: Tensor) -> Tensor:
             return functional_call(module, parameters, batch)
 
-        lead = torch.broadcast_shapes(*(value.shape[:3] for value in inputs))
-        lead = (self.replicates, *lead[1:])
+        lead = (self.replicates, *leading(inputs)[1:])
         flat = [value.expand(*lead, *value.shape[3:]).flatten(1, 2) for value in inputs]
         return vmap(one, randomness="error")(copies, *flat).unflatten(1, lead[1:])
 
@@ -84,16 +83,23 @@ class PerReplicateCalls(Calls):
         return copies
 
 
-def gradients_of(total: Tensor, calls: dict[str, PerReplicateCalls]) -> dict[str, Tensor]:
-    """Each replicate's gradient of its own value, [R, *shape] by prefixed parameter name, from ``total``, their sum."""
+def gradients_of(total: Tensor, calls: dict[str, PerReplicateCalls], blocks: int | None = None) -> dict[str, Tensor]:
+    """Each replicate's gradient of its own value, [R, *shape] by prefixed parameter name, from ``total``, their sum.
+
+    With ``blocks``: the mean gradients [blocks, *shape] of so many equal blocks of replicates instead.
+    """
+
+    def reduced(value: Tensor | None) -> Tensor | None:
+        return value if blocks is None or value is None else value.unflatten(0, (blocks, -1)).mean(1)
+
     gradients = {
-        prefix + name: value.new_zeros(()).expand(group.replicates, *value.shape)
+        prefix + name: value.new_zeros(()).expand(blocks or group.replicates, *value.shape)
         for prefix, group in calls.items()
         for name, value in group.module.named_parameters()
     }
     leaves = [(prefix + name, value) for prefix, group in calls.items() for name, value in group.copies.items()]
     shared = [(prefix, group.module, *pair) for prefix, group in calls.items() for pair in group.shared]
-    found = _grad(total, [value for _, value in leaves] + [copies for *_, copies in shared])
+    found = [reduced(value) for value in _grad(total, [v for _, v in leaves] + [copies for *_, copies in shared])]
     for (name, _), gradient in zip(leaves, found, strict=False):
         if gradient is not None:
             gradients[name] = gradients[name] + gradient
@@ -113,7 +119,14 @@ def _grad(output: Tensor, inputs, weight: Tensor | None = None) -> tuple[Tensor 
     return torch.autograd.grad(output, inputs, weight, is_grads_batched=weight is not None, allow_unused=True)
 
 
+def leading(inputs: tuple[Tensor, ...]) -> tuple[int, ...]:
+    """The axes R, L, B of what a network reads."""
+    if len(inputs) == 1:
+        return tuple(inputs[0].shape[:3])
+    return tuple(torch.broadcast_shapes(*(value.shape[:3] for value in inputs)))
+
+
 def _batched(module, inputs: tuple[Tensor, ...]) -> Tensor:
-    lead = torch.broadcast_shapes(*(value.shape[:3] for value in inputs))
+    lead = leading(inputs)
     flat = [value.expand(*lead, *value.shape[3:]).flatten(0, 2) for value in inputs]
     return module(*flat).unflatten(0, lead)

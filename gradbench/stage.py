@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,18 @@ class Axes:
     train_steps: int
     seed: int
 
-    def canonical(self) -> dict:
-        """As plain data, for hashing and for naming random streams."""
+    @cached_property
+    def _plain(self) -> dict:
         return {
             "problem": self.problem,
             "problem_params": self.parameters.model_dump(),
             "data": self.data,
             "train_steps": self.train_steps,
         }
+
+    def canonical(self) -> dict:
+        """As plain data, for hashing and for naming random streams."""
+        return {**self._plain, "problem_params": dict(self._plain["problem_params"])}
 
     def stream(self, *name: object, device: str = "cpu") -> torch.Generator:
         """The random stream ``name`` of this target. The estimator is no part of it: estimators share their noise."""
@@ -58,6 +63,14 @@ class Axes:
         axes = self.canonical()
         axes["problem_params"].pop("batch", None)
         return axes
+
+    def origin(self, *name: object) -> torch.Generator:
+        """The random stream ``name`` of the model before training, wherever q starts: starts share model and data."""
+        axes = self.model()
+        axes.pop("train_steps")
+        for parameter in PROBLEMS[self.problem].start_parameters:
+            axes["problem_params"].pop(parameter)
+        return stream(self.seed, axes, *name)
 
 
 @dataclass(frozen=True)
@@ -90,16 +103,16 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     Raises UsageError where the data cannot be had.
     """
     kind = PROBLEMS[axes.problem]
-    generator = stream(axes.seed, axes.model() | {"train_steps": 0}, "initialise")
+    generator = axes.origin("initialise")
     rows = None
     if axes.data is not None and axes.data != "synthetic":
         rows = data_sets.load(axes.data)
-        if (rows.min() < 0 or rows.max() > 1) and axes.problem != "linear-gaussian":
+        if (rows.min() < 0 or rows.max() > 1) and kind.unit_interval:
             raise UsageError(f"data {axes.data!r}: {axes.problem} models pixels in [0, 1]; rescale the values")
     features = rows.shape[1] if rows is not None else getattr(axes.parameters, "features", 0)
-    problem = kind(axes.parameters, features, generator)
+    problem = construct(kind, axes.parameters, features, generator)
     if axes.data == "synthetic":
-        rows = problem.synthesise(SYNTHETIC_ROWS, stream(axes.seed, axes.model() | {"train_steps": 0}, "synthesise"))
+        rows = problem.synthesise(SYNTHETIC_ROWS, axes.origin("synthesise"))
     if axes.train_steps:
         assert rows is not None, "a suite refuses train_steps for a problem without data"
         _train(problem, rows, axes, cache)
@@ -108,6 +121,16 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     if rows is not None:
         x = data_sets.minibatch(rows, axes.parameters.batch, axes.seed)[None, None].to(device=device, dtype=dtype)
     return Point(axes, problem, x, device)
+
+
+def construct(kind: type[Problem], parameters: Any, features: int, generator: torch.Generator) -> Problem:
+    """A problem whose modules draw their first weights from ``generator``, even where they ask torch's own stream.
+
+    That is what lets a problem hold plain ``nn.Linear`` and ``nn.Conv2d`` modules and still be reproducible.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        return kind(parameters, features, generator)
 
 
 def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> None:
@@ -126,7 +149,7 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
     name, samples = TRAINED_BY[problem.family]
     estimator = ESTIMATORS[name]
     optimiser = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE, maximize=True)
-    generator = stream(axes.seed, axes.model() | {"train_steps": 0}, "train")
+    generator = axes.origin("train")
     phi, theta = Calls(problem.phi), Calls(problem.theta)
     rows = rows.to(next(iter(parameters.values())).dtype)
     for _ in range(axes.train_steps):

@@ -198,9 +198,16 @@ def _read(file: Path) -> pa.Table | None:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """As pandas, with whole numbers whole even where some rows have none."""
-    frame = table.to_pandas()
-    return frame.astype({field.name: "Int64" for field in SCHEMA if pa.types.is_integer(field.type)})
+    """As pandas, with whole numbers whole even where some rows have none, and None for a text that is not there."""
+    columns = {}
+    for field in SCHEMA:
+        values = table.column(field.name).to_pandas()
+        if pa.types.is_integer(field.type):
+            values = values.astype("Int64")
+        elif pa.types.is_string(field.type):
+            values = values.astype(object).where(values.notna(), None)
+        columns[field.name] = values
+    return pd.DataFrame(columns)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -208,8 +215,9 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path / 'manifest.json'}: cannot be read ({error}); the run cannot be used") from error
-    if not isinstance(manifest, dict):
-        raise RunError(f"{path / 'manifest.json'}: expected a JSON object; the run cannot be used")
+    suite = manifest.get("suite_resolved") if isinstance(manifest, dict) else None
+    if not isinstance(suite, dict) or not isinstance(manifest.get("schema_version"), int):
+        raise RunError(f"{path / 'manifest.json'}: expected the manifest of a run; give a folder of gradbench run")
     return manifest
 
 

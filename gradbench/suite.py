@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gradbench.claims import Claim, matches
 from gradbench.data import check_data
+from gradbench.engine.options import Engine, Options, Variance, parse_bytes
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
@@ -43,6 +44,15 @@ class Measure(BaseModel):
     """Cells get more blocks until the relative half-width of the variance's interval is at most this."""
     budget: Annotated[float, Field(gt=0)] | None = None
     """Seconds for the whole run, shared out among its cells; each gets its first blocks whatever they take."""
+    engine: Engine = "auto"
+    variance: Variance = "auto"
+    memory: Annotated[int, Field(gt=0)] | None = None
+    """Memory for block means, such as 2GB; past it they go to a temporary file."""
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: str | int | None) -> int | None:
+        return None if value is None else parse_bytes(value)
 
     @model_validator(mode="after")
     def _divisible(self) -> Measure:
@@ -51,6 +61,10 @@ class Measure(BaseModel):
             near = f"{lower} or {lower + self.blocks}" if lower else f"{self.blocks}"
             raise ValueError(f"replicates = {self.replicates} is no multiple of blocks = {self.blocks}; take {near}")
         return self
+
+    def options(self) -> Options:
+        """As the engine takes them."""
+        return Options(self.engine, self.variance, self.memory)
 
 
 class GridKeys(BaseModel):
@@ -136,7 +150,7 @@ class Suite:
         return {
             "name": self.name,
             "title": self.title,
-            "measure": self.measure.model_dump(),
+            "measure": self.measure.model_dump(exclude={"memory"}),  # no figure depends on it
             "expect": [claim.model_dump(exclude_defaults=True) for claim in self.expect],
             "cells": [{"cell_id": cell.cell_id, **cell.identity(), "skip": cell.skip} for cell in self.cells],
         }
@@ -174,6 +188,9 @@ class Settings:
     device: str | None = None
     precision: float | None = None
     budget: float | None = None
+    engine: str | None = None
+    variance: str | None = None
+    memory: str | None = None
 
 
 def shipped() -> dict[str, Path]:
@@ -215,10 +232,9 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
     file = _validated(SuiteFile, raw, where)
     measure = file.measure
-    for name in ("replicates", "precision", "budget"):
-        given = getattr(settings, name)
-        if given is not None:
-            measure = _validated(Measure, {**measure.model_dump(), name: given}, f"--{name}")
+    for key in ("replicates", "engine", "variance", "memory", "precision", "budget"):
+        if (value := getattr(settings, key)) is not None:
+            measure = _validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     cells: dict[str, Cell] = {}
     for index, grid in enumerate(file.grid):
         for cell in _grid_cells(grid, file, f"{where}: grid[{index}]", settings):
@@ -368,6 +384,7 @@ def _validated(model: Any, values: Any, where: str) -> Any:
         if fault["type"] == "extra_forbidden":
             parent = _model_at(model, fault["loc"][:-1])
             raise UnknownNameError("key", str(fault["loc"][-1]), parent.model_fields, where=where) from error
+        path = "" if where == "--" + path.lstrip(".") else path
         message = fault["msg"].removeprefix("Value error, ")
         given = "" if fault["type"] in {"value_error", "missing"} else f", got {fault['input']!r}"
         raise SuiteError(f"{where}{path}: {message[:1].lower()}{message[1:]}{given}") from error

@@ -20,10 +20,10 @@ from torch import Tensor
 Values = Float[Tensor, " R"]
 """One surrogate value per replicate."""
 
-PerSample = Float[Tensor, "R L B"]
+PerSample = Float[Tensor, "#R #L #B"]
 """One number per sample; each axis may have length 1."""
 
-Latents = Float[Tensor, "R L B *event"]
+Latents = Float[Tensor, "#R #L #B *event"]
 """Samples of the latent variable."""
 
 Noise = Tensor | dict[str, Tensor]

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gradbench.cli import compare, export, list_, run, show
+from gradbench.cli import check, compare, explain, export, list_, new, run, show
 from gradbench.cli.output import fail
 from gradbench.errors import GradbenchError
 from gradbench.version import VERSION
@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
+app.command("check")(check.check)
+app.command("new")(new.new)
 app.command("export")(export.export)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
@@ -56,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         # a fault in the command line itself, which typer describes; anything else is a bug, and shows as one
         if not hasattr(error, "format_message"):
             raise
-        fail(_usage(error))
+        if str(error):  # empty where typer has printed the help instead
+            fail(_usage(error))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -66,6 +70,4 @@ def _usage(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "gradbench")
     lines = " ".join(str(message).split())
-    if not lines:  # typer prints the help itself where a command is missing
-        return f"see {path} --help"
     return f"{lines[:1].lower()}{lines[1:].rstrip('.')}; see {path} --help"

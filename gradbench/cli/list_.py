@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli.plugins import Plugins
+
 
 class What(StrEnum):
     """What can be listed."""
@@ -19,13 +21,15 @@ class What(StrEnum):
 
 def list_(
     what: Annotated[What, typer.Argument(help="suites, estimators, problems or metrics.")],
+    plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List what there is."""
     from gradbench.catalogue import catalogue
-    from gradbench.cli import output
+    from gradbench.cli import output, plugins
     from gradbench.report.tables import listing
 
+    plugins.load(plugin)
     headers, rows = catalogue(what.value)
     if json_:
         output.show_json([dict(zip(headers, row, strict=True)) for row in rows])

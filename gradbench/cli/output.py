@@ -30,9 +30,10 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def show(renderable: RenderableType) -> None:
-    """Print a result."""
-    stdout().print(renderable)
+def show(renderable: RenderableType, width: int | None = None) -> None:
+    """Print a result, on at most ``width`` columns."""
+    console = stdout()
+    console.print(renderable, width=None if width is None else min(width, console.width))
 
 
 def show_json(value: Any) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gradbench.cli.output import stderr
+from gradbench.cli.output import say, stderr
 from gradbench.runner.local import Progress as Told
 
 
 class Bar(Told):
     """A bar for a run, to be used as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, announcement: str) -> None:
+        self.announcement = announcement
         self.progress = Progress(
             TextColumn("{task.description}", table_column=None),
             BarColumn(),
@@ -33,6 +34,7 @@ class Bar(Told):
         self.progress.stop()
 
     def start(self, total: int) -> None:
+        say(self.announcement)
         self.task = self.progress.add_task("", total=total)
 
     def cell(self, label: str) -> None:
@@ -42,3 +44,33 @@ class Bar(Told):
     def advance(self, done: int) -> None:
         if self.task is not None:
             self.progress.advance(self.task, done)
+
+
+class Steps:
+    """A line that says what is being done, for work whose length is not known beforehand; to be used as a context."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=stderr(),
+            transient=True,
+            disable=not stderr().is_terminal,
+        )
+        self.task = self.progress.add_task("")
+        self.label, self.done = "", 0
+
+    def __enter__(self) -> Steps:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def tick(self, label: str, done: int) -> None:
+        """``done`` more replicates of what ``label`` names."""
+        self.done = self.done + done if label == self.label else done
+        self.label = label
+        counted = f": {self.done} replicates" if self.done else ""
+        self.progress.update(self.task, description=f"{label}{counted}"[:76])

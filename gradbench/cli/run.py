@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli.plugins import Plugins
+
 
 def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite (see gradbench list suites) or a path to a .toml.")],
@@ -21,13 +23,17 @@ def run(
     budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m, 2h; more blocks fill it.")] = (
         None
     ),
+    engine: Annotated[str | None, typer.Option(help="auto, layers or general, over the suite's.")] = None,
+    variance: Annotated[str | None, typer.Option(help="auto, datapoint or whole, over the suite's.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
+    plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
 ) -> None:
     """Measure every cell of a suite into a run folder, and print the tables."""
     from gradbench import suite as suites
-    from gradbench.cli import output
+    from gradbench.cli import output, plugins
     from gradbench.cli.progress import Bar
     from gradbench.export import records
     from gradbench.report.claims import claims_table
@@ -37,12 +43,11 @@ def run(
     from gradbench.runner import local
     from gradbench.verify import verify
 
-    chosen = suites.load(suite, suites.Settings(seed, replicates, device, precision, seconds_of(budget))).select(
-        select or []
-    )
+    plugins.load(plugin)
+    settings = suites.Settings(seed, replicates, device, precision, seconds_of(budget), engine, variance, memory)
+    chosen = suites.load(suite, settings).select(select or [])
     out = out or local.default_folder(chosen.name)
-    output.say(f"{chosen.name}: {len(chosen.cells)} cells → {out}")
-    with Bar() as bar:
+    with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = local.run(chosen, out, bar)
     claims = verify(outcome.run, list(chosen.expect))
     if json_:

@@ -7,34 +7,45 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli.plugins import Plugins
+
 
 def show(
     name: Annotated[str, typer.Argument(help="A run folder, suite, estimator, problem or metric.")],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
+    plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables, a suite's resolved plan, or what an estimator, problem or metric is."""
     from gradbench import suite as suites
-    from gradbench.cli import output
+    from gradbench.cli import output, plugins
     from gradbench.errors import UnknownNameError
     from gradbench.estimators import ESTIMATORS
     from gradbench.metrics import METRICS
     from gradbench.problems import PROBLEMS
 
-    if (Path(name) / "manifest.json").exists() or (Path(name).is_dir() and name not in suites.shipped()):
+    plugins.load(plugin)
+    kind, _, bare = name.rpartition(":")
+    registries = {"suite": suites.shipped(), "estimator": ESTIMATORS, "problem": PROBLEMS, "metric": METRICS}
+    if kind and kind not in registries:
+        bare, kind = name, ""
+    homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
+    if not kind and ((Path(name) / "manifest.json").exists() or (Path(name).is_dir() and not homes)):
         _show_run(name, group, json_)
-    elif name in ESTIMATORS:
-        _show_described(ESTIMATORS[name], json_)
-    elif name in PROBLEMS:
-        _show_described(PROBLEMS[name], json_)
-    elif name in METRICS:
-        output.show_json({name: METRICS[name]}) if json_ else output.show(f"{name}: {METRICS[name]}")
-    elif name in suites.shipped() or name.endswith(".toml"):
+    elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_)
+    elif not homes:
+        known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
+        raise UnknownNameError(kind or "run folder, suite, estimator, problem or metric", bare, known)
+    elif homes[0] == "suite":
+        _show_plan(bare, select or [], json_)
+    elif homes[0] == "metric":
+        output.show_json({bare: METRICS[bare]}) if json_ else output.show(f"{bare}: {METRICS[bare]}")
     else:
-        known = [*suites.shipped(), *ESTIMATORS, *PROBLEMS, *METRICS]
-        raise UnknownNameError("suite, run folder, estimator, problem or metric", name, known)
+        _show_described(registries[homes[0]][bare], json_)
+    for other in homes[1:]:
+        output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
 
 
 def _show_run(name: str, group: str, json_: bool) -> None:

@@ -15,16 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradbench.engine.general import block_stream, chunk_size, replicate_gradients
+from gradbench.engine.general import block_stream
 from gradbench.engine.moments import Moments
-from gradbench.engine.task import Task, slice_noise
+from gradbench.engine.passes import replicates_at_once
+from gradbench.engine.recording import RecordingCalls, sensitivities
+from gradbench.engine.task import Task, join_noise
 from gradbench.estimators.base import Estimator, standard_noise
 from gradbench.latents import Posterior
+from gradbench.networks import Calls, PerReplicateCalls, gradients_of
 from gradbench.objective import Objective, average
 from gradbench.types import Noise, Values
 
 PILOT_REPLICATES = 64
-WORTHWHILE = 0.1
+FEWEST_REPLICATES = 8
+FIRST_LOOK = 256
+"""Samples × datapoints of a first look: most estimators are seen there to have no use for the control."""
+WORTHWHILE = 0.5
 """Share of the φ-variance that the control must explain on the pilot draws to be used at all."""
 
 
@@ -49,16 +55,31 @@ def control_for(task: Task) -> Control | None:
     """The control of ``task``, fitted on draws of its own; None where there is none, or it would not help."""
     if task.estimator.noise is not standard_noise:
         return None
-    noise = task.noise(PILOT_REPLICATES, task.point.axes.stream("control", device=task.point.device))
+    generator = task.point.axes.stream("control", device=task.point.device)
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    few = max(FEWEST_REPLICATES, min(PILOT_REPLICATES, FIRST_LOOK // (batch * task.samples)))
+    control = _fitted(task, few, generator)
+    if control is None or few == PILOT_REPLICATES:
+        return control
+    return _fitted(task, PILOT_REPLICATES, generator)
+
+
+def _fitted(task: Task, replicates: int, generator: torch.Generator) -> Control | None:
+    noise = task.noise(replicates, generator)
     assert isinstance(noise, Tensor)
     with torch.no_grad():
         f = task.f(noise)
     if not torch.isfinite(f).all():
         return None
     control = Control(f.mean((0, 1), keepdim=True), 1.0)
-    own, score = _phi_gradients(task, noise), _phi_gradients(control.task(task), noise)
-    own, score = own - own.mean(0), score - score.mean(0)
-    inner, size, total = float((own * score).sum()), float((score * score).sum()), float((own * own).sum())
+    own, score = (_sensitivities(one, noise, replicates) for one in (task, control.task(task)))
+    inner = size = total = 0.0
+    for name, value in own.items():
+        a = value.double() - value.double().mean(0)
+        total += float(a.square().sum())
+        if name in score and score[name].shape == value.shape:
+            b = score[name].double() - score[name].double().mean(0)
+            inner, size = inner + float((a * b).sum()), size + float(b.square().sum())
     if size == 0 or total == 0 or inner**2 < WORTHWHILE * size * total:
         return None
     return replace(control, coefficient=inner / size)
@@ -70,20 +91,33 @@ def adjusted(task: Task, moments: Moments, blocks: range) -> Moments:
     if control is None:
         return moments
     score = control.task(task)
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in moments.means}
-    for block in blocks:
-        noise = task.noise(moments.per_block, block_stream(task, block))
-        for name, value in score.gradient(noise).items():
-            rows[name].append(value.flatten().double().cpu().numpy())
-    means = {name: value - control.coefficient * np.stack(rows[name]) for name, value in moments.means.items()}
+    means = {name: value.copy() for name, value in moments.means.items() if name.startswith("phi.")}
+    at_once = max(1, replicates_at_once(task) // moments.per_block)
+    for start in range(0, len(blocks), at_once):
+        some = blocks[start : start + at_once]
+        noises = task.noises(moments.per_block, [block_stream(task, block) for block in some])
+        for name, value in _block_means(score, noises, moments.per_block).items():
+            means[name][start : start + len(some)] -= control.coefficient * value
     return replace(moments, adjusted=means)
 
 
-def _phi_gradients(task: Task, noise: Noise) -> Tensor:
-    """φ-gradients of each replicate, [R, parameters]."""
-    chunk, parts = chunk_size(task), []
-    for start in range(0, PILOT_REPLICATES, chunk):
-        rows = slice(start, min(start + chunk, PILOT_REPLICATES))
-        gradients = replicate_gradients(task, slice_noise(noise, rows), rows.stop - rows.start)
-        parts.append(torch.cat([value for name, value in gradients.items() if name.startswith("phi.")], dim=1))
-    return torch.cat(parts).double()
+def _block_means(score: Task, noises: list[Noise], per_block: int) -> dict[str, np.ndarray]:
+    """Mean φ-gradients of each block, [blocks, parameters]; one pass for all where φ sees no samples."""
+    problem = score.point.problem
+    phi = PerReplicateCalls(problem.phi, len(noises) * per_block)
+    if isinstance(noises[0], Tensor):
+        total = score.values(join_noise(noises), phi, Calls(problem.theta)).sum()
+        if not phi.copies:
+            found = gradients_of(total, {"phi.": phi}, blocks=len(noises))
+            return {name: value.flatten(1).double().cpu().numpy() for name, value in found.items()}
+    each = [score.gradient(noise) for noise in noises]
+    return {
+        name: torch.stack([one[name].flatten() for one in each]).double().cpu().numpy()
+        for name in each[0]
+        if name.startswith("phi.")
+    }
+
+
+def _sensitivities(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
+    phi = RecordingCalls(task.point.problem.phi, "phi.", replicates, strict=False)
+    return sensitivities(task.values(noise, phi, Calls(task.point.problem.theta)).sum(), phi)

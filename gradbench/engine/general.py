@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gradbench.engine.bank import Bank
 from gradbench.engine.moments import Moments, groups_of, joined
-from gradbench.engine.task import Task, join_noise, slice_noise
+from gradbench.engine.options import UNLIMITED
+from gradbench.engine.products import variance_within
+from gradbench.engine.task import Task, datapoint_noise, join_noise, slice_noise
 from gradbench.errors import MeasurementError
 from gradbench.networks import PerReplicateCalls, gradients_of
 from gradbench.types import Gradients, Noise
@@ -21,22 +27,36 @@ PILOT_REPLICATES = 64
 
 
 def measure(
-    task: Task, blocks: range, per_block: int, reference: Gradients, tick: Callable[[int], None] = lambda done: None
+    task: Task,
+    blocks: range,
+    per_block: int,
+    reference: Gradients,
+    tick: Callable[[int], None] = lambda done: None,
+    *,
+    budget: int = UNLIMITED,
+    by_datapoint: bool = False,
 ) -> Moments:
-    """Moments of the given blocks of ``per_block`` replicates each; ``tick`` is told of each replicate done.
+    """Moments of the given blocks, with block means of up to ``budget`` bytes in memory.
 
-    Raises MeasurementError where a replicate's gradient is not finite.
+    ``by_datapoint``: the variance is added up over datapoints. Raises MeasurementError where a replicate's gradient
+    is not finite.
     """
-    centre = pilot(task, min(PILOT_REPLICATES, max(per_block, 2) * len(blocks)))
+    centre = pilot(task, PILOT_REPLICATES)
     chunk = chunk_size(task)
     together = max(1, min(chunk // per_block, len(blocks)))
+    bank = Bank(len(blocks), {name: value.numel() for name, value in centre.items()}, task.point.dtype(), budget)
     parts = []
     for start in range(0, len(blocks), together):
         some = blocks[start : start + together]
-        noise = join_noise([task.noise(per_block, block_stream(task, block)) for block in some])
-        parts.append(_blocks(task, noise, len(some), per_block, chunk, centre, reference))
+        noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in some]))
+        part = _blocks(task, noise, len(some), per_block, chunk, centre, reference)
+        for name, rows in bank.rows.items():
+            rows[start : start + len(some)] = torch.from_numpy(part.means[name])
+        if by_datapoint:
+            part = replace(part, by_datapoint=_datapoint_variances(task, noise, len(some), per_block, chunk))
+        parts.append(replace(part, means={}))
         tick(len(some) * per_block)
-    return joined(parts)
+    return replace(joined(parts), means=bank.arrays())
 
 
 def block_stream(task: Task, block: int) -> torch.Generator:
@@ -95,6 +115,30 @@ def _blocks(
     return _reduce(scalars.unflatten(1, (blocks, per_block)), sums, names, per_block, centre, reference)
 
 
+def _datapoint_variances(
+    task: Task, noise: Noise, blocks: int, per_block: int, chunk: int
+) -> dict[str, NDArray[np.float64]]:
+    """Variance of one gradient within each block, [K] by group, added up over the datapoints' own gradients."""
+    x = task.point.x
+    batch = 1 if x is None else x.shape[2]
+    piece = min(per_block, max(chunk, 2))
+    found = torch.zeros(len(task.point.names), blocks, dtype=torch.float64)
+    pieces = per_block // piece
+    for datapoint in range(batch):
+        only = slice(datapoint, datapoint + 1)
+        alone = replace(task, point=replace(task.point, x=None if x is None else x[:, :, only]))
+        for block in range(blocks):
+            for start in range(block * per_block, block * per_block + pieces * piece, piece):
+                rows = slice(start, start + piece)
+                part = datapoint_noise(slice_noise(noise, rows), only)
+                for index, gradient in enumerate(replicate_gradients(alone, part, piece).values()):
+                    # alone, a datapoint is its own minibatch: its share of the real one is 1 / B of that
+                    found[index, block] += variance_within(gradient[None] / batch).cpu()[0] / pieces
+    groups = groups_of(task.point.names)
+    index = {name: row for row, name in enumerate(task.point.names)}
+    return {group: found[[index[name] for name in members]].sum(0).numpy() for group, members in groups.items()}
+
+
 def _scalars(gradient: Tensor, centre: Tensor, reference: Tensor) -> Tensor:
     """Three numbers per replicate, [3, R] in float64."""
     away = gradient - centre.flatten()
@@ -118,7 +162,7 @@ def _reduce(
         columns = [names.index(name) for name in members]
         away, squared, inner = scalars[..., columns].sum(-1)
         norm = math.sqrt(sum(float(reference[name].square().sum()) for name in members))
-        angles = inner / (squared.sqrt() * norm)
+        angles = (inner / (squared.sqrt() * norm)).clamp(-1, 1)  # beyond 1 is the rounding of single precision
         square[group] = away.sum(-1).numpy()
         fourth[group] = away.square().sum(-1).numpy()
         shift[group] = torch.stack([shifts[name] for name in members]).sum(0).numpy()

@@ -4,18 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gradbench.engine import control, general
+import torch
+
+from gradbench.engine import control, general, layers
 from gradbench.engine.moments import Moments
+from gradbench.engine.options import Options
+from gradbench.engine.recording import check_ties
 from gradbench.engine.task import Task
+from gradbench.engine.trust import NeedsGeneralPathError
+from gradbench.errors import MeasurementError
 from gradbench.types import Gradients
+
+FEW_PARAMETERS = 2**15
+
+Tick = Callable[[int], None]
 
 
 def measure(
-    task: Task, blocks: range, per_block: int, reference: Gradients, tick: Callable[[int], None] = lambda done: None
+    task: Task,
+    blocks: range,
+    per_block: int,
+    reference: Gradients,
+    tick: Tick = lambda done: None,
+    options: Options = Options(),
 ) -> Moments:
     """Moments of the given blocks of ``per_block`` replicates each; ``tick`` is told of replicates as they are done.
 
-    Raises MeasurementError where a replicate's gradient is not finite.
+    Raises MeasurementError where a replicate's gradient is not finite, or an option cannot be had.
     """
-    moments = general.measure(task, blocks, per_block, reference, tick)
+    moments = _measured(task, blocks, per_block, reference, tick, options)
     return control.adjusted(task, moments, blocks)
+
+
+def _measured(task: Task, blocks: range, per_block: int, reference: Gradients, tick: Tick, options: Options) -> Moments:
+    reason = _why_whole(task, per_block)
+    if options.variance == "datapoint" and reason is not None:
+        raise MeasurementError(f"variance = 'datapoint': {reason}; use 'auto' or 'whole'")
+    apart = reason is None and (options.variance == "datapoint" or (options.variance == "auto" and _pays(task)))
+    budget = options.budget()
+    if options.engine != "general":
+        try:
+            check_ties(task.point.problem)
+            try:
+                return layers.measure(task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick)
+            except NeedsGeneralPathError:
+                if not apart or options.variance == "datapoint":
+                    raise
+                return layers.measure(task, blocks, per_block, reference, budget, by_datapoint=False, tick=tick)
+        except NeedsGeneralPathError as fault:
+            if options.engine == "layers":
+                raise MeasurementError(f"engine = 'layers': {fault}; use 'auto' or 'general'") from fault
+    # every datapoint's gradients cost the general path as much as the minibatch's: only on demand
+    apart = options.variance == "datapoint"
+    return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart)
+
+
+def _pays(task: Task) -> bool:
+    """Is the form by datapoint better? With one datapoint both are the same sum, and the whole form sees more of it:
+
+    the spread of the block means, too, at the price of a pass over them.
+    """
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    return batch > 1 or sum(v.numel() for v in task.point.problem.named_parameters().values()) > FEW_PARAMETERS
+
+
+def _why_whole(task: Task, per_block: int) -> str | None:
+    """Why the variance must be that of the whole minibatch's gradient; None where it may be taken by datapoint."""
+    if per_block < 2:
+        return "it takes at least two replicates in a block"
+    if task.estimator.mixes_datapoints:
+        return f"{task.estimator.name} mixes datapoints"
+    if not task.point.problem.independent_datapoints:
+        return f"the datapoints of {task.point.problem.name} have latents in common"
+    noise = task.noise(1, torch.Generator(device=task.point.device).manual_seed(0))
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    for value in noise.values() if isinstance(noise, dict) else [noise]:
+        if value.dim() < 3 or value.shape[2] != batch:
+            return f"{task.estimator.name} does not draw noise for each datapoint"
+    return None

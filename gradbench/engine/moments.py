@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,14 @@ class Moments:
     cosine: dict[str, Array]
     adjusted: dict[str, Array] = field(default_factory=dict)
     """Block means of the same expectation with less noise, that bias is measured by; empty: ``means`` themselves."""
+    by_datapoint: dict[str, Array] = field(default_factory=dict)
+    """Variance of one gradient within each block, added up over datapoints; empty: it was not taken that way."""
+    spread: dict[str, Array] = field(default_factory=dict)
+    """Sum of ‖ĝ − centre‖² over the replicates that ``fourth`` is from, where those are not all; empty: they are."""
+    probes: int = 0
+    """Replicates of each block behind ``fourth`` and ``cosine``; 0: all."""
+    engine: str = "general"
+    """The path that was taken."""
 
     @property
     def blocks(self) -> int:
@@ -44,6 +52,13 @@ class Moments:
         """Sum over each block's replicates of ‖ĝ − block mean‖², [K]."""
         return np.maximum(self.square[group] - self.per_block * self.shift[group], 0.0)
 
+    def kurtosis(self, group: str) -> float | None:
+        """E‖ĝ − centre‖⁴ / (E‖ĝ − centre‖²)²; None where nothing varies."""
+        count = self.blocks * (self.probes or self.per_block)
+        fourth = self.fourth[group].sum() / count
+        spread = (self.spread or self.square)[group].sum() / count
+        return float(fourth / spread**2) if spread > 0 else None
+
 
 def groups_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Every group that figures are reported for, with the parameter tensors in it."""
@@ -55,13 +70,59 @@ def groups_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return groups | {name: (name,) for name in names}
 
 
+BY_BLOCK = ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", "by_datapoint", "spread")
+"""The fields of `Moments` that hold arrays with a row for each block, in order."""
+
+
 def joined(parts: list[Moments]) -> Moments:
     """The moments of several runs of blocks as one; exact, since blocks are only put side by side."""
 
     def cat(name: str) -> dict[str, Array]:
         return {key: np.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
 
+    first = parts[0]
     assert len({part.per_block for part in parts}) == 1, "blocks of unequal size cannot be joined"
+    return replace(first, **{name: cat(name) for name in BY_BLOCK})
+
+
+def assembled(
+    per_block: int,
+    means: dict[str, Array],
+    within: Array,
+    probes: Array,
+    norms: dict[str, float],
+    *,
+    by_datapoint: bool,
+) -> Moments:
+    """Moments by group from figures by tensor: ``within`` [tensors, K], and ``probes`` [3, tensors, K, probes].
+
+    Probes are ‖ĝ − centre‖², ‖ĝ‖² and ⟨ĝ, reference⟩ of some replicates; ``norms`` are ‖reference‖².
+    """
+    names = tuple(means)
+    groups = groups_of(names)
+    member = np.array([[name in members for name in names] for members in groups.values()], dtype=float)
+    square = member @ within
+    away, size, inner = np.tensordot(member, probes, (1, 1)).transpose(1, 0, 2, 3)
+    norm = np.sqrt(member @ np.array([norms[name] for name in names]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        angles = np.clip(inner / (np.sqrt(size) * norm[:, None, None]), -1, 1)  # beyond 1 is rounding
+    defined = ~np.isnan(angles)
+    count = defined.sum(-1)
+    cosine = np.where(count > 0, np.where(defined, angles, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
+
+    def named(values: Array) -> dict[str, Array]:
+        return dict(zip(groups, values, strict=True))
+
     return Moments(
-        parts[0].per_block, *(cat(n) for n in ("means", "square", "fourth", "shift", "size", "cosine", "adjusted"))
+        per_block,
+        means,
+        named(square),
+        named((away**2).sum(-1)),
+        named(np.zeros_like(square)),
+        named(size.mean(-1) * per_block),
+        named(cosine),
+        by_datapoint=named(square / (per_block - 1)) if by_datapoint else {},
+        spread=named(away.sum(-1)),
+        probes=probes.shape[-1],
+        engine="layers",
     )

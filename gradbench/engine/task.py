@@ -40,6 +40,12 @@ class Task:
         with torch.no_grad():
             return self.estimator.noise(self._held_q(), replicates, self.samples, generator)
 
+    def noises(self, replicates: int, generators: list[torch.Generator]) -> list[Noise]:
+        """Noise for ``replicates`` gradient estimates from each of several streams."""
+        with torch.no_grad():
+            q = self._held_q()
+            return [self.estimator.noise(q, replicates, self.samples, generator) for generator in generators]
+
     def values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
         """Surrogate plus the closed-form remainder, one value per replicate, [R]."""
         q = self.point.problem.posterior(phi, self.point.x)
@@ -80,9 +86,18 @@ def slice_noise(noise: Noise, rows: slice) -> Noise:
     return {name: value[rows] for name, value in noise.items()}
 
 
+def datapoint_noise(noise: Noise, rows: slice) -> Noise:
+    """The noise of some of the datapoints."""
+    if isinstance(noise, Tensor):
+        return noise[:, :, rows]
+    return {name: value[:, :, rows] for name, value in noise.items()}
+
+
 def join_noise(parts: list[Noise]) -> Noise:
     """The noise of several blocks, one after the other."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     if isinstance(first, Tensor):
         return torch.cat([part for part in parts if isinstance(part, Tensor)])
     return {name: torch.cat([part[name] for part in parts if isinstance(part, dict)]) for name in first}

@@ -41,15 +41,26 @@ class Problem(ABC):
     Parameters: ClassVar[type[Any]] = ProblemParameters
     data: ClassVar[str | None] = None
     """Default data set; None for a problem without data."""
+    independent_datapoints: ClassVar[bool] = True
+    """Does every datapoint draw latents of its own? (False for latents that the minibatch has in common.)"""
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """Default precision, in which it is also trained."""
+
+    unit_interval: ClassVar[bool] = True
+    """Does the likelihood need data in [0, 1], as one of binary pixels does?"""
+    start_parameters: ClassVar[tuple[str, ...]] = ()
+    """Parameters that only say where q starts: sweeping them leaves the model and its data as they are."""
 
     phi: nn.Module
     theta: nn.Module
 
     @abstractmethod
     def __init__(self, parameters: Any, features: int, generator: torch.Generator) -> None:
-        """Build phi and theta in float64 for data of ``features`` columns, drawing from ``generator`` alone."""
+        """Build phi and theta for data of ``features`` columns.
+
+        Draw from ``generator``; plain ``nn.Module``s, which draw from torch's own stream, find that seeded, too.
+        Precision is set by the caller: float64 is best where the first weights are drawn here.
+        """
 
     @classmethod
     @abstractmethod

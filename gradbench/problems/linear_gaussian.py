@@ -40,6 +40,8 @@ class LinearGaussian(Problem):
     Parameters = Parameters
     data = "synthetic"
     dtype = "float64"
+    unit_interval = False
+    start_parameters = ("start", "perturb")
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         p = self.parameters = parameters

@@ -41,6 +41,15 @@ def interval(low: float | None, high: float | None) -> str:
     return f"[{number(low)}, {number(high)}]"
 
 
+def span(low: float | None, high: float | None) -> str:
+    """``low – high``, for columns that have no room for brackets.
+
+    >>> span(0.00683, 0.00914), span(0.0, 0.0)
+    ('0.00683–0.00914', '0')
+    """
+    return number(low) if low == high else f"{number(low)}–{number(high)}"
+
+
 def percent(value: float | None) -> str:
     """A share as a percentage.
 

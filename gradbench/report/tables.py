@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradbench.compare import BETTER, WORSE
-from gradbench.report.format import count, duration, interval, number, percent
+from gradbench.report.format import count, duration, number, percent, span
 from gradbench.store import Run, replicates_to_resolve
 
 TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
@@ -31,7 +31,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
     shown = rows[rows.group == group]
     varying = varying_parameters(shown)
     for _, target in shown.groupby(list(TARGET), sort=False, dropna=False):
-        parts.append(_target_table(target, group, varying))
+        parts += [_target_table(target, group, varying), ""]
     parts += _footnotes(shown)
     if len(shown):
         parts.append(Text("* least variance × time among the estimators not found biased, for each L", style="dim"))
@@ -41,13 +41,13 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
 
 
 def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> Table:
-    table = plain_table(_target_title(rows.iloc[0], group, varying))
+    table = plain_table(_target_title(rows.iloc[0], group, varying), padding=0)
     for name, justify in (
         ("estimator", "left"),
         ("L", "right"),
         ("variance", "right"),
         ("95 % interval", "left"),
-        ("bias/‖g‖", "right"),
+        ("bias", "right"),
         ("at most", "right"),
         ("verdict", "left"),
         ("time", "right"),
@@ -63,7 +63,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
             estimator if estimator != previous else "",
             str(row.samples),
             number(row.variance) + (HEAVY_MARK if heavy_tailed(row.kurtosis) else ""),
-            interval(row.variance_low, row.variance_high),
+            span(row.variance_low, row.variance_high),
             percent(row.relative_bias),
             percent(row.relative_bias_high),
             verdict_text(row),
@@ -78,7 +78,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
 def verdict_text(row: Any) -> Text:
     """The verdict; with the number of replicates that would decide it where it is open."""
     needed = replicates_to_resolve(row.message) if row.verdict == "unresolved" else None
-    text = f"{row.verdict} ({count(needed)})" if needed else str(row.verdict)
+    text = f"{row.verdict} {count(needed)}" if needed else str(row.verdict)
     return Text(text, style=STYLES.get(str(row.verdict), ""))
 
 
@@ -88,8 +88,10 @@ def heavy_tailed(kurtosis: float | None) -> bool:
 
 
 def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
+    if len(rows):
+        yield Text("bias: as a share of ‖g‖, and what it is at most with 97.5 % confidence", style="dim")
     if (rows.verdict == "unresolved").any():
-        yield Text("unresolved (n): about n replicates would decide, as far as can be told now", style="dim")
+        yield Text("unresolved n: about n replicates would decide, as far as can be told now", style="dim")
     if rows["kurtosis"].map(heavy_tailed).any():
         text = f"{HEAVY_MARK} heavy tails (kurtosis above {HEAVY_TAILS}): few replicates carry most of the variance"
         yield Text(text, style="dim")
@@ -160,7 +162,7 @@ def not_measured(frame: pd.DataFrame) -> Iterator[RenderableType]:
         table.add_column(overflow="fold")
         for message, some in rows.groupby("message", sort=False):
             table.add_row(f"{len(some)} ×", str(message))
-        yield table
+        yield from ("", table)
 
 
 def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
@@ -198,12 +200,7 @@ def each(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def plain_table(title: str | None, **options: Any) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        **options,
-    )
+    """A table in the house style."""
+    options = {"padding": (0, 1, 0, 0), **options}
+    house = {"title_justify": "left", "title_style": "bold", "pad_edge": False, "show_edge": False}
+    return Table(title=title, box=box.SIMPLE_HEAD, **{**house, **options})

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from gradbench import reference, slopes, stage, store
-from gradbench.errors import NothingMeasuredError
+from gradbench import plugins, reference, slopes, stage, store
+from gradbench.errors import NothingMeasuredError, RunError
 from gradbench.runner import rows
 from gradbench.runner.machine import now, provenance
 from gradbench.suite import Cell, Suite
@@ -63,10 +63,14 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         "suite_resolved": suite.resolved(),
         "seeds": sorted({cell.axes.seed for cell in suite.cells}),
         **provenance(),
+        "plugins": [plugin.record() for plugin in plugins.loaded()],
         "started": now(),
         "finished": None,
     }
+    recorded = manifest["plugins"]
     manifest = store.create(out, manifest)
+    if manifest.get("plugins", []) != recorded:
+        raise RunError(f"{out}: holds a run with other plugins, or another version of them; give another --out")
     done = store.finished_cells(out)
     todo = [cell for cell in suite.cells if cell.cell_id not in done]
     progress.start(sum(_units(cell, suite) for cell in todo))

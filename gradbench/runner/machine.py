@@ -40,6 +40,7 @@ def provenance() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git": _git(),
     }

@@ -16,6 +16,8 @@ from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
 from gradbench.errors import GradbenchError
 from gradbench.estimators import ESTIMATORS
+from gradbench.measurement import measure as measure_figures
+from gradbench.measurement import plan as plan_blocks
 from gradbench.problems import PROBLEMS
 from gradbench.reference import Reference, extended
 from gradbench.runner.machine import hardware
@@ -27,15 +29,10 @@ from gradbench.store import BLOCK_VALUES, SCHEMA_VERSION
 from gradbench.suite import Cell, Measure
 from gradbench.version import VERSION
 
-CONSTANT_REPLICATES = 4
-"""Replicates of an estimator that draws nothing: enough to see that they are all the same number."""
-
 
 def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
     """Blocks, and replicates in each."""
-    if ESTIMATORS[cell.estimator].deterministic:
-        return CONSTANT_REPLICATES, 1
-    return measure.blocks, measure.replicates // measure.blocks
+    return plan_blocks(ESTIMATORS[cell.estimator], measure.replicates, measure.blocks)
 
 
 def measured(
@@ -55,14 +52,16 @@ def measured(
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
     blocks, per_block = plan(cell, measure)
 
-    def measured_blocks(some: range) -> Moments:
-        return measure_moments(task, some, per_block, reference.gradient, tick)
+    def more(some: range) -> Moments:
+        return measure_moments(task, some, per_block, reference.gradient, tick, measure.options())
 
-    moments = measured_blocks(range(blocks))
+    found = measure_figures(task, reference, range(blocks), per_block, tick, measure.options())
+    moments, figures = found.moments, found.figures
     if not task.estimator.deterministic:
-        moments = topped_up(moments, measured_blocks, measure.precision, until)
+        moments = topped_up(moments, more, measure.precision, until)
+    if moments is not found.moments:
         reference = extended(reference, point, moments.replicates, moments.blocks, bound(cell))
-    figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
+        figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
     cost = timing.cost(task)
     parameters = point.problem.named_parameters()
@@ -73,6 +72,7 @@ def measured(
         "seconds_low": cost.low,
         "seconds_high": cost.high,
         "flops": cost.flops,
+        "peak_bytes": cost.peak_bytes,
         "status": "ok",
         "started_at": started,
         "wall_seconds": time.perf_counter() - clock,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from gradbench.engine.moments import Moments, groups_of
 from gradbench.reference import Reference
 from gradbench.statistics.bias import bias_of
 from gradbench.statistics.spread import skewed_interval, sum_interval
+from gradbench.statistics.tallies import Tally, centred, tally, total
 
 Array = NDArray[np.float64]
 
@@ -62,57 +62,30 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
     groups = groups_of(tuple(moments.means))
     whole = sum(float(value.square().sum()) for value in reference.gradient.values())
     whole += float(moments.size["all"].sum()) / moments.replicates
-    exact = {name: value.flatten().double().cpu().numpy() for name, value in reference.gradient.items()}
-    gram, centred, away, noise = {}, {}, {}, {}
-    for name, means in moments.means.items():
-        if reference.blocks is None:
-            target = exact[name]
-        else:
-            target = reference.blocks[name].flatten(1).double().cpu().numpy()
-            noise[name] = ((target - exact[name]) ** 2).sum() / (len(target) * (len(target) - 1))
-        gram[name] = _gram(moments.adjusted.get(name, means) - target)
-        centred[name] = ((means - means.mean(0)) ** 2).sum(-1)
-        away[name] = ((means - target) ** 2).sum(-1)
+    tallies = {name: tally(name, moments, reference) for name in moments.means}
     return {
-        group: _figures(
-            moments,
-            group,
-            sum_of(gram, members),
-            sum_of(centred, members),
-            sum_of(away, members),
-            sum(float(exact[name] @ exact[name]) for name in members),
-            [moments.means[name] for name in members],
-            reference,
-            sum(float(noise.get(name, 0.0)) for name in members),
-            precision,
-            whole,
-        )
+        group: _figures(moments, group, total([tallies[name] for name in members]), reference, precision, whole)
         for group, members in groups.items()
     }
-
-
-def sum_of(values: dict[str, Array], members: tuple[str, ...]) -> Array:
-    """The sum of the members' arrays."""
-    return np.sum([values[name] for name in members], axis=0)
-
-
-def _gram(differences: Array) -> Array:
-    return differences @ differences.T
 
 
 def block_variances(moments: Moments) -> dict[str, Array]:
     """By group, the variance block by block [K]: within the block, and its share of that between block means.
 
-    Their mean is the pooled variance.
+    Their mean is the pooled variance. A variance taken by datapoint is that within the block alone.
     """
-    centred = {name: ((means - means.mean(0)) ** 2).sum(-1) for name, means in moments.means.items()}
+    if moments.by_datapoint:
+        return moments.by_datapoint
+    between = {name: centred(means) for name, means in moments.means.items()}
     return {
-        group: _shares(moments, group, sum_of(centred, members))
+        group: _shares(moments, group, np.sum([between[name] for name in members], axis=0))
         for group, members in groups_of(tuple(moments.means)).items()
     }
 
 
 def _shares(moments: Moments, group: str, centred: Array) -> Array:
+    if moments.by_datapoint:
+        return moments.by_datapoint[group]
     blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
     within = moments.within(group)
     pooled = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
@@ -123,17 +96,13 @@ def _shares(moments: Moments, group: str, centred: Array) -> Array:
 def _figures(
     moments: Moments,
     group: str,
-    gram: Array,
-    centred: Array,
-    away: Array,
-    exact_sq: float,
-    means: Sequence[Array],
+    tallied: Tally,
     reference: Reference,
-    reference_noise: float,
     precision: float,
     whole: float,
 ) -> Figures:
     blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
+    exact_sq, reference_noise = tallied.exact_sq, tallied.noise
     # a Monte-Carlo ‖g‖² exceeds the true one by the variance of the mean
     gradient_sq = max(exact_sq - reference_noise, 0.0)
     if exact_sq <= (WHOLE_ROUNDING * DOUBLE_PRECISION) ** 2 * whole:
@@ -142,24 +111,22 @@ def _figures(
     size = exact_sq + moments.size[group].sum() / replicates
     rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
 
-    per_block_variance = _shares(moments, group, centred)
+    per_block_variance = _shares(moments, group, tallied.centred)
     variance = float(per_block_variance.mean())
     if variance <= rounding:
         variance, per_block_variance = 0.0, np.zeros(blocks)
     variance_low, variance_high = skewed_interval(per_block_variance)
 
-    bias = bias_of(gram, rounding, constant=variance == 0 and reference.exact)
+    bias = bias_of(tallied.gram, rounding, constant=variance == 0 and reference.exact)
     mse = variance + bias.square
     # block k's mean of ‖ĝ − g‖², less what the reference's own error adds to it
-    squares = moments.within(group) / per_block + away - blocks * reference_noise
+    squares = moments.within(group) / per_block + tallied.away - blocks * reference_noise
     if variance > 0 and mse > 0 and squares.mean() > 0:
         mse_low, mse_high = skewed_interval(squares * (mse / squares.mean()))
     else:
         mse_low, mse_high = sum_interval(
             (variance, variance_low, variance_high), (bias.square, min(bias.low**2, bias.square), bias.high**2)
         )
-    fourth = moments.fourth[group].sum() / replicates
-    spread = moments.square[group].sum() / replicates
     angles = moments.cosine[group]
     known = gradient_sq > 0
     return Figures(
@@ -179,10 +146,10 @@ def _figures(
         variance=variance,
         variance_low=variance_low,
         variance_high=variance_high,
-        variance_mean=variance / sum(value.shape[1] for value in means),
+        variance_mean=variance / tallied.numbers,
         snr=gradient_sq / variance if variance > 0 else math.inf if known else 0.0,
-        snr_mean=_snr_mean(means, per_block, variance),
-        kurtosis=float(fourth / spread**2) if variance > 0 and spread > 0 else None,
+        snr_mean=_snr_mean(tallied, per_block, variance),
+        kurtosis=moments.kurtosis(group) if variance > 0 else None,
         mse=mse,
         mse_low=min(max(mse_low, variance_low), mse),
         mse_high=mse_high,
@@ -190,15 +157,8 @@ def _figures(
     )
 
 
-def _snr_mean(means: Sequence[Array], per_block: int, variance: float) -> float | None:
-    """Mean over parameters of |mean| / standard deviation, with the floor that few replicates leave removed."""
+def _snr_mean(tallied: Tally, per_block: int, variance: float) -> float | None:
+    """Mean over parameters of |mean| / standard deviation of one gradient."""
     if variance == 0:
-        return math.inf if any((value != 0).any() for value in means) else None
-    mean = np.concatenate([value.mean(0) for value in means])
-    block_variance = np.concatenate([value.var(0, ddof=1) for value in means])
-    moving = block_variance > 0
-    if not moving.any():
-        return None
-    blocks = len(means[0])
-    signal = np.maximum(mean[moving] ** 2 - block_variance[moving] / blocks, 0.0)
-    return float(np.sqrt(signal / (per_block * block_variance[moving])).mean())
+        return None if tallied.zero else math.inf
+    return tallied.ratio_sum / tallied.moving / math.sqrt(per_block) if tallied.moving else None

@@ -17,6 +17,7 @@ replicates and 8 to 64 blocks it keeps the coverage within 92–97 %, where Stud
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ UNCERTAINTY_OF_ERROR = 2.0
 LARGEST_LOG = 50.0
 
 
+@cache
 def quantile(blocks: int) -> float:
     """The 97.5 % point of Student's t for ``blocks`` values."""
     return float(t.ppf(0.5 + LEVEL / 2, blocks - 1))

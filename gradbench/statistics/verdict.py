@@ -38,6 +38,10 @@ def verdicts(
     ]
 
 
+CLEAR = 0.001
+"""The level at which `replicates_needed` takes a bias to be clear."""
+
+
 def replicates_needed(
     replicates: Array,
     bias_norm: Array,
@@ -49,12 +53,13 @@ def replicates_needed(
     """About how many replicates would decide each row, as if the bias were what it is estimated to be.
 
     The interval of ‖bias‖ narrows as 1/√replicates, so that its upper end reaches the margin after
-    ((high − norm) / (margin − norm))² times as many, and its distance from 0 is significant, after correction for the
-    rows of the run, after (z / 1.96 · (high − norm) / norm)² times as many. The fewer of the two, to two digits.
+    ((high − norm) / (margin − norm))² times as many, and its distance from 0 is clear, at 0.1 % so that it may stand a
+    correction over the run, after (3.29 / 1.96 · (high − norm) / norm)² times as many. The fewer of the two, to two
+    digits. It is a figure of the row alone: other rows do not move it.
     """
     threshold = margin * np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
     arm = np.maximum(bias_high - bias_norm, 0.0)
-    corrected = norm.isf(ALPHA / 2 / max(len(replicates), 1)) / norm.isf((1 - LEVEL) / 2)
+    corrected = norm.isf(CLEAR / 2) / norm.isf((1 - LEVEL) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         to_accept = np.where(bias_norm < threshold, (arm / (threshold - bias_norm)) ** 2, np.inf)
         to_reject = np.where(bias_norm > 0, (corrected * arm / bias_norm) ** 2, np.inf)

@@ -1,0 +1,1 @@
+"""An estimator and a problem for gradbench."""

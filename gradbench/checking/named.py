@@ -1,0 +1,58 @@
+"""What ``FILE.py:NAME`` names: an estimator, a bare surrogate function, or a problem."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from gradbench.errors import PluginError, UnknownNameError
+from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import Estimator
+from gradbench.plugins import defined_in, import_file
+from gradbench.problems import PROBLEMS
+from gradbench.problems.base import Problem
+
+
+def named(text: str) -> Any:
+    """The thing that ``text`` names: ``FILE.py:NAME``, ``FILE.py`` that defines one, or a registered name.
+
+    NAME is a name in the file, or the name under which an estimator or problem of the file would be registered.
+    Raises PluginError or UnknownNameError.
+    """
+    path, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
+    if not colon and not path.endswith(".py"):
+        known = {**PROBLEMS, **ESTIMATORS}
+        if path not in known:
+            if Path(path).exists():
+                raise PluginError(f"{path}: expected a Python file (.py), as FILE.py:NAME")
+            raise UnknownNameError("estimator", path, known, where="expected FILE.py:NAME or a registered name")
+        return known[path]
+    module = import_file(Path(path))
+    found = defined_in(module)
+    if not name:
+        if len(found) == 1:
+            return found[0]
+        names = [thing.name for thing in found] or _functions(module)
+        raise PluginError(
+            f"{path}: defines {len(found)} estimators or problems; say which, as {path}:NAME\nin it: {_list(names)}"
+        )
+    by_name = {thing.name: thing for thing in found} | {k: v for k, v in vars(module).items() if not k.startswith("__")}
+    if name not in by_name:
+        raise UnknownNameError("name", name, [*(thing.name for thing in found), *_functions(module)], where=path)
+    thing = by_name[name]
+    problem = inspect.isclass(thing) and issubclass(thing, Problem)
+    if isinstance(thing, Estimator) or problem or inspect.isfunction(thing):
+        return thing
+    raise PluginError(
+        f"{text}: expected an Estimator, a Problem or a surrogate function, got {type(thing).__name__}\n"
+        f"in this file: {_list([t.name for t in found] or _functions(module))}"
+    )
+
+
+def _functions(module: Any) -> list[str]:
+    return [k for k, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "none"

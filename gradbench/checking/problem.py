@@ -1,0 +1,57 @@
+"""Checking a problem: its own contract, and that its exact gradient is the mean of estimators known to be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from gradbench.checking import looks
+from gradbench.checking.contract import Violation
+from gradbench.checking.verdict import Result, check
+from gradbench.errors import PluginError, UsageError
+from gradbench.estimators import ESTIMATORS
+from gradbench.plugins import register
+from gradbench.problems import PROBLEMS
+from gradbench.problems.base import Problem
+from gradbench.targets import targets
+
+JUDGE = {"gaussian": "pathwise", "bernoulli": "score-function-loo"}
+"""By family of latents: an estimator that is unbiased wherever the problem keeps its contract."""
+
+
+def check_problem(
+    kind: type[Problem],
+    margin: float = looks.MARGIN,
+    replicates: int = looks.MAX_REPLICATES,
+    seed: int = 0,
+    tick: Callable[[str, int], None] = lambda where, done: None,
+) -> Result:
+    """Check ``kind`` at its default parameters; `Result` as for the estimator that judges it.
+
+    Raises UsageError or PluginError where it cannot be checked at all.
+    """
+    for attribute in ("name", "family", "title"):
+        if not hasattr(kind, attribute):
+            raise PluginError(f"{kind.__name__}: a problem needs a class attribute {attribute!r}")
+    if PROBLEMS.get(kind.name) is not kind:
+        register(kind, f"{kind.__module__}")
+    judge = ESTIMATORS[JUDGE[kind.family]]
+    start = Result(kind.name, "violation", {}, {"phi": True, "theta": True}, margin=margin)
+    for target in targets([kind.name], seed):
+        try:
+            target.point  # noqa: B018  # building it is the check
+        except UsageError:
+            raise
+        except Exception as error:  # whatever a user's code raises is the finding
+            text = " ".join(str(error).split())
+            seen = f"building it raises {type(error).__name__}: {text[:160]}"
+            return replace(start, violations=[Violation("raises", target.label, seen, _remedy(text))])
+    result = check(judge, problems=[kind.name], margin=margin, replicates=replicates, seed=seed, tick=tick)
+    return replace(result, estimator=f"{kind.name} (judged by {judge.name})")
+
+
+def _remedy(text: str) -> str:
+    if re.search("nn.Module|Module", text):
+        return "phi and theta are each one nn.Module: nn.ModuleDict({'encoder': ...}) holds several"
+    return "build phi and theta in __init__(self, parameters, features, generator)"

@@ -1,0 +1,186 @@
+"""The whole check of one estimator: contract, measurement, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from gradbench.checking import contract, diagnosis, looks
+from gradbench.checking.contract import Violation
+from gradbench.checking.diagnosis import Diagnosis
+from gradbench.checking.looks import Finding, Look
+from gradbench.engine.task import Task
+from gradbench.errors import MeasurementError, UsageError
+from gradbench.estimators.base import Estimator
+from gradbench.targets import Target, targets
+
+PARTS = ("phi", "theta")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `gradbench check` found out."""
+
+    estimator: str
+    verdict: str
+    """``violation``, ``biased``, ``unbiased`` or ``unresolved``."""
+    parts: dict[str, str]
+    """The verdict of the φ- and of the θ-gradient."""
+    declared: dict[str, bool]
+    """Is each declared unbiased?"""
+    violations: list[Violation] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Targets at which it cannot work, with the reason."""
+    margin: float = looks.MARGIN
+    false_alarms: float = looks.FALSE_ALARMS
+
+    @property
+    def bound(self) -> float | None:
+        """The bias is certainly below this share of the exact gradient, in every tensor; None if nothing is certain."""
+        bounds = [finding.relative_bias_high for finding in self.findings]
+        return None if not bounds or None in bounds else max(value for value in bounds if value is not None)
+
+    @property
+    def detectable(self) -> float | None:
+        """A bias of this share along the gradient of any tensor would have been found (probability `looks.POWER`)."""
+        return max((f.detectable for f in self.findings if f.detectable is not None), default=None)
+
+    @property
+    def needed(self) -> int:
+        """Replicates that it would take to resolve what is not."""
+        return max((finding.needed for finding in self.findings), default=0)
+
+    @property
+    def as_declared(self) -> bool:
+        """Is each part what it is declared to be? A part without parameters anywhere is."""
+        expected = {True: "unbiased", False: "biased"}
+        return self.verdict != "violation" and all(
+            verdict == expected[self.declared[part]] for part, verdict in self.parts.items()
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the estimator is what it declares, else 1."""
+        return 0 if self.as_declared else 1
+
+    def data(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return {
+            **asdict(self),
+            "as_declared": self.as_declared,
+            "bound": self.bound,
+            "detectable": self.detectable,
+            "power": looks.POWER,
+            "needed_replicates": self.needed,
+        }
+
+
+def as_estimator(
+    thing: Estimator | Callable[..., Any], latents: Iterable[str] | None = None, seed: int = 0
+) -> Estimator:
+    """An `Estimator` as it is; a bare surrogate with the declarations that it seems to want.
+
+    Raises UsageError where ``latents`` names a family that no problem has.
+    """
+    known = {target.family for target in targets()}
+    if latents is not None and (unknown := set(latents) - known):
+        raise UsageError(f"latents {sorted(unknown)[0]!r}: no problem has such; known: {', '.join(sorted(known))}")
+    if isinstance(thing, Estimator):
+        return thing
+    if not callable(thing):
+        raise UsageError(f"expected an Estimator or a surrogate function, got {type(thing).__name__}")
+    name = getattr(thing, "__name__", "surrogate").replace("_", "-")
+    bare = Estimator(name, f"{name} (bare surrogate)", thing, ledger=(), paper="-")
+    if latents is None:
+        latents = contract.families_of(
+            (target, lambda target=target: target.task(bare, target.samples_for(bare) or 2))
+            for target in targets(seed=seed)
+            if target.kl is None  # a cost: there the φ-gradient is that of the expectation and nothing else
+        )
+    return Estimator(name, bare.title, thing, ledger=(), paper="-", latents=frozenset(latents) or bare.latents)
+
+
+def check(
+    thing: Estimator | Callable[..., Any],
+    *,
+    latents: Iterable[str] | None = None,
+    problems: Iterable[str] | None = None,
+    margin: float = looks.MARGIN,
+    false_alarms: float = looks.FALSE_ALARMS,
+    replicates: int = looks.MAX_REPLICATES,
+    seed: int = 0,
+    tick: Callable[[str, int], None] = lambda where, done: None,
+) -> Result:
+    """Check ``thing`` on the small problems with an exact gradient that it can work on.
+
+    ``replicates`` is the most that one look at one problem may take; ``tick`` is told where replicates are drawn.
+    Raises UsageError where there is no problem that it can work on.
+    """
+    if replicates < 2 * looks.BLOCKS or replicates % looks.BLOCKS:
+        raise UsageError(
+            f"replicates = {replicates}: expected a multiple of {looks.BLOCKS}, at least {2 * looks.BLOCKS}"
+        )
+    estimator = as_estimator(thing, latents, seed)
+    declared = {"phi": estimator.unbiased_phi, "theta": estimator.unbiased_theta}
+    start = Result(estimator.name, "violation", {}, declared, margin=margin, false_alarms=false_alarms)
+    tasks, left_out = _tasks(estimator, targets(problems, seed))
+    if not tasks:
+        raise UsageError(f"{estimator.name}: no problem to check it on; {next(iter(left_out.values()), 'none given')}")
+    made: list[tuple[Target, Task]] = []
+    for target, samples in tasks:
+        tick(f"{target.label}: contract", 0)
+        task: list[Task] = []
+
+        def make(target: Target = target, samples: int = samples, task: list[Task] = task) -> Task:
+            task.append(target.task(estimator, samples))
+            return task[-1]
+
+        broken = contract.violation(target, make)
+        if broken is not None:
+            return replace(start, violations=[broken], left_out=left_out)
+        made.append((target, task[-1]))
+    inexact = [target.label for target, _ in made if not target.reference.exact]
+    if inexact:
+        raise UsageError(
+            f"{inexact[0]}: there is no exact gradient to check against\n"
+            f"give it a closed_form, at most 12 Bernoulli latents, or 2 Gaussian ones and a smooth (no ReLU) decoder"
+        )
+    try:
+        seen = looks.look_until_clear(made, margin, false_alarms, replicates, tick)
+    except MeasurementError as error:
+        where = Violation("not finite", "measured", str(error), "look for a log or a division at 0")
+        return replace(start, violations=[where], left_out=left_out)
+    findings = [finding for look in seen for finding in look.findings]
+    parts = {part: _joined(f.verdict for f in findings if f.part == part) for part in PARTS}
+    parts = {part: verdict for part, verdict in parts.items() if verdict is not None}
+    return replace(
+        start,
+        verdict=_joined(parts.values()) or "unresolved",
+        parts=parts,
+        findings=findings,
+        diagnoses=_diagnoses(seen),
+        left_out=left_out,
+    )
+
+
+def _tasks(estimator: Estimator, candidates: list[Target]) -> tuple[list[tuple[Target, int]], dict[str, str]]:
+    chosen, left_out = [], {}
+    for target in candidates:
+        samples = target.samples_for(estimator)
+        if samples is None:
+            left_out[target.label] = estimator.why_not(target.setting(target.samples[0])) or ""
+        else:
+            chosen.append((target, samples))
+    return chosen, left_out
+
+
+def _joined(verdicts: Iterable[str]) -> str | None:
+    found = set(verdicts)
+    return next((verdict for verdict in ("biased", "unresolved", "unbiased") if verdict in found), None)
+
+
+def _diagnoses(seen: list[Look]) -> list[Diagnosis]:
+    return [found for look in seen for found in diagnosis.diagnose(look)]

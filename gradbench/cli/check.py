@@ -1,0 +1,45 @@
+"""gradbench check FILE.py:NAME"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gradbench.cli.plugins import Plugins
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="FILE.py:NAME (an Estimator, a surrogate, a Problem), or a known name.")],
+    problem: Annotated[list[str] | None, typer.Option(help="Only on this problem; repeatable.")] = None,
+    latents: Annotated[list[str] | None, typer.Option(help="Of a bare surrogate: gaussian, bernoulli.")] = None,
+    margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.02,
+    replicates: Annotated[int, typer.Option(help="At most so many on one problem.")] = 131072,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of problems and noise.")] = 0,
+    plugin: Plugins = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Is my estimator right? Its contract, then its bias and variance against exact gradients.
+
+    Exit code 0: it is what it declares; 1: it is not, or more replicates are needed; 2: it cannot be checked.
+    """
+    from gradbench.checking.named import named
+    from gradbench.checking.problem import check_problem
+    from gradbench.checking.verdict import check as check_estimator
+    from gradbench.cli import output, plugins
+    from gradbench.cli.progress import Steps
+    from gradbench.errors import UsageError
+    from gradbench.report.checked import as_text
+
+    plugins.load(plugin)
+    if margin <= 0:
+        raise UsageError(f"--margin {margin:g}: expected a share above 0, such as 0.02")
+    thing = named(name)
+    with Steps() as steps:
+        options = {"margin": margin, "replicates": replicates, "seed": seed, "tick": steps.tick}
+        if isinstance(thing, type):
+            result = check_problem(thing, **options)
+        else:
+            result = check_estimator(thing, latents=latents, problems=problem, **options)
+    output.show_json(result.data()) if json_ else output.show(as_text(result))
+    raise typer.Exit(result.exit_code)

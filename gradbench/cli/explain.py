@@ -1,0 +1,56 @@
+"""gradbench explain [ESTIMATOR]"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gradbench.cli.plugins import Plugins
+
+
+def explain(
+    estimator: Annotated[str | None, typer.Argument(help="An estimator; without one, the whole story.")] = None,
+    problem: Annotated[str | None, typer.Option(help="Problem to show the estimator on.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the model and of the noise.")] = 0,
+    plugin: Plugins = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """What is held constant, why, and the proof in numbers: the story, or one estimator."""
+    from gradbench.cli import output, plugins
+    from gradbench.cli.progress import Steps
+    from gradbench.errors import UnknownNameError, UsageError
+    from gradbench.estimators import ESTIMATORS
+
+    plugins.load(plugin)
+    if estimator is None:
+        if problem is not None:
+            raise UsageError("--problem shows one estimator on a problem; name the estimator, or drop --problem")
+        _story(seed, json_)
+        return
+    if estimator not in ESTIMATORS:
+        raise UnknownNameError("estimator", estimator, ESTIMATORS)
+    from gradbench.explaining.variants import explain as measure
+    from gradbench.explaining.variants import target_for
+    from gradbench.report.explained import described, measured
+
+    chosen = ESTIMATORS[estimator]
+    target_for(chosen, problem)
+    if not json_:
+        output.show(described(chosen), width=80)
+    with Steps() as steps:
+        found = measure(chosen, problem, steps.tick, seed)
+    output.show_json(found.data()) if json_ else output.show(measured(found), width=80)
+
+
+def _story(seed: int, json_: bool) -> None:
+    from gradbench.cli import output
+    from gradbench.cli.progress import Steps
+    from gradbench.explaining.story import tell
+    from gradbench.report.story import introduction, numbers
+
+    if not json_:
+        output.show(introduction(), width=80)
+    with Steps() as steps:
+        story = tell(steps.tick, seed)
+    output.show_json(story.data()) if json_ else output.show(numbers(story), width=80)

@@ -1,0 +1,343 @@
+"""The layers path: norms and inner products of every replicate's gradient, read off its linear layers.
+
+One plain pass over many replicates, one ``autograd.grad`` over the outputs of the linear layers (`recording`), and
+the algebra of `products` yield a block's mean gradient, its variance, and what a part of its replicates tell about
+cosine and kurtosis. No replicate's gradient is formed unless that is cheaper.
+
+In float32, E‖ĝ‖² − ‖Eĝ‖² loses the variance where it is far below ‖Eĝ‖². A pass in which any tensor comes near that
+is evaluated again with Gram matrices in float64, or with gradients formed and centred, and so is all that follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradbench.engine import products
+from gradbench.engine.bank import Bank
+from gradbench.engine.general import block_stream, pilot
+from gradbench.engine.moments import Moments, assembled
+from gradbench.engine.passes import Pass, plan
+from gradbench.engine.recording import Explicit, Linear, RecordingCalls, deltas
+from gradbench.engine.task import Task, join_noise, slice_noise
+from gradbench.engine.trust import NeedsGeneralPathError
+from gradbench.errors import MeasurementError
+from gradbench.types import Gradients, Noise
+
+CANCELLED = 1e-3
+"""Below this variance / mean square, float32 sums of squares are not trusted: 1e-6 of rounding would be 0.1 %."""
+SMALL = 2**17
+"""Numbers per datapoint below which copies are cheaper than one batched product for each datapoint."""
+CENTRE_SAMPLES, CENTRE_MOST, CENTRE_LEAST = 512, 64, 8
+"""Samples × datapoints behind the centre, and the replicates that this is at most and at least."""
+
+
+def measure(
+    task: Task,
+    blocks: range,
+    per_block: int,
+    reference: Gradients,
+    budget: int,
+    *,
+    by_datapoint: bool,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Moments:
+    """Moments of the given blocks, with block means of up to ``budget`` bytes in memory.
+
+    ``by_datapoint``: the variance is added up over datapoints.
+    Raises NeedsGeneralPathError where the task is not made of linear layers (or, by datapoint, where its datapoints
+    cannot be told apart), and MeasurementError where a replicate's gradient is not finite.
+    """
+    options = (task, blocks, per_block, reference, budget)
+    try:
+        return _measured(*options, by_datapoint=by_datapoint, careful=False, tick=tick)
+    except _CancelledError:
+        return _measured(*options, by_datapoint=by_datapoint, careful=True, tick=tick)
+
+
+def _measured(
+    task: Task,
+    blocks: range,
+    per_block: int,
+    reference: Gradients,
+    budget: int,
+    *,
+    by_datapoint: bool,
+    careful: bool,
+    tick: Callable[[int], None],
+) -> Moments:
+    cell = _Cell(task, len(blocks), per_block, reference, budget, by_datapoint=by_datapoint, careful=careful)
+    noise: Noise | None = None
+    for part in cell.plan.passes(len(blocks)):
+        if part.start == 0:
+            some = blocks[part.first : part.first + part.blocks]
+            noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in some]))
+        assert noise is not None
+        cell.take(part, slice_noise(noise, slice(part.start, part.stop)) if part.blocks == 1 else noise)
+        tick(part.replicates)
+    return cell.moments()
+
+
+def record(
+    task: Task, noise: Noise, replicates: int, *, by_datapoint: bool, check: bool
+) -> tuple[list[Linear], list[Explicit]]:
+    """Layers and free parameters of ``replicates`` with their δ; ``check``: see `deltas`."""
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    phi = RecordingCalls(task.point.problem.phi, "phi.", replicates, batch if by_datapoint else 1)
+    theta = RecordingCalls(task.point.problem.theta, "theta.", replicates, batch if by_datapoint else 1)
+    linear, explicit = deltas(task.values(noise, phi, theta).sum(), (phi, theta), check=check)
+    names = {one.name for one in explicit}
+    for one in linear:
+        if twice := names & {f"{one.name}.weight", f"{one.name}.bias"}:
+            raise NeedsGeneralPathError(f"{min(twice)} is used both in its layer and as a free parameter")
+        if by_datapoint and one.delta.shape[2] != batch:
+            raise NeedsGeneralPathError(f"{one.name} does not tell datapoints apart")
+    return linear, explicit
+
+
+class _CancelledError(Exception):
+    """A variance was lost to rounding: measure again, carefully."""
+
+
+class _Cell:
+    """The accumulators of one cell, allocated once."""
+
+    def __init__(
+        self,
+        task: Task,
+        blocks: int,
+        per_block: int,
+        reference: Gradients,
+        budget: int,
+        *,
+        by_datapoint: bool,
+        careful: bool,
+    ) -> None:
+        self.task, self.per_block, self.by_datapoint, self.careful = task, per_block, by_datapoint, careful
+        self.plan = plan(task, per_block)
+        parameters = task.point.problem.named_parameters()
+        self.shapes = {name: _matrix(value) for name, value in parameters.items()}
+        self.reference = {name: reference[name].to(value).reshape(_matrix(value)) for name, value in parameters.items()}
+        self.norms = {name: float(value.square().sum()) for name, value in reference.items()}
+        self.bank = Bank(blocks, {n: v.numel() for n, v in parameters.items()}, task.point.dtype(), budget)
+        self.row = {name: index for index, name in enumerate(parameters)}
+        self.within = torch.zeros(len(parameters), blocks, dtype=torch.float64)
+        self.pieces = torch.zeros(blocks, dtype=torch.float64)
+        self.probes = torch.zeros(3, len(parameters), blocks, self.plan.probes, dtype=torch.float64)
+        batch = 1 if task.point.x is None else task.point.x.shape[2]
+        count = max(CENTRE_LEAST, min(CENTRE_MOST, CENTRE_SAMPLES // (batch * task.samples)))
+        self.centre = {name: value.reshape(self.shapes[name]) for name, value in pilot(task, count).items()}
+        # squared distances from the mean of n other replicates exceed those from the mean itself by 1 / n
+        self.excess = 1 + 1 / count
+
+    def take(self, part: Pass, noise: Noise) -> None:
+        """Evaluate one pass and add what it tells. Raises _CancelledError where a variance is lost to rounding."""
+        linear, explicit = record(
+            self.task, noise, part.replicates, by_datapoint=self.by_datapoint, check=part.first == part.start == 0
+        )
+        with torch.no_grad():
+            self._add_means(linear, explicit, part)
+            if self.by_datapoint:
+                self._within_by_datapoint(linear, explicit, part)
+            else:
+                self._within_whole(linear, explicit, part)
+            self._check(linear, explicit, part)
+            self._probe(linear, explicit, part)
+
+    def moments(self) -> Moments:
+        """What all passes told."""
+        within = self.within.numpy()
+        if self.by_datapoint:
+            within = within / self.pieces.numpy() * (self.per_block - 1)
+        return assembled(
+            self.per_block, self.bank.arrays(), within, self.probes.numpy(), self.norms, by_datapoint=self.by_datapoint
+        )
+
+    # block means
+
+    def _add_means(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
+        for one in linear:
+            delta = _blocked(one.delta, part)
+            self._add(f"{one.name}.bias", delta.flatten(1, 3).sum(1), part)
+            if one.shared:
+                a = one.inputs.flatten(1, 2).expand(part.blocks, -1, -1)
+                self._add_product(f"{one.name}.weight", delta.sum(1).flatten(1, 2), a, part)
+            else:
+                a = _blocked(one.inputs, part).flatten(1, 3)
+                self._add_product(f"{one.name}.weight", delta.flatten(1, 3), a, part)
+        for one in explicit:
+            self._add(one.name, _blocked(one.gradient, part).sum((1, 2)).flatten(1), part)
+
+    def _add(self, name: str, sums: Tensor, part: Pass) -> None:
+        if name in self.bank.rows:
+            self.bank.rows[name][_rows(part)].add_(sums.cpu(), alpha=1 / self.per_block)
+
+    def _add_product(self, name: str, delta: Tensor, a: Tensor, part: Pass) -> None:
+        rows = self.bank.rows[name][_rows(part)]
+        if rows.device == delta.device:
+            target = rows.unflatten(1, self.shapes[name])
+            target.baddbmm_(delta.mT, a, beta=0 if part.start == 0 else 1, alpha=1 / self.per_block)
+        else:
+            self._add(name, torch.bmm(delta.mT, a).flatten(1), part)
+
+    # variance
+
+    def _within_by_datapoint(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
+        s = self.plan.piece
+        pieces = (part.stop - part.start) // s
+        self.pieces[_rows(part)] += pieces
+        if pieces == 0:
+            return
+        sums: list[Tensor] = []
+        sizes: list[Tensor] = []
+        for one in linear:
+            weight, bias, size = _datapoint_variances(one, part, s, careful=self.careful)
+            if size is not None and not self.careful:
+                sizes += [size]
+                sums += [torch.stack([weight.sum(), bias.sum()])]
+            self._tally(f"{one.name}.weight", weight, part)
+            self._tally(f"{one.name}.bias", bias, part)
+        if sums and bool((torch.cat(sums) < CANCELLED * torch.cat(sizes)).any()):
+            raise _CancelledError
+        for one in explicit:
+            values = _pieces(one.gradient.flatten(2), part, s)
+            self._tally(one.name, products.variance_within(values), part)
+
+    def _within_whole(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
+        """Σ_r ‖ĝ − centre‖², or Σ_r ‖ĝ‖² by Gram matrices; at the end of a block, less what its mean has of it."""
+        origin = dict(self.centre)
+        for one in linear:
+            a, delta = one.inputs.flatten(1, 2), one.delta.flatten(1, 2)
+            name = f"{one.name}.weight"
+            rows, outputs = delta.shape[1:]
+            if self.careful or products.forming_is_cheaper(rows, a.shape[-1], outputs, shared=one.shared, answers=0):
+                sums = products.probe(a, delta, self.centre[name], self.reference[name], forming=True)[0]
+            else:
+                sums = products.squared_norms(a, delta)
+                origin.pop(name)
+            self._tally(name, sums, part)
+            if f"{one.name}.bias" in self.row:
+                self._tally(f"{one.name}.bias", products.squares(delta.sum(1) - self.centre[f"{one.name}.bias"]), part)
+        for one in explicit:
+            away = one.gradient.sum(1).flatten(1) - self.centre[one.name].flatten()
+            self._tally(one.name, products.squares(away), part)
+        if part.stop < self.per_block:
+            return
+        for name, rows in self.bank.rows.items():
+            total = self.within[self.row[name], _rows(part)]
+            away = rows[_rows(part)]
+            away = away - origin[name].flatten().cpu() if name in origin else away
+            left = total - self.per_block * products.squares(away)
+            if name not in origin and not self.careful and bool(left.sum() < CANCELLED * total.sum()):
+                raise _CancelledError
+            self.within[self.row[name], _rows(part)] = left.clamp_min(0.0)
+
+    def _tally(self, name: str, values: Tensor, part: Pass) -> None:
+        if name in self.row:
+            self.within[self.row[name], _rows(part)] += values.unflatten(0, (part.blocks, -1)).sum(1).cpu()
+
+    # cosine and kurtosis
+
+    def _probe(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
+        stop = min(part.stop, self.plan.probes)
+        if stop <= part.start:
+            return
+        some = stop - part.start
+
+        def chosen(value: Tensor) -> Tensor:
+            return _blocked(value, part)[:, :some].flatten(0, 1)
+
+        for one in linear:
+            delta = chosen(one.delta).flatten(1, 2)
+            a = (one.inputs if one.shared else chosen(one.inputs)).flatten(1, 2)
+            name = f"{one.name}.weight"
+            rows, outputs = delta.shape[1:]
+            forming = self.careful or products.forming_is_cheaper(rows, a.shape[-1], outputs, shared=one.shared)
+            self._answer(name, products.probe(a, delta, *self._targets(name), forming=forming), part, stop)
+            if f"{one.name}.bias" in self.row:
+                self._answer_formed(f"{one.name}.bias", delta.sum(1), part, stop)
+        for one in explicit:
+            self._answer_formed(one.name, chosen(one.gradient).sum(1).flatten(1), part, stop)
+        self.probes[0, :, _rows(part), part.start : stop] /= self.excess
+
+    def _targets(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.centre[name], self.reference[name]
+
+    def _answer_formed(self, name: str, gradient: Tensor, part: Pass, stop: int) -> None:
+        centre, reference = (value.flatten() for value in self._targets(name))
+        inner = (gradient @ reference).double()
+        found = torch.stack([products.squares(gradient - centre), products.squares(gradient), inner])
+        self._answer(name, found, part, stop)
+
+    def _answer(self, name: str, found: Tensor, part: Pass, stop: int) -> None:
+        rows = self.probes[:, self.row[name], _rows(part), part.start : stop]
+        rows.copy_(found.unflatten(1, (part.blocks, -1)))
+
+    def _check(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
+        """Raise MeasurementError where a replicate of the pass is not finite. Every δ is in a mean of a block."""
+        rows = _rows(part)
+        kept = [value[rows] for name, value in self.bank.rows.items() if len(self.shapes[name]) == 1]
+        most = torch.finfo(self.task.point.dtype()).max
+        if bool((self.within[:, rows].abs() <= most).all()) and all(torch.isfinite(value).all() for value in kept):
+            return
+        values = [one.delta for one in linear] + [one.gradient for one in explicit]
+        fine = torch.stack([torch.isfinite(value).flatten(1).all(1) for value in values]).all(0)
+        broken, total = int((~fine).sum()) or part.replicates, part.replicates  # none: their squares are not finite
+        raise MeasurementError(f"{broken} of {total} replicates gave a gradient that is not finite (NaN or infinite)")
+
+
+def _datapoint_variances(one: Linear, part: Pass, s: int, *, careful: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Σ_b of the unbiased variance of Σ_l δ aᵀ within pieces of ``s`` replicates, for weight and bias, by piece.
+
+    The third answer is the mean square that the variances were taken from, weight and bias, where they cancel.
+    """
+    delta = _pieces(one.delta, part, s)
+    pieces, _, samples, batch, _ = delta.shape
+    if one.shared and samples == 1:
+        away = (delta - delta.mean(1, keepdim=True)).square_().sum((1, 2, 4)) / (s - 1)
+        by_datapoint = away.double()
+        return by_datapoint @ products.squares(one.inputs[0, 0]), by_datapoint.sum(-1), None
+    inputs = one.inputs.expand(len(one.delta), -1, -1, -1) if one.shared else one.inputs
+    a, delta = _pieces(inputs, part, s).flatten(1, 2), delta.flatten(1, 2)
+    if batch > 1 and a.shape[0] > 1 and delta[:, :, 0].numel() < SMALL:
+        x, y = (value.transpose(1, 2).flatten(0, 1) for value in (a, delta))
+        found, size = products.variances(x, y, s, careful=careful)
+        found, size = (value.unflatten(1, (pieces, batch)).sum(2) for value in (found, size))
+        return found[0], found[1], size.sum(1)
+    found = delta.new_zeros(2, pieces, dtype=torch.float64)
+    size = delta.new_zeros(2, dtype=torch.float64)
+    # batched products run over the longer of the two axes, and need no copies
+    if pieces <= batch:
+        for index in range(pieces):
+            x, y = a[index].transpose(0, 1), delta[index].transpose(0, 1)
+            variance, square = products.variances(x, y, s, careful=careful)
+            found[:, index] = variance.sum(1)
+            size += square.sum(1)
+    else:
+        for index in range(batch):
+            variance, square = products.variances(a[:, :, index], delta[:, :, index], s, careful=careful)
+            found += variance
+            size += square.sum(1)
+    return found[0], found[1], size
+
+
+def _pieces(value: Tensor, part: Pass, s: int) -> Tensor:
+    """[R, …] to [pieces, s, …], block by block; replicates left over at a block's end are left out."""
+    value = _blocked(value, part)
+    whole = value.shape[1] // s * s
+    return value[:, :whole].unflatten(1, (-1, s)).flatten(0, 1)
+
+
+def _blocked(value: Tensor, part: Pass) -> Tensor:
+    return value.unflatten(0, (part.blocks, -1))
+
+
+def _rows(part: Pass) -> slice:
+    return slice(part.first, part.first + part.blocks)
+
+
+def _matrix(value: Tensor) -> tuple[int, ...]:
+    """The shape that the gradient of a parameter is handled in: a matrix stays one, all else is flat."""
+    return tuple(value.shape) if value.dim() == 2 else (value.numel(),)

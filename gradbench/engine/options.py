@@ -1,0 +1,60 @@
+"""How a task is to be measured: which path, which form of the variance, and within how much memory."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+import torch
+
+Engine = Literal["auto", "layers", "general"]
+"""``layers`` reads per-replicate norms off the linear layers; ``general`` forms every replicate's gradient."""
+Variance = Literal["auto", "datapoint", "whole"]
+"""``datapoint`` adds up the variances of the datapoints' gradients; ``whole`` watches the gradient of the minibatch."""
+
+UNLIMITED = 2**63
+FREE_SHARE = 0.5
+"""Share of the memory that is free which is used where no budget is given."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices of one measurement. Figures depend on ``engine`` and ``variance``, never on ``memory``."""
+
+    engine: Engine = "auto"
+    variance: Variance = "auto"
+    memory: int | None = None
+    """Bytes that block means may take before they go to a temporary file; None: half of what is free."""
+
+    def budget(self) -> int:
+        """Bytes of main memory for block means."""
+        return int(psutil.virtual_memory().available * FREE_SHARE) if self.memory is None else self.memory
+
+
+UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes from a number or from text with a unit.
+
+    >>> parse_bytes("2GB"), parse_bytes("1.5 MiB"), parse_bytes(64)
+    (2000000000, 1572864, 64)
+
+    Raises ValueError for anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(text))
+    size = int(float(found[1]) * UNITS.get(found[2], 0)) if found else 0
+    if size <= 0:
+        raise ValueError(f"expected bytes with a unit, such as 2GB or 500MiB, got {text!r}")
+    return size
+
+
+PASS_BYTES = {"cpu": 2**25, "cuda": 2**28}
+"""Activations of one pass. Constants, so that figures do not depend on the machine's free memory."""
+
+
+def pass_bytes(device: str | torch.device) -> int:
+    """Bytes of activations per pass on ``device``."""
+    return PASS_BYTES["cuda" if str(device).startswith("cuda") else "cpu"]

@@ -1,0 +1,1 @@
+"""What is held constant, why, and the proof in numbers: the measurements behind `gradbench explain`."""

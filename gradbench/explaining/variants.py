@@ -1,0 +1,135 @@
+"""An estimator with one hold dropped or one added, for every factor of its ledger, each really run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gradbench.errors import UnknownNameError, UsageError
+from gradbench.estimators.base import Estimator, Factor
+from gradbench.explaining.live import Line, Surrogate, lines, same
+from gradbench.problems import PROBLEMS
+from gradbench.targets import SMALL, Target
+
+DEFAULT_PROBLEM = {"gaussian": "gaussian-vae", "bernoulli": "sigmoid-belief"}
+"""By family of latents: where an estimator is shown."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The surrogate with one factor treated the other way."""
+
+    factor: Factor
+    change: str
+    """``drop`` where its hold was dropped, ``hold`` where one was added."""
+    outcome: str
+    """``biased``, ``noisier``, ``quieter``, ``alike``, ``same``, ``unresolved`` or ``raises``."""
+    lines: dict[str, Line]
+    message: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "factor": self.factor.name,
+            "change": self.change,
+            "outcome": self.outcome,
+            "message": self.message,
+            "parts": [line.data() for line in self.lines.values()],
+        }
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An estimator with its numbers at one target."""
+
+    estimator: Estimator
+    target: Target
+    samples: int
+    reference: str
+    lines: dict[str, Line]
+    variants: list[Variant]
+
+    def data(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        e = self.estimator
+        return {
+            "estimator": e.name,
+            "problem": self.target.problem,
+            "kl": self.target.kl,
+            "samples": self.samples,
+            "reference": self.reference,
+            "evaluations": e.evaluations(self.target.setting(self.samples)),
+            "ledger": [
+                {"factor": f.name, "held": f.held, "phi": f.phi, "theta": f.theta, "why": f.why} for f in e.ledger
+            ],
+            "parts": [line.data() for line in self.lines.values()],
+            "variants": [variant.data() for variant in self.variants],
+        }
+
+
+def target_for(estimator: Estimator, problem: str | None = None, seed: int = 0) -> tuple[Target, int]:
+    """Where to show ``estimator``, and with what L: with a sampled KL if it can, so that log q in f shows, too.
+
+    Raises UnknownNameError for an unknown problem, UsageError where the estimator cannot work.
+    """
+    if problem is not None and problem not in PROBLEMS:
+        raise UnknownNameError("problem", problem, PROBLEMS, where="--problem")
+    names = [problem] if problem else [DEFAULT_PROBLEM[f] for f in ("gaussian", "bernoulli") if f in estimator.latents]
+    if not names:
+        raise UsageError(f"{estimator.name}: there is no problem with {', '.join(sorted(estimator.latents))} latents")
+    reason = ""
+    for name in names + ([] if problem else ["gaussian-cost", "bernoulli-cost"]):
+        for kl in (None,) if PROBLEMS[name].objective == "cost" else ("monte-carlo", "analytic"):
+            target = Target(name, kl, (1, 2, 4), seed)
+            samples = target.samples_for(estimator)
+            if samples is not None:
+                return target, samples
+            reason = reason or estimator.why_not(target.setting(2)) or ""
+    raise UsageError(f"{reason}; choose another --problem ({', '.join(SMALL)})")
+
+
+def explain(
+    estimator: Estimator,
+    problem: str | None = None,
+    tick: Callable[[str, int], None] = lambda what, done: None,
+    seed: int = 0,
+) -> Explained:
+    """Measure ``estimator`` and, for each factor of its ledger, the surrogate with that factor treated otherwise."""
+    target, samples = target_for(estimator, problem, seed)
+    task = target.task(estimator, samples)
+    tick("exact gradient", 0)
+    reference = target.reference
+    base = Surrogate(task)
+    own = lines(base, reference, target.remainder, lambda done: tick(estimator.name, done))
+    gradients = base.gradients()
+    variants = []
+    for factor in estimator.ledger:
+        names = frozenset({factor.name})
+        changed = Surrogate(task, drop=names) if factor.held else Surrogate(task, add=names)
+        change = "drop" if factor.held else "hold"
+        words = f"{factor.name}: {'dropping its hold' if factor.held else 'holding it'}"
+        try:
+            if same(gradients, changed.gradients()):
+                variants.append(Variant(factor, change, "same", own))
+                continue
+            found = lines(changed, reference, target.remainder, lambda done, words=words: tick(words, done))
+        except Exception as error:  # a variant may be no surrogate at all: that is a finding, too
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            variants.append(Variant(factor, change, "raises", {}, message))
+            continue
+        variants.append(Variant(factor, change, _outcome(own, found), found))
+    return Explained(estimator, target, samples, reference.kind, own, variants)
+
+
+def _outcome(own: dict[str, Line], found: dict[str, Line]) -> str:
+    """What became of the surrogate: wrong where it was right, or right with more or less noise."""
+    verdicts = {line.verdict for line in found.values()}
+    if "biased" in verdicts:
+        return "biased"
+    if "unresolved" in verdicts:
+        return "unresolved"
+    before, after = (sum(line.variance for line in some.values()) for some in (own, found))
+    if before == after == 0 or 0.8 <= (after / before if before else 0.0) <= 1.25:
+        return "alike"
+    return "noisier" if after > before else "quieter"

@@ -1,0 +1,96 @@
+"""The answer of `gradbench check`: the verdict first, then what is wrong, then the figures behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gradbench.checking.looks import POWER, Finding
+from gradbench.checking.verdict import Result
+from gradbench.report.format import number, percent
+from gradbench.report.layout import table
+from gradbench.report.tables import STYLES, group_title
+
+MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "✗"}
+COLOURS = STYLES | {"violation": "red"}
+
+
+def as_text(result: Result) -> RenderableType:
+    """A check in words and figures."""
+    return Group(*_parts(result))
+
+
+def _parts(result: Result) -> Iterator[RenderableType]:
+    mark = Text(f"{MARKS[result.verdict]} {result.estimator}: ", style="bold")
+    yield mark + Text(_headline(result), style=COLOURS[result.verdict])
+    for broken in result.violations:
+        yield Text(f"  {broken.target}: {broken.seen}")
+        yield Text(f"  remedy: {broken.remedy}")
+    for found in result.diagnoses:
+        yield Text(f"  {group_title(found.part)}, {found.target}: {found.message}", style="red")
+    if result.findings:
+        yield Text("")
+        yield from _tables(result.findings)
+        yield from _footnotes(result)
+    for target, reason in result.left_out.items():
+        yield Text(f"not on {target}: {reason}", style="dim")
+
+
+def _headline(result: Result) -> str:
+    if result.verdict == "violation":
+        return f"breaks the contract ({result.violations[0].kind})"
+    if result.verdict == "unbiased":
+        text = f"unbiased within {percent(result.bound)}"
+        return text if result.as_declared else f"{text}, though declared biased"
+    said = ", ".join(f"{group_title(part)} {verdict}" for part, verdict in result.parts.items())
+    if result.verdict == "biased":
+        return f"biased ({said})" + (", as declared" if result.as_declared else "")
+    return f"unresolved ({said}): it would take about {result.needed} replicates (--replicates {_round(result.needed)})"
+
+
+def _round(replicates: int) -> int:
+    return -(-replicates // 1024) * 1024
+
+
+def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
+    """One table per target, with columns of equal widths, so that they read as one."""
+    for target in dict.fromkeys(finding.target for finding in findings):
+        some = [finding for finding in findings if finding.target == target]
+        shown = table(
+            f"{target}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})",
+            padding=(0, 0, 0, 0),
+        )
+        shown.add_column("tensor", overflow="fold", width=25)
+        for name, width in (("counted", 13), ("bias/‖g‖", 8), ("at most", 7), ("var/‖g‖²", 8)):
+            shown.add_column(name, justify="right", no_wrap=True, width=width)
+        shown.add_column("verdict", no_wrap=True, width=10)
+        for finding in some:
+            relative = finding.variance / finding.gradient_norm**2 if finding.gradient_norm > 0 else None
+            shown.add_row(
+                group_title(finding.tensor),
+                _counted(finding),
+                percent(finding.relative_bias),
+                percent(finding.relative_bias_high),
+                number(relative),
+                Text(finding.verdict, style=STYLES[finding.verdict]),
+            )
+        yield shown
+
+
+def _counted(finding: Finding) -> str:
+    if finding.counted is None:
+        return "–"
+    return f"{finding.counted:.3f} ± {1.96 * (finding.counted_error or 0.0):.3f}"
+
+
+def _footnotes(result: Result) -> Iterator[RenderableType]:
+    yield Text(
+        "counted: how often the exact gradient g is in the mean; 1 is right. All ± and bounds: 95 %",
+        style="dim",
+    )
+    detectable = (
+        f"; found with {POWER:.0%}: a bias of {percent(result.detectable)} along any g" if result.detectable else ""
+    )
+    yield Text(f"false alarms: at most {result.false_alarms:.0%} of checks{detectable}", style="dim")

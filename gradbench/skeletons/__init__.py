@@ -1,0 +1,35 @@
+"""Short commented files to start from: an estimator and a problem, each of which passes `gradbench check`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from gradbench.errors import UsageError
+from gradbench.estimators import ESTIMATORS
+from gradbench.problems import PROBLEMS
+
+KINDS = {"estimator": ESTIMATORS, "problem": PROBLEMS}
+
+
+def write(kind: str, name: str, path: Path | None = None) -> Path:
+    """Write the skeleton of ``kind`` under ``name`` to ``path``, by default the name with underscores and .py.
+
+    Raises UsageError for a name that cannot be registered, or a file that exists or cannot be written.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise UsageError(f"name {name!r}: expected small letters, digits and single hyphens, such as my-{kind}")
+    if name in KINDS[kind]:
+        raise UsageError(f"there is a {kind} {name!r} already; choose another name")
+    path = path or Path(f"{name.replace('-', '_')}.py")
+    if path.exists():
+        raise UsageError(f"{path}: exists already; give another --out, or another name")
+    template = (Path(__file__).parent / f"{kind}.py.txt").read_text(encoding="utf-8")
+    words = name.replace("-", " ")
+    text = template.replace("{{name}}", name).replace("{{words}}", words).replace("{{file}}", path.name)
+    text = text.replace("{{Class}}", words.title().replace(" ", ""))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); give another --out") from error
+    return path

@@ -1,0 +1,163 @@
+"""`gradbench explain`, `check`, `new` and `--plugin`, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gradbench import plugins
+from gradbench.estimators import ESTIMATORS
+from gradbench.problems import PROBLEMS
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch):
+    """What a test registers is gone after it."""
+    for module, name in ((plugins, "_loaded"), (plugins, "_owners")):
+        monkeypatch.setattr(module, name, {})
+    kept = dict(ESTIMATORS), dict(PROBLEMS)
+    yield
+    for registry, before in zip((ESTIMATORS, PROBLEMS), kept, strict=True):
+        registry.clear()
+        registry.update(before)
+
+
+@pytest.mark.slow
+def test_the_story_fits_80_columns_and_tells_right_from_wrong(gradbench) -> None:
+    told = gradbench("explain")
+    assert told.code == 0
+    assert max(map(len, told.out.splitlines())) <= 80
+    assert "…" not in told.out
+    data = json.loads(gradbench("explain", "--json").out)
+    phi = {row["estimator"]: row for row in data["estimators"] if row["part"] == "phi"}
+    assert {name: row["verdict"] for name, row in phi.items()} == {
+        "score-function": "unbiased",
+        "pathwise": "unbiased",
+        "fixed-sample": "biased",
+        "double-counted": "biased",
+    }
+    assert [round(phi[name]["counted"]) for name in phi] == [1, 1, 0, 2]
+    assert {row["verdict"] for row in data["estimators"] if row["part"] == "theta"} == {"unbiased"}
+    assert {row["verdict"] for row in data["kl"]} == {"unbiased"}
+
+
+OUTCOMES = {
+    "pathwise": {"z": {"biased"}, "q in f": {"quieter", "alike", "noisier"}, "f": {"biased"}},
+    "sticking-the-landing": {"z": {"biased"}, "q in f": {"quieter", "alike", "noisier"}, "f": {"biased"}},
+    "disarm": {
+        "b": {"same"},
+        "q in f": {"quieter", "alike", "noisier"},
+        "weight": {"biased"},
+        "logits": {"biased"},
+        "f": {"biased"},
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_variants_are_judged_by_measuring(gradbench, name: str) -> None:
+    data = json.loads(gradbench("explain", name, "--json").out)
+    found = {variant["factor"]: variant["outcome"] for variant in data["variants"]}
+    assert set(found) == set(OUTCOMES[name])
+    for factor, allowed in OUTCOMES[name].items():
+        assert found[factor] in allowed, (factor, found[factor])
+    assert all(part["verdict"] == "unbiased" for part in data["parts"])
+
+
+def test_explain_prints_the_ledger_that_is_declared(gradbench) -> None:
+    told = gradbench("explain", "score-function", "--problem", "bernoulli-cost")
+    assert max(map(len, told.out.splitlines())) <= 80
+    data = json.loads(gradbench("explain", "score-function", "--problem", "bernoulli-cost", "--json").out)
+    declared = ESTIMATORS["score-function"].ledger
+    assert [(row["factor"], row["held"], row["phi"], row["theta"], row["why"]) for row in data["ledger"]] == [
+        (factor.name, factor.held, factor.phi, factor.theta, factor.why) for factor in declared
+    ]
+    lines = [" ".join(line.split()) for line in told.out.splitlines()]
+    for factor in declared:
+        cells = ["held" if factor.held else "·", *("yes" if part else "·" for part in (factor.phi, factor.theta))]
+        assert any(line.startswith(" ".join([factor.name, *cells])) for line in lines), factor
+
+
+@pytest.mark.parametrize("kind", ["estimator", "problem"])
+def test_skeletons_pass_check(gradbench, kind: str) -> None:
+    assert gradbench("new", kind, "my-own").code == 0
+    limits = ("--margin", "0.2", "--replicates", "8192")
+    only = ("--problem", "bernoulli-cost", "--problem", "linear-gaussian") if kind == "estimator" else ()
+    checked = gradbench("check", "my_own.py", *limits, *only)
+    assert (checked.code, "unbiased within" in checked.out) == (0, True), checked.out + checked.err
+    assert max(map(len, checked.out.splitlines())) <= 100
+    again = gradbench("new", kind, "my-own")
+    assert (again.code, "already" in again.err) == (2, True)
+
+
+def test_a_plugin_takes_part_by_name(gradbench, tmp_path: Path) -> None:
+    gradbench("new", "estimator", "mine")
+    assert "mine" in gradbench("list", "estimators", "--plugin", "mine.py").out
+    assert "Held constant" in gradbench("show", "mine", "--plugin", "mine.py").out
+    suite = tmp_path / "s.toml"
+    suite.write_text(
+        'name = "s"\n[measure]\nreplicates = 64\nblocks = 8\n'
+        '[[grid]]\nproblem = "bernoulli-cost"\nestimators = ["mine"]\n'
+    )
+    ran = gradbench("run", suite, "--plugin", "mine.py", "--out", "out")
+    assert ran.code == 0, ran.err
+    recorded = json.loads((tmp_path / "out" / "manifest.json").read_text())["plugins"]
+    assert [(Path(plugin["source"]).name, plugin["names"]) for plugin in recorded] == [("mine.py", ["mine"])]
+    assert len(recorded[0]["sha256"]) == 64
+    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "# changed\n")
+    changed = gradbench("run", suite, "--plugin", "mine.py", "--out", "out")
+    assert (changed.code, "another version" in changed.err) == (2, True)
+
+
+def test_a_suite_cannot_load_code(gradbench, tmp_path: Path) -> None:
+    gradbench("new", "estimator", "mine")
+    (tmp_path / "s.toml").write_text('name = "s"\nplugin = "mine.py"\n[[grid]]\nproblem = "bernoulli-cost"\n')
+    refused = gradbench("run", "s.toml")
+    assert (refused.code, "unknown key 'plugin'" in refused.err) == (2, True)
+
+
+def test_a_vae_of_plain_modules_is_a_problem_in_under_30_lines(gradbench) -> None:
+    text = (EXAMPLES / "conv_vae.py").read_text()
+    lines = [line for line in text.split('"""', 2)[2].splitlines() if line.strip()]
+    assert len(lines) < 30
+    checked = gradbench("check", EXAMPLES / "conv_vae.py", "--margin", "0.2", "--replicates", "2048")
+    assert checked.code == 0, checked.out + checked.err
+
+
+BAD = {
+    "no such file": ("check", "nowhere.py:mine"),
+    "did you mean 'surrogate'": ("check", "mine.py:surogate"),
+    "line 2: raises ZeroDivisionError": ("check", "raises.py:mine"),
+    "raises SyntaxError": ("list", "estimators", "--plugin", "syntax.py"),
+    "which no problem has": ("run", "costs", "--plugin", "gamma.py"),
+    "already; give yours another name": ("list", "estimators", "--plugin", "clash.py"),
+    "defines no Estimator and no Problem": ("explain", "pathwise", "--plugin", "empty.py"),
+    "did you mean 'pathwise'": ("explain", "pathwize"),
+    "did you mean 'gaussian-vae'": ("explain", "pathwise", "--problem", "gausian-vae"),
+    "needs gaussian latents": ("explain", "pathwise", "--problem", "bernoulli-cost"),
+    "such as my-estimator": ("new", "estimator", "My Estimator"),
+    "no problem has such": ("check", "mine.py:surrogate", "--latents", "gamma"),
+    "got dict": ("check", "data.py:THING"),
+}
+
+
+@pytest.mark.parametrize("says", BAD)
+def test_bad_input_is_two_lines_and_exit_code_2(gradbench, tmp_path: Path, says: str) -> None:
+    gradbench("new", "estimator", "mine")
+    mine = (tmp_path / "mine.py").read_text()
+    (tmp_path / "raises.py").write_text("x = 1\ny = x / 0\n")
+    (tmp_path / "syntax.py").write_text("def f(:\n")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "data.py").write_text("THING = {}\n")
+    (tmp_path / "gamma.py").write_text(mine.replace('{"gaussian", "bernoulli"}', '{"gamma"}'))
+    (tmp_path / "clash.py").write_text(mine.replace('name="mine"', 'name="pathwise"'))
+    result = gradbench(*BAD[says])
+    assert result.code == 2
+    assert says in result.err
+    assert len(result.err.strip().splitlines()) <= 2
+    assert not result.out

@@ -1,0 +1,171 @@
+"""The commands that read: show, list, export, compare."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from gradbench.estimators import ESTIMATORS
+from gradbench.metrics import METRICS
+from gradbench.problems import PROBLEMS
+from gradbench.store import COLUMNS
+from gradbench.suite import shipped
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy of a finished run, free to damage."""
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def test_show_prints_a_runs_tables_again(gradbench, run):
+    result = gradbench("show", run)
+    assert result.code == 0
+    assert "φ-gradient: ‖g‖ = 4.47 (closed-form)" in result.out
+    assert "k=3" in result.out
+    assert gradbench("show", run, "--group", "phi.log_scale").out.count("φ.log_scale-gradient") == 2
+    assert len(json.loads(gradbench("show", run, "--json").out)) > 10
+
+
+def test_show_prints_a_suites_plan_without_running(gradbench, tmp_path):
+    result = gradbench("show", "suite:gaussian-vae")
+    assert result.code == 0
+    assert "cells to measure" in result.out
+    assert not list(tmp_path.iterdir())
+    plan = json.loads(gradbench("show", "quick", "--json").out)
+    assert plan["estimated_seconds"] > 0
+    assert {cell["estimator"] for cell in plan["cells"]} >= {"pathwise", "exact", "disarm"}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_suite_resolves(gradbench, name):
+    assert gradbench("show", f"suite:{name}").code == 0
+
+
+@pytest.mark.parametrize("name", [*ESTIMATORS, *(f"problem:{name}" for name in PROBLEMS)])
+def test_show_describes_estimators_and_problems(gradbench, name):
+    result = gradbench("show", name)
+    assert result.code == 0
+    if name in ESTIMATORS:
+        for factor in ESTIMATORS[name].ledger:
+            assert factor.name in result.out
+        assert "Held constant" in result.out
+    assert json.loads(gradbench("show", name, "--json").out)["title"]
+
+
+def test_lists_are_complete(gradbench):
+    for what, names in (
+        ("suites", shipped()),
+        ("estimators", ESTIMATORS),
+        ("problems", PROBLEMS),
+        ("metrics", METRICS),
+    ):
+        out = gradbench("list", what).out
+        assert [name for name in names if name not in out] == []
+        assert len(json.loads(gradbench("list", what, "--json").out)) == len(names)
+
+
+def test_every_column_has_its_meaning():
+    assert tuple(METRICS) == COLUMNS
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_export_keeps_every_row_and_column(gradbench, run, tmp_path, form):
+    result = gradbench("export", run, "--format", form, "-o", "rows")
+    assert result.code == 0
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}[form]
+    frame = read(tmp_path / "rows")
+    assert list(frame.columns) == list(COLUMNS)
+    stored = pd.read_parquet(run / "results.parquet")
+    assert len(frame) == len(stored)
+    ok = stored.status == "ok"
+    pd.testing.assert_series_equal(
+        frame.variance[ok].astype(float), stored.variance[ok], rtol=1e-12, check_index=False, check_names=False
+    )
+
+
+def test_export_for_reading(gradbench, run):
+    markdown = gradbench("export", run, "--format", "markdown", "--group", "phi").out
+    assert markdown.startswith("| problem")
+    latex = gradbench("export", run, "--format", "latex", "--columns", "estimator,variance_low").out
+    assert r"variance\_low" in latex
+    assert latex.count("\\\\") > 5
+
+
+def test_export_to_stdout_is_the_file(gradbench, run):
+    frame = pd.read_csv(io.StringIO(gradbench("export", run).out))
+    assert set(frame.group) >= {"all", "phi", "phi.mean", "phi.logits"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("--format", "excel"), "csv"),
+        (("--columns", "varianse"), "did you mean 'variance'"),
+        (("--group", "phy"), "did you mean 'phi'"),
+        (("-o", "/proc/x"), "name another file"),
+    ],
+)
+def test_bad_exports_are_refused(gradbench, run, arguments, remedy):
+    result = gradbench("export", run, *arguments)
+    assert result.code == 2
+    assert remedy in result.err
+    assert result.out == ""
+
+
+def test_a_truncated_cell_is_named_and_the_rest_is_shown(gradbench, run):
+    victim = sorted((run / "cells").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:300])
+    (run / "results.parquet").unlink()
+    result = gradbench("show", run)
+    assert result.code == 2
+    assert victim.name in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert "score-function" in result.out
+
+
+def test_a_truncated_table_is_refused(gradbench, run):
+    results = run / "results.parquet"
+    results.write_bytes(results.read_bytes()[:1000])
+    result = gradbench("show", run)
+    assert (result.code, result.out) == (2, "")
+    assert "results.parquet" in result.err
+    assert "delete the file" in result.err
+    results.unlink()
+    assert gradbench("show", run).code == 0
+
+
+def test_a_newer_schema_is_refused(gradbench, run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+    result = gradbench("show", run)
+    assert result.code == 2
+    assert "newer gradbench" in result.err
+
+
+def test_a_run_compared_with_itself_shows_no_difference(gradbench, run, finished_run):
+    result = gradbench("compare", run, finished_run)
+    assert result.code == 0
+    rows = json.loads(gradbench("compare", run, finished_run, "--json").out)
+    assert rows
+    assert all(row["variance_ratio"] in (1.0, None) for row in rows)
+
+
+def test_runs_with_nothing_in_common_are_refused(gradbench, run, tiny, tmp_path):
+    gradbench("run", tiny, "--out", "other", "--seed", "5", "--select", "estimator=score-function")
+    result = gradbench("compare", run, "other")
+    assert result.code == 2
+    assert "seed" in result.err
+
+
+def test_one_run_is_ranked_against_a_baseline(gradbench, run):
+    rows = json.loads(gradbench("compare", run, "--baseline", "score-function", "--json").out)
+    pathwise = [row for row in rows if row["estimator_b"] == "pathwise" and '"k":3.0' in row["problem_params"]]
+    # (x − 3)², N(1, 1), both parameters: the variance of pathwise is far below that of the score function
+    assert [row["mark"] for row in pathwise] == ["better"]
+    assert pathwise[0]["variance_ratio_high"] < 0.2
+    assert "over score-function" in gradbench("compare", run, "--baseline", "score-function").out

@@ -1,0 +1,226 @@
+"""gradbench run"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+import gradbench as library
+from gradbench.store import COLUMNS
+
+TIMED = ["seconds", "seconds_low", "seconds_high", "work_variance", "wall_seconds", "started_at"]
+
+
+def test_a_run_prints_tables_and_leaves_a_folder(gradbench, tiny, tmp_path):
+    result = gradbench("run", tiny, "--out", "here")
+    assert result.code == 0
+    for word in ("score-function", "pathwise", "biased", "unbiased", "‖g‖ = 0.0250 (closed-form)", "skipped"):
+        assert word in result.out
+    assert "disarm: samples come in antithetic pairs; samples = 1 is odd" in " ".join(result.out.split())
+    assert max(len(line) for line in result.out.splitlines()) <= 100
+    assert "here" in result.err
+    frame = library.load(tmp_path / "here")
+    assert tuple(frame.columns) == COLUMNS
+    manifest = json.loads((tmp_path / "here" / "manifest.json").read_text())
+    assert manifest["schema_version"] == 1
+    assert manifest["finished"] is not None
+    assert {file.stem for file in (tmp_path / "here" / "cells").iterdir()} == set(frame.cell_id)
+
+
+def test_without_out_the_run_goes_to_results(gradbench, tiny, tmp_path):
+    assert gradbench("run", tiny, "--select", "problem=gaussian-cost", "--replicates", "64").code == 0
+    (folder,) = (tmp_path / "results").iterdir()
+    assert folder.name.startswith("tiny-20")
+    assert set(library.load(folder).replicates.dropna()) == {64}
+
+
+def test_json_is_the_whole_of_stdout(gradbench, tiny):
+    result = gradbench("run", tiny, "--select", "estimator=disarm,fixed-sample", "--json")
+    rows = json.loads(result.out)
+    assert {row["estimator"] for row in rows} == {"disarm", "fixed-sample"}
+    assert set(rows[0]) == set(COLUMNS)
+
+
+def test_the_same_suite_twice_gives_the_same_statistics(gradbench, tiny, finished_run, tmp_path):
+    assert gradbench("run", tiny, "--out", "again").code == 0
+    first, second = library.load(finished_run), library.load(tmp_path / "again")
+    pd.testing.assert_frame_equal(first.drop(columns=TIMED), second.drop(columns=TIMED), check_exact=True)
+
+
+def test_another_seed_gives_other_figures(gradbench, tiny, finished_run, tmp_path):
+    assert gradbench("run", tiny, "--out", "other", "--seed", "7", "--select", "estimator=score-function").code == 0
+    frame = library.load(tmp_path / "other")
+    assert set(frame.seed) == {7}
+    assert not set(frame.variance) & set(library.load(finished_run).variance)
+
+
+def test_a_finished_run_is_not_measured_again(gradbench, tiny, tmp_path):
+    gradbench("run", tiny, "--out", "run", "--select", "problem=gaussian-cost")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cells").iterdir()}
+    victim = next(iter(before))
+    victim.unlink()
+    assert gradbench("run", tiny, "--out", "run", "--select", "problem=gaussian-cost").code == 0
+    after = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "cells").iterdir()}
+    assert set(after) == set(before)
+    assert [file for file in before if before[file] != after[file]] == [victim]
+
+
+def test_a_run_of_another_suite_is_not_overwritten(gradbench, tiny):
+    gradbench("run", tiny, "--out", "run", "--select", "problem=gaussian-cost")
+    result = gradbench("run", tiny, "--out", "run", "--seed", "3")
+    assert result.code == 2
+    assert "another suite, seed or replicates" in result.err
+
+
+def test_a_failed_cell_is_a_row_and_exit_code_3(gradbench, tmp_path):
+    # exp(1e308 · …) overflows: the gradient of the cost is not finite
+    suite = tmp_path / "overflow.toml"
+    suite.write_text(
+        'name = "overflow"\n[measure]\nreplicates = 64\nblocks = 8\n[[grid]]\nproblem = "gaussian-cost"\n'
+        'cost = "exp"\nk = [0.1, -0.499]\nmean = [1.0, 60.0]\nestimators = ["pathwise"]\n'
+    )
+    result = gradbench("run", suite, "--out", "run")
+    frame = library.load(tmp_path / "run")
+    assert result.code == 3
+    assert set(frame.status) == {"ok", "failed"}
+    assert frame[frame.status == "failed"].message.str.contains("not finite").all()
+    assert "failed" in result.out
+
+
+def test_nothing_measured_is_exit_code_4(gradbench, tiny):
+    result = gradbench(
+        "run", tiny, "--out", "run", "--select", "estimator=pathwise", "--select", "problem=bernoulli-cost"
+    )
+    assert result.code == 4
+    assert "needs gaussian latents" in " ".join(result.out.split())
+
+
+@pytest.mark.slow
+def test_a_run_can_be_interrupted_and_resumed(tiny, tmp_path):
+    import signal
+    import time
+
+    suite = tmp_path / "long.toml"
+    suite.write_text(
+        'name = "long"\n[measure]\nreplicates = 4096\n[[grid]]\nproblem = "gaussian-cost"\nk=[1, 2, 3, 4, 5, 6, 7, 8]\n'
+        'estimators = ["pathwise", "score-function"]\nsamples = [1, 2]\n'
+    )
+    command = [sys.executable, "-c", "from gradbench.cli import main; main()", "run", str(suite), "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    cells = tmp_path / "run" / "cells"
+    deadline = time.monotonic() + 120
+    while not (cells.is_dir() and len(list(cells.glob("*.parquet"))) >= 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; go on with: gradbench run" in err
+    done = len(list(cells.glob("*.parquet")))
+    assert 2 <= done < 32
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Traceback" not in finished.stderr
+    assert len(library.load(tmp_path / "run").cell_id.unique()) == 32
+
+
+BAD = {
+    "not TOML": ('name = "x', "not valid TOML"),
+    "no name": ("title = 'x'\n[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']", "name: field required"),
+    "no grid": ("name = 'x'", "grid: field required"),
+    "unknown top key": ("name = 'x'\nmesure = 1\n[[grid]]\nproblem = 'gaussian-cost'", "did you mean 'measure'"),
+    "unknown measure key": (
+        "name = 'x'\n[measure]\nreplicate = 3\n[[grid]]",
+        "did you mean 'replicates'",
+    ),
+    "unknown key": ("[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']\nmeen = 2", "did you mean 'mean'"),
+    "unknown problem": (
+        "[[grid]]\nproblem = 'gausian-cost'\nestimators = ['pathwise']",
+        "did you mean 'gaussian-cost'",
+    ),
+    "unknown estimator": ("[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwize']", "did you mean 'pathwise'"),
+    "unknown parameter": (
+        "[[grid]]\nproblem = 'bernoulli-cost'\nestimators = [{name = 'gumbel-softmax', temp = 1}]",
+        "did you mean 'temperature'",
+    ),
+    "bad parameter": (
+        "[[grid]]\nproblem = 'bernoulli-cost'\nestimators = [{name = 'gumbel-softmax', temperature = -1}]",
+        "greater than 0",
+    ),
+    "negative samples": (
+        "[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['exact']\nsamples = -2",
+        "greater than 0",
+    ),
+    "no samples": ("[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']\nsamples = []", "empty list"),
+    "infinite expectation": (
+        "[[grid]]\nproblem = 'gaussian-cost'\ncost = 'exp'\nk = -1\nestimators = ['pathwise']",
+        "choose k above -0.5",
+    ),
+    "cuda": ("[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']\ndevice = 'cuda:9'", "--device cpu"),
+    "training a cost": (
+        "[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']\ntrain_steps = 5",
+        "drop the key",
+    ),
+    "unknown data": ("[[grid]]\nproblem = 'gaussian-vae'\nestimators = ['pathwise']\ndata = 'digit'", "'digits'"),
+    "no such data file": (
+        "[[grid]]\nproblem = 'gaussian-vae'\nestimators = ['pathwise']\ndata = 'file:no.npz'",
+        "no such file",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_suite_is_refused_in_two_lines_and_writes_nothing(gradbench, tmp_path, fault):
+    text, remedy = BAD[fault]
+    suite = tmp_path / "bad.toml"
+    suite.write_text(text if text.startswith(("name", "title")) else f"name = 'x'\n{text}")
+    result = gradbench("run", suite)
+    _assert_refused(result, remedy)
+    assert list(tmp_path.iterdir()) == [suite]
+
+
+ARGUMENTS = {
+    ("run", "quik"): "did you mean 'quick'",
+    ("run", "no.toml"): "expected a suite file",
+    ("run",): "missing argument",
+    ("run", "quick", "--device", "tpu"): "expected auto, cpu, cuda",
+    ("run", "quick", "--replicates", "33"): "take 32 or 64",
+    ("run", "quick", "--replicates", "-32"): "greater than 0",
+    ("run", "quick", "--select", "estimator"): "expected key=value",
+    ("run", "quick", "--select", "estimater=exact"): "did you mean 'estimator'",
+    ("run", "quick", "--select", "samples=3"): "samples is 1, 2, 4",
+    ("run", "quick", "--out", "/proc/nowhere"): "give --out a folder that you may write",
+    ("rum", "quick"): "no such command",
+    ("list", "estimater"): "estimators",
+    ("show", "pathwize"): "did you mean 'pathwise'",
+    ("show", "."): "no run folder",
+    ("export", "nothing"): "no such folder",
+    ("compare", "nothing"): "no such folder",
+}
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=" ".join)
+def test_wrong_usage_is_refused_in_two_lines_and_writes_nothing(gradbench, tmp_path, arguments):
+    _assert_refused(gradbench(*arguments), ARGUMENTS[arguments])
+    assert not list(tmp_path.iterdir())
+
+
+def _assert_refused(result, remedy: str) -> None:
+    assert result.code == 2
+    assert result.out == ""
+    assert remedy in result.err
+    assert "Traceback" not in result.err
+    assert 1 <= len(result.err.strip().splitlines()) <= 2
+
+
+@pytest.mark.slow
+def test_the_console_script_is_installed(tmp_path):
+    from pathlib import Path
+
+    script = Path(sys.executable).parent / "gradbench"
+    result = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == f"gradbench {library.__version__}"

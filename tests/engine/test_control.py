@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from gradbench.engine import control, general
+from gradbench.engine.measure import measure
+from gradbench.statistics import summarise
+from tests.helpers import case, exact_reference, integrated, task_of
+
+EPS = float(np.finfo(np.float64).eps)
+BELIEF = case("belief", "sigmoid-belief", latent=4, batch=2)
+POINTS = [
+    case("cost-1d", "gaussian-cost", cost="quadratic", k=-3.0),
+    case("bit", "bernoulli-cost", prob=0.1),
+    case("belief-2", "sigmoid-belief", latent=2, batch=1),
+    case("linear-1d", "linear-gaussian", latent=1, features=3, batch=1),
+]
+
+
+@pytest.mark.parametrize("one", POINTS, ids=lambda one: one.label)
+def test_the_control_has_mean_zero_exactly(one):
+    task = task_of(one.point(), "score-function")
+    found = control.control_for(task)
+    assert found is not None
+    score = found.task(task)
+    weights, noise = integrated(score, nodes=48)
+    gradients = general.replicate_gradients(score, noise, len(weights))
+    for name, value in gradients.items():
+        size = float((weights[:, None] * value.abs()).sum())
+        assert float((weights @ value).abs().max()) <= 1e-12 * size, name
+        assert (size > 0) == name.startswith("phi.")
+
+
+def test_it_lowers_the_error_of_bias_and_leaves_the_variance_alone():
+    task = task_of(BELIEF.point(), "score-function")
+    reference = exact_reference(task.point)
+    adjusted = measure(task, range(32), 32, reference.gradient)
+    assert adjusted.adjusted
+    plain = dataclasses.replace(adjusted, adjusted={})
+    a, b = (summarise(moments, reference, EPS)["phi"] for moments in (adjusted, plain))
+    assert a.bias_sq_se < 0.3 * b.bias_sq_se
+    assert a.variance == b.variance
+    assert (a.variance_low, a.variance_high) == (b.variance_low, b.variance_high)
+    theta = [summarise(moments, reference, EPS)["theta"] for moments in (adjusted, plain)]
+    assert theta[0] == theta[1]
+
+
+def test_it_leaves_a_bias_in_place():
+    """Half the score function: the bias is ‖g‖/2 with the control as without."""
+    point = BELIEF.point()
+    task = task_of(point, "score-function")
+    original = task.estimator.surrogate
+    halved = dataclasses.replace(task.estimator, surrogate=lambda *given: 0.5 * original(*given))
+    task = task_of(point, halved, 1, "monte-carlo")
+    reference = exact_reference(point)
+    one = summarise(measure(task, range(32), 256, reference.gradient), reference, EPS)["phi"]
+    # 4 standard errors: 6e-5
+    assert abs(one.bias_sq - one.gradient_norm**2 / 4) < 4 * one.bias_sq_se
+    assert one.bias_low < one.gradient_norm / 2 < one.bias_high
+
+
+@pytest.mark.parametrize("name", ["disarm", "exact"])
+def test_there_is_none_for_other_noise(name):
+    assert control.control_for(task_of(BELIEF.point(), name, 2)) is None
+
+
+def test_there_is_none_where_it_explains_little():
+    (one,) = (p for p in POINTS if p.label == "linear-1d")
+    assert control.control_for(task_of(one.point(), "fixed-sample")) is None
+    task = task_of(one.point(), "fixed-sample")
+    assert not measure(task, range(4), 4, exact_reference(task.point).gradient).adjusted
+
+
+def test_the_weights_are_the_mean_of_f():
+    """x² under N(1, 1), k = −3: E f = 17; 64 draws of standard deviation √66."""
+    found = control.control_for(task_of(POINTS[0].point(), "score-function"))
+    assert found is not None
+    assert found.weights.shape == (1, 1, 1)
+    assert abs(float(found.weights) - 17) < 4 * math.sqrt(66 / 64)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from gradbench.engine import general
+from gradbench.engine.measure import measure
+from gradbench.engine.moments import Moments, groups_of, joined
+from gradbench.errors import MeasurementError
+from gradbench.estimators import ESTIMATORS
+from gradbench.reference import compute
+from tests.helpers import CASES, case, exact_reference, gradients_by_loop, point_of, task_of
+
+LINEAR = case("linear", "linear-gaussian", latent=2, features=3, batch=2)
+
+
+def same(a: Moments, b: Moments) -> bool:
+    """Equal to the bit, NaN included."""
+    for field in dataclasses.fields(Moments):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        if isinstance(x, dict):
+            if set(x) != set(y) or not all(np.array_equal(x[key], y[key], equal_nan=True) for key in x):
+                return False
+        elif x != y:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["pathwise", "score-function-loo"])
+@pytest.mark.parametrize(
+    "one", [c for c in CASES if c.label in ("linear-gaussian", "gaussian-vae", "quadratic")], ids=lambda c: c.label
+)
+def test_moments_are_their_definitions(name, one):
+    """From every replicate's own backward pass."""
+    task = task_of(one.point(), name, 2)
+    reference = compute(task.point, 64, 8).gradient  # any direction will do
+    blocks, per_block = 3, 5
+    found = general.measure(task, range(blocks), per_block, reference)
+    centre = {
+        key: value.double().numpy().ravel() for key, value in general.pilot(task, general.PILOT_REPLICATES).items()
+    }
+    rows: dict[str, list] = {key: [] for key in task.point.names}
+    for block in range(blocks):
+        noise = task.noise(per_block, general.block_stream(task, block))
+        for key, value in gradients_by_loop(task, noise, per_block).items():
+            rows[key].append(value.flatten(1).numpy())
+    stacked = {key: np.stack(value) for key, value in rows.items()}
+    for group, members in groups_of(task.point.names).items():
+        draws = np.concatenate([stacked[key] for key in members], axis=-1)
+        about = np.concatenate([centre[key] for key in members])
+        exact = np.concatenate([reference[key].numpy().ravel() for key in members])
+        away = ((draws - about) ** 2).sum(-1)
+        size = (draws**2).sum(-1)
+        mean = draws.mean(1)
+        close = {"rtol": 1e-9, "atol": 1e-12}
+        np.testing.assert_allclose(found.square[group], away.sum(1), **close)
+        np.testing.assert_allclose(found.fourth[group], (away**2).sum(1), **close)
+        np.testing.assert_allclose(found.shift[group], ((mean - about) ** 2).sum(-1), **close)
+        np.testing.assert_allclose(found.size[group], size.sum(1), **close)
+        np.testing.assert_allclose(found.within(group), ((draws - mean[:, None]) ** 2).sum((1, 2)), **close)
+        if size.min() > 0:
+            cosine = (draws @ exact) / np.sqrt(size) / np.linalg.norm(exact)
+            np.testing.assert_allclose(found.cosine[group], cosine.mean(1), **close)
+    for key, value in stacked.items():
+        np.testing.assert_allclose(found.means[key], value.mean(1), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["pathwise", "score-function", "score-function-loo", "score-function-learned"])
+@pytest.mark.parametrize("cut", [1, 3])
+def test_shards_join_to_the_bit(name, cut):
+    """60 + 40 replicates are 100, however the blocks were spread: few of them, or more than a chunk holds."""
+    task = task_of(LINEAR.point(), name, 2)
+    reference = exact_reference(task.point).gradient
+    whole = measure(task, range(5), 20, reference)
+    parts = [measure(task, range(*ends), 20, reference) for ends in ((0, cut), (cut, 5))]
+    assert same(joined(parts), whole)
+    assert joined(parts).replicates == 100
+
+
+def test_unequal_blocks_do_not_join():
+    task = task_of(LINEAR.point(), "pathwise")
+    reference = exact_reference(task.point).gradient
+    with pytest.raises(AssertionError, match="unequal size"):
+        joined([measure(task, range(1), 4, reference), measure(task, range(1, 2), 8, reference)])
+
+
+def test_chunks_do_not_matter_but_for_rounding(monkeypatch):
+    task = task_of(LINEAR.point(), "score-function-loo", 2)
+    reference = exact_reference(task.point).gradient
+    whole = general.measure(task, range(4), 16, reference)
+    monkeypatch.setattr(general, "MAX_CHUNK", 5)
+    pieces = general.measure(task, range(4), 16, reference)
+    for name in ("square", "fourth", "size", "shift"):
+        for group, value in getattr(whole, name).items():
+            np.testing.assert_allclose(getattr(pieces, name)[group], value, rtol=1e-9, atol=1e-15)
+
+
+def test_a_variance_far_below_the_squared_mean_is_not_lost():
+    """Near the posterior with a thousandth of its spread left: float32 squares would drown it without a centre."""
+    point = point_of("linear-gaussian", latent=2, features=4, batch=4, start="near", perturb=1e-4)
+    values = {}
+    for dtype in (torch.float64, torch.float32):
+        task = task_of(point.to(dtype), "sticking-the-landing", 2, "monte-carlo")
+        found = general.measure(task, range(8), 64, exact_reference(point).gradient)
+        values[dtype] = found.within("phi").sum()
+    # rounding of float32 in a gradient of size 1 is 1e-7; the variance here is of order 1e-8 · 512
+    assert values[torch.float32] == pytest.approx(values[torch.float64], rel=0.2)
+
+
+def test_ticks_add_up_to_the_replicates():
+    task = task_of(LINEAR.point(), "pathwise")
+    done = []
+    measure(task, range(4), 16, exact_reference(task.point).gradient, done.append)
+    assert sum(done) == 64
+
+
+def test_gradients_that_are_not_finite_are_counted():
+    def surrogate(objective, q, noise):
+        return torch.where(noise[:, 0, 0, 0] > 0, torch.inf, 1.0) * q.sample(noise).sum((1, 2, 3))
+
+    task = task_of(LINEAR.point(), dataclasses.replace(ESTIMATORS["pathwise"], surrogate=surrogate))
+    with pytest.raises(MeasurementError, match=r"\d+ of \d+ replicates"):
+        measure(task, range(4), 8, exact_reference(task.point).gradient)
+
+
+def test_estimators_share_the_noise_of_a_block():
+    point = LINEAR.point()
+    draws = [
+        task_of(point, n, 2).noise(3, general.block_stream(task_of(point, n, 2), 1))
+        for n in ("pathwise", "score-function")
+    ]
+    assert torch.equal(*draws)

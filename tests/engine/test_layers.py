@@ -1,0 +1,283 @@
+"""The layers path against the general path, which forms every gradient, in float64 and on the same noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradbench.engine import layers, products
+from gradbench.engine.measure import measure
+from gradbench.engine.options import Options, parse_bytes
+from gradbench.engine.passes import piece_size
+from gradbench.engine.recording import RecordingCalls, deltas
+from gradbench.errors import MeasurementError
+from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import Estimator, Setting
+from gradbench.objective import average
+from gradbench.problems import PROBLEMS
+from tests.helpers import F64, point_of, task_of
+
+SMALL = {
+    "gaussian-vae": {"hidden": 6, "latent": 2, "batch": 3, "layers": 2},
+    "sigmoid-belief": {"hidden": 5, "latent": 3, "batch": 3, "decoder": "nonlinear"},
+    "linear-gaussian": {"batch": 3, "features": 4},
+}
+NEEDED = {"gumbel-softmax": {"temperature": 0.5}}
+
+
+def runnable():
+    for name, kind in PROBLEMS.items():
+        parameters = kind.Parameters(**SMALL.get(name, {}))
+        for estimator in ESTIMATORS.values():
+            for samples in (1, 4):
+                for kl in (None,) if kind.objective == "cost" else ("analytic", "monte-carlo"):
+                    setting = Setting(
+                        name,
+                        kind.family,
+                        kind.latent_dim(parameters),
+                        kind.objective,
+                        kl,
+                        samples,  # pyright: ignore
+                    )
+                    if estimator.why_not(setting) is None:
+                        yield pytest.param(
+                            name, estimator.name, samples, kl, id=f"{name}-{estimator.name}-{samples}-{kl}"
+                        )
+
+
+def both(task, blocks, per_block, variance):
+    reference = {n: torch.randn_like(v) for n, v in task.point.problem.named_parameters().items()}
+    return [
+        measure(task, range(blocks), per_block, reference, options=Options(engine, variance))
+        for engine in ("general", "layers")
+    ]
+
+
+def close(found, expected, scale):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize(("problem", "estimator", "samples", "kl"), runnable())
+@pytest.mark.parametrize("variance", ["whole", "datapoint"])
+def test_both_paths_see_the_same_gradients(problem, estimator, samples, kl, variance):
+    task = task_of(point_of(problem, **SMALL.get(problem, {})), estimator, samples, kl, **NEEDED.get(estimator, {}))
+    if variance == "datapoint" and (task.estimator.deterministic or task.estimator.mixes_datapoints):
+        pytest.skip("not measured by datapoint")
+    general, found = both(task, 3, 1 if task.estimator.deterministic else 8, variance)
+    assert (general.engine, found.engine) == ("general", "layers")
+    for name, means in general.means.items():
+        np.testing.assert_allclose(found.means[name], means, rtol=1e-5, atol=1e-9 * np.abs(means).max())
+    for group in general.square:
+        if variance == "datapoint":
+            close(found.by_datapoint[group], general.by_datapoint[group], general.size[group].max())
+        else:
+            close(found.within(group), general.within(group), general.size[group].max())
+
+
+@pytest.mark.parametrize("forming", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_probes_are_their_definitions(forming, shared):
+    a, delta = torch.randn(1 if shared else 5, 7, 4, dtype=F64), torch.randn(5, 7, 3, dtype=F64)
+    centre, reference = torch.randn(3, 4, dtype=F64), torch.randn(3, 4, dtype=F64)
+    gradient = torch.einsum("rni,rno->roi", a.expand(5, 7, 4), delta)
+    expected = [((gradient - centre) ** 2).sum((1, 2)), (gradient**2).sum((1, 2)), (gradient * reference).sum((1, 2))]
+    torch.testing.assert_close(
+        products.probe(a, delta, centre, reference, forming=forming), torch.stack(expected), rtol=1e-10, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 3, 2), (4, 1, 300, 300), (2, 300, 2, 2), (4, 5, 200, 200), (4, 9, 3, 3)])
+@pytest.mark.parametrize("careful", [True, False])
+def test_variances_are_their_definitions_in_every_form(shape, careful):
+    replicates, rows, inputs, outputs = shape
+    a = torch.randn(3, replicates * rows, inputs, dtype=F64)
+    delta = torch.randn(3, replicates * rows, outputs, dtype=F64)
+    each = torch.einsum("qsni,qsno->qsoi", a.unflatten(1, (replicates, -1)), delta.unflatten(1, (replicates, -1)))
+    bias = delta.unflatten(1, (replicates, -1)).sum(2)
+    expected = torch.stack([each.var(1).sum((1, 2)), bias.var(1).sum(1)])
+    found, _ = products.variances(a, delta, replicates, careful=careful)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_both_forms_of_the_variance_have_one_expectation():
+    """Within standard errors, from independent blocks; and the same sums where there is one datapoint."""
+    task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), "pathwise", 2)
+    values = {
+        form: measure(task, range(64), 16, dict(task.point.problem.named_parameters().items()),
+                      options=Options("layers", form))
+        for form in ("whole", "datapoint")
+    }  # fmt: skip
+    for group in values["whole"].square:
+        whole = values["whole"].within(group) / 15
+        apart = values["datapoint"].by_datapoint[group]
+        error = (whole - apart).std(ddof=1) / 8
+        assert abs(whole.mean() - apart.mean()) < 4.5 * error + 1e-12 * whole.mean()
+    assert values["datapoint"].by_datapoint["all"].std() < 0.9 * (values["whole"].within("all") / 15).std()
+    alone = task_of(point_of("gaussian-vae", **{**SMALL["gaussian-vae"], "batch": 1}), "pathwise", 2)
+    reference = dict(alone.point.problem.named_parameters())
+    whole, apart = (
+        measure(alone, range(4), 16, reference, options=Options("layers", f)) for f in ("whole", "datapoint")
+    )
+    np.testing.assert_allclose(whole.within("all") / 15, apart.by_datapoint["all"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("variance", ["whole", "datapoint"])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_variance_far_below_the_squared_mean_survives_float32(samples, variance):
+    """θ is measured where q is narrow: the noise moves the decoder's gradient by a few thousandths of itself."""
+    point = point_of("gaussian-vae", **SMALL["gaussian-vae"])
+    with torch.no_grad():
+        point.problem.phi.get_parameter("encoder.output.bias")[2:] -= 6.0
+    reference = {n: v.detach() for n, v in point.problem.named_parameters().items()}
+    exact, found = (
+        measure(
+            task_of(point.to(dtype), "pathwise", samples),
+            range(8),
+            32,
+            {n: v.to(dtype) for n, v in reference.items()},
+            options=Options("layers", variance),
+        )
+        for dtype in (F64, torch.float32)
+    )
+    ratios = []
+    for group in exact.square:
+        a, b = ((m.by_datapoint or {g: m.within(g) / 31 for g in m.square})[group].mean() for m in (exact, found))
+        ratios.append(a / (exact.size[group].mean() / 32))
+        # float32 draws other numbers: compare where they have the same distribution, to the error of 8 × 32 replicates
+        assert 0.6 < b / a < 1.6, group
+    assert min(ratios) < 1e-4
+
+
+@pytest.mark.parametrize("form", ["gram", "summed"])
+def test_the_guard_is_needed_and_enough(form):
+    """Deviations of 3e-3 of the mean: float32 sums of squares are off by more than 1 %, the careful ones are not."""
+    torch.manual_seed(0)
+    size = (300, 200) if form == "gram" else (8, 8)
+    a = (1 + 2e-3 * torch.randn(4, 32, size[0], dtype=F64)).float()
+    delta = (1 + 2e-3 * torch.randn(4, 32, size[1], dtype=F64)).float()
+    exact, _ = products.variances(a.double(), delta.double(), 32, careful=True)
+    found, _ = products.variances(a, delta, 32, careful=True)
+    rough, square = products.variances(a, delta, 32, careful=False)
+    torch.testing.assert_close(found[0], exact[0], rtol=1e-3, atol=0)
+    assert (rough[0] < layers.CANCELLED * square[0]).all(), "the guard sees it"
+
+
+def test_a_held_call_is_not_recorded_and_two_calls_are_one_layer():
+    point = point_of("gaussian-vae", **SMALL["gaussian-vae"])
+    x = torch.rand(4, 2, 3, 2, dtype=F64)
+    calls = RecordingCalls(point.problem.theta, "theta.", 4)
+    calls.held().call("decoder", x)
+    assert calls.sites == []
+    first, second = calls.call("decoder", x), calls.call("decoder", 2 * x)
+    values = first.sum((1, 2, 3)) + second.square().sum((1, 2, 3))
+    expected = torch.autograd.grad(
+        values[1], point.problem.theta.get_submodule("decoder.output").weight, retain_graph=True
+    )
+    linear, _ = deltas(values.sum(), (calls,))
+    found = {one.name: products.formed(one.inputs.flatten(1, 2), one.delta.flatten(1, 2)) for one in linear}
+    torch.testing.assert_close(found["theta.decoder.output"][1], expected[0])
+
+
+def inner(*, through: bool) -> Estimator:
+    def surrogate(objective, q, noise):
+        z = q.sample(noise).detach().requires_grad_()
+        f = objective.f(z, q.held())
+        (slope,) = torch.autograd.grad(f.sum(), z, create_graph=through)
+        return average(objective.f(q.sample(noise), q) + (slope * (z - q.parameters["loc"])).sum(-1))
+
+    return Estimator("inner", "-", surrogate, ledger=(), paper="-", latents=frozenset({"gaussian"}))
+
+
+def test_inner_differentiation_does_not_leak():
+    """A surrogate that differentiates inside itself (MuProp) is measured by its value alone."""
+    task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), inner(through=False), 2)
+    general, found = both(task, 2, 6, "whole")
+    for group in general.square:
+        close(found.within(group), general.within(group), general.size[group].max())
+
+
+def test_differentiation_through_an_inner_gradient_is_noticed():
+    """There weights have a part that is in no output of their layers: the general path must see to it."""
+    task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), inner(through=True), 2)
+    reference = {n: v.detach() for n, v in task.point.problem.named_parameters().items()}
+    assert measure(task, range(2), 4, reference).engine == "general"
+    with pytest.raises(MeasurementError, match="used outside"):
+        measure(task, range(2), 4, reference, options=Options("layers"))
+
+
+class Mixing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 64, dtype=F64)
+
+    def forward(self, z):
+        return self.inner(z - z.mean(0))
+
+
+class Reaching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 64, dtype=F64)
+
+    def forward(self, z):
+        return self.inner(z) + nn.functional.linear(z, self.inner.weight)
+
+
+class Odd(nn.Module):
+    """A parameter that belongs to no linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 64, dtype=F64)
+        self.scale = nn.Parameter(torch.ones(64, dtype=F64))
+
+    def forward(self, z):
+        return self.inner(z) * self.scale
+
+
+@pytest.mark.parametrize("decoder", [Odd, Mixing, Reaching])
+def test_anything_else_takes_the_general_path_and_says_so(decoder):
+    point = point_of("gaussian-vae", **SMALL["gaussian-vae"])
+    point.problem.theta = nn.ModuleDict({"decoder": decoder()})
+    task = task_of(type(point)(point.axes, point.problem, point.x), "pathwise")
+    reference = {n: v.detach() for n, v in task.point.problem.named_parameters().items()}
+    assert measure(task, range(2), 4, reference).engine == "general"
+    with pytest.raises(MeasurementError, match=r"engine = 'layers'.*decoder"):
+        measure(task, range(2), 4, reference, options=Options("layers"))
+
+
+def test_a_spilled_bank_changes_nothing():
+    task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), "pathwise")
+    reference = {n: v.detach() for n, v in task.point.problem.named_parameters().items()}
+    one, two = (measure(task, range(4), 8, reference, options=Options(memory=m)) for m in (2**30, 1))
+    for name in one.means:
+        np.testing.assert_array_equal(one.means[name], two.means[name])
+    np.testing.assert_array_equal(one.by_datapoint["all"], two.by_datapoint["all"])
+
+
+def test_a_piece_leaves_little_out():
+    assert piece_size(32, 1) == 32
+    assert piece_size(4, 64) == 4
+    for per_block in range(2, 100):
+        s = piece_size(per_block, 1)
+        assert per_block // s * (s - 1) >= per_block * 0.45
+
+
+def test_bytes_with_units():
+    assert parse_bytes("2GiB") == 2**31
+    for text in ("2XB", "", "-1GB", "GB", "0"):
+        with pytest.raises(ValueError, match="bytes"):
+            parse_bytes(text)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_measures_the_same_twice():
+    point = point_of("gaussian-vae", **SMALL["gaussian-vae"])
+    on_gpu = type(point)(point.axes, point.problem.to(torch.float32, "cuda"), point.x.float().cuda(), "cuda")
+    reference = {n: v.detach() for n, v in on_gpu.problem.named_parameters().items()}
+    one, two = (measure(task_of(on_gpu, "pathwise"), range(4), 8, reference) for _ in range(2))
+    for group in one.square:
+        np.testing.assert_array_equal(one.square[group], two.square[group])

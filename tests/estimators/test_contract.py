@@ -1,0 +1,405 @@
+"""What every registered estimator owes to the engine: each declaration is held to a measurement."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gradbench import estimators as package
+from gradbench.engine.general import replicate_gradients
+from gradbench.engine.task import Task
+from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import Setting, standard_noise
+from gradbench.networks import Calls
+from gradbench.objective import Objective, average
+from gradbench.types import Noise, hold, holding, watching
+from tests.helpers import CASES, TINY, exact_reference, integrated, label, noise_of, pairs, task_of
+
+CONTRACT = pairs(CASES, (2, 4))
+REPLICATES = 5
+SECTIONS = ("Estimates", "Surrogate", "Held constant", "Unbiased for", "Needs", "Cost", "Paper")
+
+WITHOUT_EFFECT = {
+    ("disarm", "b"): "a comparison has no gradient",
+    ("gumbel-softmax", "b"): "a comparison has no gradient",
+    ("exact", "q in f"): "the sum over all z of q(z) grad log q(z) is 0 exactly",
+}
+"""Holds that change no gradient: the ledger explains them, and nothing can go wrong without them."""
+
+ALL = pytest.mark.parametrize("values", CONTRACT, ids=label)
+
+
+QUICK = {"score-function-learned": {"fit_steps": 5}}
+"""Parameters that make a fit short: what is held to here does not depend on how good it is."""
+
+
+def make(values) -> Task:
+    name, one, kl, samples = values
+    return task_of(one.point(), name, samples, kl, **QUICK.get(name, {}))
+
+
+def values_of(task: Task, noise: Noise) -> Tensor:
+    problem = task.point.problem
+    return task.values(noise, Calls(problem.phi), Calls(problem.theta)).detach()
+
+
+def changed(noise: Noise, where: tuple) -> Noise:
+    """Noise with other draws of the same distribution at ``where``."""
+    assert isinstance(noise, Tensor)
+    other = noise.clone()
+    other[where] = other[where].flip(-1) * 0.5 + 0.21
+    return other
+
+
+def drawn(task: Task) -> bool:
+    noise = noise_of(task, 1)
+    return not isinstance(noise, Tensor) or noise.numel() > 0
+
+
+@ALL
+def test_a_surrogate_is_one_value_per_replicate(values):
+    task = make(values)
+    assert values_of(task, noise_of(task, REPLICATES)).shape == (REPLICATES,)
+
+
+@ALL
+def test_noise_has_a_replicate_axis_first_and_comes_from_its_generator(values):
+    task = make(values)
+    before = torch.get_rng_state()
+    one, same, other = (noise_of(task, REPLICATES, seed) for seed in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    for a, b, c in zip(*(n.values() if isinstance(n, dict) else [n] for n in (one, same, other)), strict=True):
+        assert a.shape[0] == REPLICATES
+        assert torch.equal(a, b)
+        assert a.numel() == 0 or not torch.equal(a, c)
+        assert not a.requires_grad
+    assert drawn(task) != task.estimator.deterministic
+
+
+@ALL
+def test_replicates_do_not_mix(values):
+    task = make(values)
+    noise = noise_of(task, REPLICATES)
+    first, gradients = values_of(task, noise), replicate_gradients(task, noise, REPLICATES)
+    if not drawn(task):
+        assert torch.equal(first, first[:1].expand(REPLICATES))
+        assert all(torch.equal(value, value[:1].expand_as(value)) for value in gradients.values())
+        return
+    other = changed(noise, (0,))
+    assert torch.equal(values_of(task, other)[1:], first[1:])
+    for name, value in replicate_gradients(task, other, REPLICATES).items():
+        assert torch.equal(value[1:], gradients[name][1:]), name
+    order = torch.tensor([3, 1, 4, 0, 2])
+    assert isinstance(noise, Tensor)
+    torch.testing.assert_close(values_of(task, noise[order]), first[order], rtol=1e-12, atol=0)
+    for name, value in replicate_gradients(task, noise[order], REPLICATES).items():
+        scale = float(gradients[name].abs().max())
+        torch.testing.assert_close(value, gradients[name][order], rtol=0, atol=1e-12 * scale)
+
+
+@ALL
+def test_nothing_hidden_is_drawn(values):
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        task = make(values)
+        noise = noise_of(task, REPLICATES)
+        found.append((values_of(task, noise), task.gradient(noise)))
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(found[0][0], found[1][0])
+    assert all(torch.equal(value, found[1][1][name]) for name, value in found[0][1].items())
+
+
+def interaction(task: Task) -> float:
+    """How far the draws of two datapoints are from acting on the gradient one by one, relative to their action."""
+    noise = noise_of(task, REPLICATES)
+    both = [
+        replicate_gradients(task, one, REPLICATES)
+        for one in (
+            noise,
+            changed(noise, (slice(None), slice(None), 0)),
+            changed(noise, (slice(None), slice(None), 1)),
+            changed(noise, (slice(None), slice(None), slice(0, 2))),
+        )
+    ]
+    neither, first, second, together = (torch.cat([g.flatten() for g in found.values()]) for found in both)
+    return float((together - first - second + neither).norm() / (first - neither).norm())
+
+
+@pytest.mark.parametrize("values", [v for v in CONTRACT if dict(v[1].parameters).get("batch") == 2], ids=label)
+def test_datapoints_mix_only_where_that_is_declared(values):
+    task = make(values)
+    if drawn(task):
+        assert (interaction(task) > 1e-9) == task.estimator.mixes_datapoints
+
+
+def test_a_baseline_over_the_batch_is_seen_to_mix_datapoints():
+    def surrogate(objective, q, noise):
+        z = hold(q.sample(noise), "z")
+        f = objective.f(z, hold(q, "q in f"))
+        return average(hold(f - f.mean(2, keepdim=True), "weight") * q.log_prob(z))
+
+    mixing = replace(ESTIMATORS["score-function"], surrogate=surrogate)
+    (one,) = (c for c in CASES if c.label == "gaussian-vae")
+    assert interaction(task_of(one.point(), mixing, 2)) > 1e-3
+
+
+# The ledger
+
+
+def of(name: str) -> list:
+    return [values for values in CONTRACT if values[0] == name]
+
+
+def gradient_under(task: Task, noise: Noise, **context) -> dict[str, Tensor]:
+    """The gradient of the surrogate alone, the remainder left out, with holds dropped or added."""
+    problem = task.point.problem
+    kept = {name: frozenset(factors) for name, factors in context.items()}
+
+    def bare(objective, q, noise, **rest):
+        with holding(**kept):
+            value = task.estimator.surrogate(objective, q, noise, **rest)
+        remainder = objective.remainder(q)
+        return value if remainder is None else value - remainder
+
+    found = replace(task, estimator=replace(task.estimator, surrogate=bare)).gradient(noise)
+    assert set(found) == set(problem.named_parameters())
+    return found
+
+
+def moved(a: dict[str, Tensor], b: dict[str, Tensor], group: str) -> bool:
+    """Do two gradients differ, beyond rounding, in a group?"""
+    scale = max([1e-300, *(float(v.abs().max()) for v in (*a.values(), *b.values()))])
+    return any(float((a[n] - b[n]).abs().max()) > 1e-11 * scale for n in a if n.startswith(group + "."))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_ledger_names_exactly_the_factors_of_the_surrogate(name):
+    declared = {factor.name: factor.held for factor in ESTIMATORS[name].ledger}
+    assert len(declared) == len(ESTIMATORS[name].ledger)
+    union: dict[str, bool] = {}
+    for values in of(name):
+        task = make(values)
+        with watching() as seen:
+            values_of(task, noise_of(task, 2))
+        assert all(union.get(factor, held) == held for factor, held in seen.items())
+        union |= seen
+    assert union == declared
+    assert all(factor.why for factor in ESTIMATORS[name].ledger)
+
+
+@ALL
+def test_the_ledger_is_complete(values):
+    """With all that is differentiated held too, nothing is left to differentiate."""
+    task = make(values)
+    factors = {factor.name for factor in task.estimator.ledger if not factor.held}
+    found = gradient_under(task, noise_of(task, 3), add=factors)
+    # the remainder is added and subtracted again: zero up to its rounding
+    assert all(float(value.abs().max()) < 1e-12 for value in found.values())
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_each_live_factor_carries_what_the_ledger_says(name):
+    """Holding it changes the φ-gradient, the θ-gradient, or both, on some problem: as declared."""
+    carried: dict[str, set[str]] = {factor.name: set() for factor in ESTIMATORS[name].ledger if not factor.held}
+    for values in of(name):
+        task = make(values)
+        noise = noise_of(task, 3)
+        full = gradient_under(task, noise)
+        for factor, groups in carried.items():
+            without = gradient_under(task, noise, add={factor})
+            groups |= {group for group in ("phi", "theta") if moved(full, without, group)}
+    for factor in ESTIMATORS[name].ledger:
+        if not factor.held:
+            declared = {group for group in ("phi", "theta") if getattr(factor, group)}
+            assert carried[factor.name] == declared, factor.name
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_each_hold_matters(name):
+    """Dropping it changes the gradient on some problem, or nothing could flow there in the first place."""
+    for factor in (factor.name for factor in ESTIMATORS[name].ledger if factor.held):
+        differs = False
+        for values in of(name):
+            task = make(values)
+            noise = noise_of(task, 3)
+            full, without = gradient_under(task, noise), gradient_under(task, noise, drop={factor})
+            differs |= moved(full, without, "phi") or moved(full, without, "theta")
+        assert differs != ((name, factor) in WITHOUT_EFFECT), factor
+
+
+def test_the_exceptions_are_factors_that_exist():
+    held = {(e.name, factor.name) for e in ESTIMATORS.values() for factor in e.ledger if factor.held}
+    assert set(WITHOUT_EFFECT) <= held
+
+
+# Unbiasedness, by exact expectations over the noise
+
+EXPECTED = [
+    v
+    for v in pairs(TINY, (1, 2))
+    if not (v[3] == 2 and v[0] not in ("score-function-loo", "disarm", "pathwise-antithetic") and "vae" in v[1].label)
+]
+
+
+def bias_by_integration(values) -> dict[str, float]:
+    """‖E ĝ − g‖ relative to ‖g‖, in φ and in θ, with the expectation over the noise computed exactly."""
+    task = make(values)
+    weights, noise = integrated(task, nodes=100 if values[3] == 1 else 48)
+    bound = "iwae" in task.estimator.objectives
+    exact = bound_gradient(task, weights, noise) if bound else exact_reference(task.point).gradient
+    found = replicate_gradients(task, noise, len(weights))
+    whole = sum(float(value.square().sum()) for value in exact.values()) ** 0.5
+    sums = {"phi": 0.0, "theta": 0.0}
+    for name, value in found.items():
+        difference = weights @ value - exact[name].flatten()
+        sums[name.partition(".")[0]] += float(difference.square().sum())
+    return {group: value**0.5 / whole for group, value in sums.items()}
+
+
+def bound_gradient(task: Task, weights: Tensor, noise: Noise) -> dict[str, Tensor]:
+    """The gradient of the importance-weighted bound itself, integrated over the noise and then differentiated."""
+    problem = task.point.problem
+    assert isinstance(noise, Tensor)
+    q = problem.posterior(Calls(problem.phi), task.point.x)
+    log_weights = Objective(problem, Calls(problem.theta), task.point.x, "monte-carlo").f(q.sample(noise), q)
+    value = (weights * (log_weights.logsumexp(1) - math.log(task.samples)).mean(-1)).sum()
+    parameters = problem.named_parameters()
+    return dict(zip(parameters, torch.autograd.grad(value, tuple(parameters.values())), strict=True))
+
+
+@pytest.mark.parametrize("values", EXPECTED, ids=label)
+def test_an_unbiased_estimator_has_the_reference_as_its_exact_mean(values):
+    bias = bias_by_integration(values)
+    if ESTIMATORS[values[0]].unbiased_phi:
+        assert bias["phi"] < 1e-8
+    if ESTIMATORS[values[0]].unbiased_theta:
+        assert bias["theta"] < 1e-8
+
+
+@pytest.mark.parametrize("name", [name for name, e in ESTIMATORS.items() if not (e.unbiased_phi and e.unbiased_theta)])
+def test_an_estimator_declared_biased_is_biased(name):
+    found = [bias_by_integration(values) for values in EXPECTED if values[0] == name]
+    for group in ("phi", "theta"):
+        if not getattr(ESTIMATORS[name], f"unbiased_{group}"):
+            assert max(bias[group] for bias in found) > 1e-2
+
+
+# Files and registry
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_docstring_has_every_section_in_order(name):
+    module = ESTIMATORS[name].surrogate.__module__
+    text = (Path(package.__path__[0]) / f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
+    positions = [text.find(f"\n{section}: ") for section in SECTIONS]
+    assert all(position > 0 for position in positions), dict(zip(SECTIONS, positions, strict=True))
+    assert positions == sorted(positions)
+    assert positions[-1] < text.index('"""', 3)
+
+
+def test_the_folder_and_the_registry_agree():
+    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__", "base"}
+    assert files == {name.replace("-", "_") for name in ESTIMATORS}
+    for name, estimator in ESTIMATORS.items():
+        assert estimator.name == name
+        assert estimator.surrogate.__module__ == f"gradbench.estimators.{name.replace('-', '_')}"
+        assert estimator.title
+        assert estimator.paper
+
+
+def test_every_problem_and_latent_family_has_an_estimator_that_runs():
+    assert {values[0] for values in CONTRACT} == set(ESTIMATORS)
+    assert {values[1].label for values in CONTRACT} == {one.label for one in CASES}
+
+
+# Settings that make no sense
+
+
+def setting(**keys) -> Setting:
+    given = {
+        "problem": "gaussian-vae",
+        "family": "gaussian",
+        "latent_dim": 2,
+        "objective": "elbo",
+        "kl": "analytic",
+        "samples": 2,
+    } | keys
+    return Setting(**given)
+
+
+BITS = {"problem": "sigmoid-belief", "family": "bernoulli"}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "says"),
+    [
+        ("pathwise", BITS, "needs gaussian latents; sigmoid-belief has bernoulli"),
+        ("disarm", {}, "needs bernoulli latents; gaussian-vae has gaussian"),
+        ("gumbel-softmax", {}, "needs bernoulli latents"),
+        ("score-function-loo", {"samples": 1}, "samples >= 2"),
+        ("pathwise-antithetic", {"samples": 3}, "samples = 3 is odd"),
+        ("disarm", BITS | {"samples": 1}, "samples = 1 is odd"),
+        ("sticking-the-landing", {}, "use kl = 'monte-carlo'"),
+        ("exact", BITS | {"latent_dim": 13}, r"2\^13 latent states are too many to enumerate \(at most 2\^12\)"),
+        ("score-function", {"objective": "iwae"}, "not iwae"),
+    ],
+)
+def test_a_setting_that_cannot_work_has_its_reason(name, keys, says):
+    reason = ESTIMATORS[name].why_not(setting(**keys))
+    assert reason is not None
+    assert name in reason
+    assert re.search(says, reason)
+
+
+def test_settings_that_work_have_none():
+    assert ESTIMATORS["sticking-the-landing"].why_not(setting(kl="monte-carlo", samples=1)) is None
+    assert ESTIMATORS["exact"].why_not(setting(**BITS, latent_dim=12)) is None
+    assert ESTIMATORS["score-function-loo"].why_not(setting(**BITS)) is None
+
+
+TWICE = ("gumbel-softmax", "iwae-dreg")
+"""Estimators that evaluate each sample once for φ and once for θ."""
+
+
+@pytest.mark.parametrize(("name", "expected"), [(n, 6.0) for n in ESTIMATORS if n not in (*TWICE, "exact")])
+def test_evaluations_are_counted_as_the_surrogate_makes_them(name, expected):
+    assert ESTIMATORS[name].evaluations(setting(samples=6)) == expected
+
+
+@ALL
+def test_the_declared_evaluations_are_those_made(values):
+    """Latents per datapoint that the likelihood, or the cost, is evaluated at."""
+    task = make(values)
+    name = "cost" if task.point.problem.objective == "cost" else "log_likelihood"
+    original, made = getattr(task.point.problem, name), []
+
+    def counted(*arguments):
+        made.append(arguments[-1].shape[1])
+        return original(*arguments)
+
+    setattr(task.point.problem, name, counted)
+    values_of(task, noise_of(task, 1))
+    kind = task.point.problem
+    where = Setting(kind.name, kind.family, kind.latent_dim(kind.parameters), kind.objective, task.kl, task.samples)
+    assert sum(made) == task.estimator.evaluations(where)
+
+
+def test_standard_noise_is_shared_by_the_estimators_that_draw_it():
+    """Estimators are compared on the same draws wherever they draw the same shape."""
+    (one,) = (c for c in CASES if c.label == "gaussian-vae")
+    drawn = [
+        noise_of(task_of(one.point(), e, 2), 3)
+        for e in ESTIMATORS.values()
+        if e.noise is standard_noise and "gaussian" in e.latents
+    ]
+    assert len(drawn) > 3
+    assert all(torch.equal(a, b) for a, b in itertools.pairwise(drawn))  # pyright: ignore

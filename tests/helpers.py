@@ -1,0 +1,236 @@
+"""Small points, tasks and runs that the tests are written with."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import roots_hermitenorm
+from scipy.stats import t
+from torch import Tensor
+
+from gradbench import reference, stage, statistics
+from gradbench.engine.measure import measure
+from gradbench.engine.moments import Moments, groups_of
+from gradbench.engine.task import Task, slice_noise
+from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import Estimator, Setting
+from gradbench.problems import PROBLEMS
+from gradbench.runner import local
+from gradbench.seeding import stream
+from gradbench.stage import Axes, Point
+from gradbench.suite import Settings, resolve
+from gradbench.types import Noise
+
+F64 = torch.float64
+
+
+def point_of(
+    problem: str,
+    *,
+    data: str | None = None,
+    train_steps: int = 0,
+    seed: int = 0,
+    dtype: torch.dtype = F64,
+    cache: Path | None = None,
+    **parameters: Any,
+) -> Point:
+    """A problem, in float64, at a small size."""
+    kind = PROBLEMS[problem]
+    axes = Axes(problem, kind.Parameters(**parameters), data or kind.data, train_steps, seed)
+    return stage.build(axes, "cpu", dtype, cache)
+
+
+def task_of(
+    point: Point, estimator: str | Estimator, samples: int = 1, kl: str | None = None, **parameters: Any
+) -> Task:
+    """An estimator at ``point``, fitted where it must be; an analytic KL unless told otherwise."""
+    chosen = ESTIMATORS[estimator] if isinstance(estimator, str) else estimator
+    if point.problem.objective == "elbo":
+        kl = kl or "analytic"
+    values = chosen.Parameters(**parameters).model_dump()
+    return Task(point, chosen, values, samples, kl).fitted()  # pyright: ignore[reportArgumentType]
+
+
+def gradients_by_loop(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
+    """Each replicate's gradient by an ordinary backward pass of its own, [R, *shape]."""
+    rows = [task.gradient(slice_noise(noise, slice(r, r + 1))) for r in range(replicates)]
+    return {name: torch.stack([row[name] for row in rows]).detach() for name in rows[0]}
+
+
+def noise_of(task: Task, replicates: int, seed: int = 0) -> Noise:
+    """Noise of ``replicates`` gradient estimates."""
+    return task.noise(replicates, stream(seed, "test noise"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem, small enough to differentiate replicate by replicate."""
+
+    label: str
+    problem: str
+    parameters: tuple[tuple[str, Any], ...]
+
+    def point(self) -> Point:
+        return point_of(self.problem, **dict(self.parameters))
+
+
+def case(label: str, problem: str, **parameters: Any) -> Case:
+    return Case(label, problem, tuple(parameters.items()))
+
+
+CASES = (
+    case("quadratic", "gaussian-cost", cost="quadratic", k=-3.0, dim=2),
+    case("cos", "gaussian-cost", cost="cos", k=1.0, scale=0.7),
+    case("exp", "gaussian-cost", cost="exp", k=0.1),
+    case("bernoulli-cost", "bernoulli-cost", prob=0.3, dim=2),
+    case("linear-gaussian", "linear-gaussian", latent=2, features=3, batch=2),
+    case("gaussian-vae", "gaussian-vae", hidden=3, latent=2, batch=2),
+    case("sigmoid-belief", "sigmoid-belief", latent=3, batch=2),
+    case("sigmoid-belief-nonlinear", "sigmoid-belief", latent=3, decoder="nonlinear", hidden=4, batch=2),
+)
+
+TINY = (
+    case("quadratic-1d", "gaussian-cost", cost="quadratic", k=-3.0),
+    case("cos-1d", "gaussian-cost", cost="cos", k=1.0, scale=0.7),
+    case("exp-1d", "gaussian-cost", cost="exp", k=0.1),
+    case("bit", "bernoulli-cost", prob=0.1),
+    case("two-bits", "bernoulli-cost", prob=0.7, dim=2),
+    case("linear-gaussian-1d", "linear-gaussian", latent=1, features=3, batch=1),
+    case("gaussian-vae-1d", "gaussian-vae", hidden=2, latent=1, batch=1),
+    case("sigmoid-belief-2", "sigmoid-belief", latent=2, batch=1),
+)
+"""Problems whose noise can be integrated exactly, sample by sample."""
+
+
+OBJECTIVES = {
+    "cost": (("cost", None),),
+    "elbo": (("elbo", "analytic"), ("elbo", "monte-carlo"), ("iwae", "monte-carlo")),
+}
+"""What can be estimated of a problem, and with which KL."""
+
+
+def pairs(cases: tuple[Case, ...], samples: tuple[int, ...]) -> list[tuple[str, Case, str | None, int]]:
+    """Every estimator × case × KL × L that works."""
+    found = []
+    for name, one, count in itertools.product(ESTIMATORS, cases, samples):
+        kind = PROBLEMS[one.problem]
+        latent = kind.latent_dim(kind.Parameters(**dict(one.parameters)))
+        for objective, kl in OBJECTIVES[kind.objective]:
+            setting = Setting(one.problem, kind.family, latent, objective, kl, count)  # pyright: ignore
+            if ESTIMATORS[name].why_not(setting) is None:
+                found.append((name, one, kl, count))
+    return found
+
+
+def label(values: tuple[str, Case, str | None, int]) -> str:
+    name, one, kl, count = values
+    return f"{name}-{one.label}-{kl}-L{count}"
+
+
+def integrated(task: Task, nodes: int = 64) -> tuple[Tensor, Noise]:
+    """Weights [R] and noise [R, …] whose weighted mean is an expectation over the noise.
+
+    Gaussian noise: Gauss-Hermite nodes. Uniform noise: the midpoint of every interval on which no comparison of
+    u or 1 − u with a probability changes, weighted by its length, which is exact for functions of bits.
+    """
+    shape = noise_of(task, 1)
+    assert isinstance(shape, Tensor)
+    if shape.numel() == 0:
+        return torch.ones(1, dtype=F64), shape
+    q = task._held_q()
+    if task.point.problem.family == "gaussian":
+        roots, weights = roots_hermitenorm(nodes)
+        axes = [(roots, weights / weights.sum())] * shape.numel()
+    else:
+        axes = []
+        for p in torch.sigmoid(q.parameters["logits"]).expand(shape.shape).flatten().tolist():
+            edges = np.array([0.0, min(p, 1 - p), max(p, 1 - p), 1.0])
+            axes.append(((edges[1:] + edges[:-1]) / 2, np.diff(edges)))
+    values = torch.tensor(np.array(list(itertools.product(*(a[0] for a in axes)))), dtype=F64)
+    masses = torch.tensor(np.array(list(itertools.product(*(a[1] for a in axes)))), dtype=F64).prod(-1)
+    return masses, values.reshape(-1, *shape.shape[1:])
+
+
+def exact_reference(point: Point) -> reference.Reference:
+    found = reference.compute(point, 64, 8)
+    assert found.exact
+    return found
+
+
+def moments_of(replicates: np.ndarray, target: np.ndarray, centre: np.ndarray | None = None) -> Moments:
+    """The moments of given replicates [K, m, P] of one parameter ``phi.w``, by their definitions."""
+    count = replicates.shape[1]
+    centre = np.zeros(replicates.shape[-1]) if centre is None else centre
+    away = ((replicates - centre) ** 2).sum(-1)
+    sizes = (replicates**2).sum(-1)
+    means = replicates.mean(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = (replicates @ target) / (np.sqrt(sizes) * np.linalg.norm(target))
+    groups = groups_of(("phi.w",))
+
+    def every(value: np.ndarray) -> dict[str, np.ndarray]:
+        return dict.fromkeys(groups, value)
+
+    return Moments(
+        count,
+        {"phi.w": means},
+        every(away.sum(1)),
+        every((away**2).sum(1)),
+        every(((means - centre) ** 2).sum(-1)),
+        every(sizes.sum(1)),
+        every(cosine.mean(1)),
+    )
+
+
+def reference_of(gradient: np.ndarray, blocks: np.ndarray | None = None) -> reference.Reference:
+    """A reference for one parameter ``phi.w``; with ``blocks`` [K, P] a Monte-Carlo one."""
+    if blocks is None:
+        return reference.Reference("closed-form", {"phi.w": torch.as_tensor(gradient)})
+    stacked = torch.as_tensor(blocks)
+    return reference.Reference("monte-carlo", {"phi.w": stacked.mean(0)}, {"phi.w": stacked})
+
+
+def verdicts_of(task: Task, replicates: int = 4096, blocks: int = 32) -> dict[str, str]:
+    """The verdict per group of one task, measured alone."""
+    exact = exact_reference(task.point)
+    moments = measure(task, range(blocks), replicates // blocks, exact.gradient)
+    figures = statistics.summarise(moments, exact, torch.finfo(task.point.dtype()).eps)
+    columns = [[getattr(f, name) for f in figures.values()] for name in ("bias_p", "bias_high", "gradient_norm")]
+    spread = np.array([f.variance for f in figures.values()])
+    found = statistics.verdicts(*(np.array(column) for column in columns), spread)
+    return dict(zip(figures, found, strict=True))
+
+
+def run_grids(out: Path, *grids: dict[str, Any], replicates: int = 1024, blocks: int = 32, seed: int = 0):
+    """Grids through the whole pipeline into the folder ``out``; the outcome."""
+    raw = {"name": "test", "seed": seed, "measure": {"replicates": replicates, "blocks": blocks}, "grid": list(grids)}
+    return local.run(resolve(raw, "test.toml", Settings()), out)
+
+
+def ok_rows(out: Path, *grids: dict[str, Any], **keys: Any) -> pd.DataFrame:
+    """The measured rows of a run."""
+    outcome = run_grids(out, *grids, **keys)
+    assert outcome.exit_code == 0, outcome.run.frame.message.dropna().tolist()
+    return outcome.run.ok()
+
+
+def log_error(row: Any) -> float:
+    """The standard error of the logarithm of a row's variance, from its interval."""
+    half = (math.log(row.variance_high) - math.log(row.variance_low)) / 2
+    return half / t.ppf(0.975, row.blocks - 1)
+
+
+def row_of(frame: pd.DataFrame, **keys: Any) -> Any:
+    """The one row with the given values."""
+    found = frame
+    for key, value in keys.items():
+        found = found[found[key] == value]
+    assert len(found) == 1, f"{len(found)} rows for {keys}"
+    return next(found.itertuples())

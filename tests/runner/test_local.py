@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from gradbench import store
+from gradbench.estimators import ESTIMATORS
+from gradbench.runner import local, rows
+from gradbench.suite import Settings, resolve
+from tests.helpers import run_grids
+
+VAE = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "train_steps": 5, "samples": 2}
+BELIEF = {"problem": "sigmoid-belief", "latent": 4, "batch": 2, "samples": 2}
+DEEP = {"problem": "gaussian-vae", "hidden": 4, "latent": 3, "batch": 2, "estimators": ["pathwise"]}
+NAMES = ["pathwise", "score-function", "score-function-learned"]
+BITS = ["score-function", "disarm", "exact"]
+GRIDS = (VAE | {"estimators": NAMES}, BELIEF | {"estimators": BITS}, DEEP)
+SMALL = {"replicates": 128, "blocks": 8}
+
+MACHINE = {"seconds", "seconds_low", "seconds_high", "work_variance", "started_at", "wall_seconds", "hardware"}
+STATISTICS = [name for name in store.COLUMNS if name not in MACHINE]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return run_grids(tmp_path_factory.mktemp("first") / "run", *GRIDS, **SMALL)
+
+
+def figures(frame: pd.DataFrame, *without: str) -> pd.DataFrame:
+    """The columns that must not move, in an order of their own."""
+    columns = [name for name in STATISTICS if name not in without]
+    return frame[columns].sort_values(["cell_id", "group"]).reset_index(drop=True)
+
+
+def identical(a: pd.DataFrame, b: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_every_cell_is_measured(first):
+    assert first.exit_code == 0
+    assert set(first.run.frame.status) == {"ok"}
+    assert first.run.frame.cell_id.nunique() == 7
+    assert set(first.run.frame.reference) == {"quadrature", "enumeration", "monte-carlo"}
+
+
+def test_rows_are_the_groups(first):
+    cell = first.run.frame[first.run.frame.estimator == "disarm"]
+    assert list(cell.group)[:3] == ["all", "phi", "theta"]
+    sizes = cell.set_index("group").num_parameters
+    assert sizes["phi"] == 64 * 4 + 4
+    assert sizes["theta"] == 4 + 64 * 4 + 64
+    assert sizes["all"] == sizes["phi"] + sizes["theta"] == sizes[[n for n in sizes.index if "." in n]].sum()
+
+
+def test_replicates_are_those_asked_for_except_where_nothing_is_drawn(first):
+    for name, cell in first.run.frame.groupby("estimator"):
+        expected = (rows.CONSTANT_REPLICATES, rows.CONSTANT_REPLICATES) if name == "exact" else (128, 8)
+        assert set(zip(cell.replicates, cell.blocks, strict=True)) == {expected}
+
+
+def test_the_same_suite_twice_is_the_same_to_the_bit(first, tmp_path):
+    torch.manual_seed(99)
+    again = run_grids(tmp_path / "run", *GRIDS, **SMALL)
+    identical(figures(again.run.frame), figures(first.run.frame))
+
+
+def test_another_seed_is_another_measurement(first, tmp_path):
+    other = run_grids(tmp_path / "run", BELIEF | {"estimators": ["disarm"]}, seed=1, **SMALL)
+    mine = first.run.frame[first.run.frame.estimator == "disarm"]
+    # with an analytic KL the prior's gradient is the same number every time: its variance is 0 whatever the seed
+    assert set(other.run.frame.variance) & set(mine.variance) == {0.0}
+
+
+def test_adding_an_estimator_moves_no_other(first, tmp_path):
+    """To the bit, in whatever order they stand; the verdict alone is corrected over the run."""
+    grids = (
+        DEEP | {"estimators": ["score-function", "pathwise"]},
+        BELIEF | {"estimators": ["gumbel-softmax", *reversed(BITS)]},
+        VAE | {"estimators": ["score-function-loo", *reversed(NAMES)]},
+    )
+    more = run_grids(tmp_path / "run", *grids, **SMALL).run.frame
+    shared = more[more.cell_id.isin(first.run.frame.cell_id)]
+    assert more.cell_id.nunique() == 10
+    identical(figures(shared, "verdict"), figures(first.run.frame, "verdict"))
+
+
+def test_resuming_keeps_what_is_done_and_measures_what_is_not(first, tmp_path):
+    folder = tmp_path / "run"
+    outcome = run_grids(folder, *GRIDS, **SMALL)
+    lost, broken, *kept = sorted((folder / "cells").iterdir())
+    lost.unlink()
+    broken.write_bytes(broken.read_bytes()[:100])
+    (folder / "results.parquet").unlink()
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    again = run_grids(folder, *GRIDS, **SMALL)
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert again.run.unreadable == ()
+    identical(figures(again.run.frame), figures(outcome.run.frame))
+    assert again.run.manifest["started"] == outcome.run.manifest["started"]
+
+
+class Interrupt(local.Progress):
+    """Presses Ctrl-C as the third cell begins."""
+
+    def __init__(self) -> None:
+        self.cells = 0
+
+    def cell(self, label: str) -> None:
+        self.cells += 1
+        if self.cells == 3:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_can_be_loaded_and_resumed(first, tmp_path):
+    raw = {"name": "test", "measure": SMALL, "grid": list(GRIDS)}
+    suite = resolve(raw, "test.toml", Settings())
+    stopped = local.run(suite, tmp_path / "run", Interrupt())
+    assert stopped.interrupted
+    assert stopped.exit_code == 130
+    assert stopped.run.frame.cell_id.nunique() == 2
+    assert stopped.run.manifest["finished"] is None
+    assert len(store.load_run(tmp_path / "run").frame) == len(stopped.run.frame)
+    resumed = local.run(suite, tmp_path / "run")
+    assert resumed.exit_code == 0
+    identical(figures(resumed.run.frame), figures(first.run.frame))
+
+
+def broken_surrogate(objective, q, noise):
+    raise ZeroDivisionError("a bug in an estimator")
+
+
+def test_a_cell_that_fails_is_a_row_and_the_others_go_on(tmp_path, monkeypatch):
+    faulty = dataclasses.replace(ESTIMATORS["score-function"], surrogate=broken_surrogate)
+    grid = {"problem": "gaussian-cost", "estimators": ["score-function", "pathwise"]}
+    with monkeypatch.context() as patch:
+        patch.setitem(ESTIMATORS, "score-function", faulty)
+        outcome = run_grids(tmp_path / "run", grid, **SMALL)
+    assert outcome.exit_code == 3
+    (row,) = outcome.run.frame[outcome.run.frame.status == "failed"].itertuples()
+    assert (row.estimator, row.group, row.error_type) == ("score-function", "all", "ZeroDivisionError")
+    assert "a bug in an estimator" in row.message
+    assert math.isnan(row.variance)
+    assert outcome.run.ok().estimator.unique().tolist() == ["pathwise"]
+    # the failed cell is measured anew, and the other is not
+    mended = run_grids(tmp_path / "run", grid, **SMALL)
+    assert mended.exit_code == 0
+    assert set(mended.run.frame.estimator) == {"score-function", "pathwise"}
+
+
+def test_gradients_that_are_not_finite_fail_the_cell(tmp_path):
+    # exp(30 x²) overflows for any sample far from 0, although its expectation is finite at this scale
+    grid = {
+        "problem": "gaussian-cost",
+        "cost": "exp",
+        "k": -30.0,
+        "mean": 6.0,
+        "scale": 0.1,
+        "estimators": ["pathwise"],
+    }
+    outcome = run_grids(tmp_path / "run", grid, **SMALL)
+    (row,) = outcome.run.frame.itertuples()
+    assert outcome.exit_code == 4
+    assert row.status == "failed"
+    assert row.error_type == "MeasurementError"
+    assert "not finite" in row.message
+
+
+def test_nothing_measured_is_exit_code_4(tmp_path):
+    outcome = run_grids(tmp_path / "run", {"problem": "gaussian-cost", "estimators": ["disarm"]}, **SMALL)
+    assert outcome.exit_code == 4
+    assert outcome.run.frame.status.tolist() == ["skipped"]
+
+
+def test_data_that_cannot_be_had_fail_the_target_and_not_the_run(tmp_path):
+    grids = (BELIEF | {"batch": 5000, "estimators": BITS}, {"problem": "gaussian-cost", "estimators": ["pathwise"]})
+    outcome = run_grids(tmp_path / "run", *grids, **SMALL)
+    assert outcome.exit_code == 3
+    failed = outcome.run.frame[outcome.run.frame.status == "failed"]
+    assert len(failed) == 3
+    assert failed.message.str.contains("choose at most 1797").all()
+
+
+class Count(local.Progress):
+    def __init__(self) -> None:
+        self.total, self.done, self.labels = 0, 0, []
+
+    def start(self, total: int) -> None:
+        self.total = total
+
+    def cell(self, label: str) -> None:
+        self.labels.append(label)
+
+    def advance(self, done: int) -> None:
+        assert done >= 0
+        self.done += done
+
+
+def test_progress_reaches_its_total(tmp_path):
+    raw = {"name": "test", "measure": SMALL, "grid": [BELIEF | {"estimators": [*BITS, "pathwise"], "samples": [1, 2]}]}
+    progress = Count()
+    local.run(resolve(raw, "test.toml", Settings()), tmp_path / "run", progress)
+    assert progress.done == progress.total > 0
+    assert len(progress.labels) == 8
+    assert progress.labels[0] == "sigmoid-belief score-function L=1"
+
+
+def test_trained_parameters_are_kept_in_the_run(first):
+    assert len(list((first.run.path / "parameters").glob("*.safetensors"))) == 1

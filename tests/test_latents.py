@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from gradbench.latents import Bernoulli, Gaussian
+from gradbench.seeding import stream
+
+F64 = torch.float64
+
+
+def gaussian(loc=(0.5, -1.0), scale=(0.3, 2.0)) -> Gaussian:
+    return Gaussian(
+        loc=torch.tensor(loc, dtype=F64)[None, None, None], scale=torch.tensor(scale, dtype=F64)[None, None, None]
+    )
+
+
+def bernoulli(logits=(-2.0, 0.3, 1.0)) -> Bernoulli:
+    return Bernoulli(logits=torch.tensor(logits, dtype=F64)[None, None, None])
+
+
+def test_gaussian_sample_is_an_affine_map_of_its_noise():
+    q = gaussian()
+    noise = torch.tensor([[1.0, -2.0], [0.0, 0.5]], dtype=F64)[:, None, None]
+    assert torch.allclose(q.sample(noise).squeeze(), torch.tensor([[0.8, -5.0], [0.5, 0.0]], dtype=F64), rtol=1e-15)
+
+
+def test_gaussian_log_prob_sums_over_the_event():
+    q, z = gaussian(), torch.randn(4, 3, 1, 2, dtype=F64, generator=stream(0))
+    expected = stats.norm([0.5, -1.0], [0.3, 2.0]).logpdf(z.numpy()).sum(-1)
+    assert q.log_prob(z).shape == (4, 3, 1)
+    np.testing.assert_allclose(q.log_prob(z), expected, rtol=1e-12)
+
+
+def test_gaussian_kl_is_the_textbook_one():
+    q, prior = gaussian(), gaussian((0.0, 0.0), (1.0, 1.0))
+    expected = sum(0.5 * (s**2 + m**2 - 1) - np.log(s) for m, s in [(0.5, 0.3), (-1.0, 2.0)])
+    assert q.kl(prior).shape == (1, 1, 1)
+    np.testing.assert_allclose(float(q.kl(prior)), expected, rtol=1e-12)
+
+
+def test_bernoulli_sample_is_a_comparison_of_uniform_noise_with_the_probability():
+    p = torch.sigmoid(torch.tensor([-2.0, 0.3, 1.0], dtype=F64))
+    noise = torch.stack([p - 1e-9, p + 1e-9])[:, None, None]
+    assert bernoulli().sample(noise).squeeze().tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
+def test_bernoulli_log_prob_and_kl_by_hand():
+    p, r = 1 / (1 + np.exp([2.0, -0.3, -1.0])), 0.5
+    q, prior = bernoulli(), bernoulli((0.0, 0.0, 0.0))
+    z = torch.tensor([[1.0, 0.0, 1.0]], dtype=F64)[None, None]
+    np.testing.assert_allclose(float(q.log_prob(z)), np.log(p[0] * (1 - p[1]) * p[2]), rtol=1e-12)
+    expected = (p * np.log(p / r) + (1 - p) * np.log((1 - p) / (1 - r))).sum()
+    np.testing.assert_allclose(float(q.kl(prior)), expected, rtol=1e-12)
+
+
+def test_states_are_all_states_once_and_their_probabilities_sum_to_1():
+    q = bernoulli()
+    states = q.states()
+    assert states.shape == (1, 8, 1, 3)
+    assert len({tuple(row) for row in states[0, :, 0].tolist()}) == 8
+    np.testing.assert_allclose(float(q.log_prob(states).exp().sum()), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("q", "law"), [(gaussian(), stats.norm()), (bernoulli(), stats.uniform())])
+def test_noise_is_standard_and_of_the_shape_asked_for(q, law):
+    noise = q.noise(1000, 2, stream(0, "noise"))
+    assert noise.shape == (1000, 2, 1, q.distribution.batch_shape[-1])
+    # Kolmogorov-Smirnov at an error rate of 1e-3
+    assert stats.kstest(noise.flatten().numpy(), law.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("q", [gaussian(), bernoulli()])
+def test_held_and_to_change_only_gradient_and_precision(q):
+    live = type(q)(**{name: value.clone().requires_grad_() for name, value in q.parameters.items()})
+    assert not any(value.requires_grad for value in live.held().parameters.values())
+    single = q.to(torch.float32)
+    assert all(value.dtype == torch.float32 for value in single.parameters.values())
+    assert single.sample(single.noise(1, 1, stream(0))).dtype == torch.float32

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from gradbench import problems as package
+from gradbench.problems import PROBLEMS
+from gradbench.stage import TRAINED_BY
+from tests.helpers import CASES
+
+
+def test_the_folder_and_the_registry_agree():
+    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__", "base"}
+    assert files == {name.replace("-", "_") for name in PROBLEMS}
+    for name, problem in PROBLEMS.items():
+        assert problem.name == name
+        assert problem.__module__ == f"gradbench.problems.{name.replace('-', '_')}"
+        assert problem.title
+        assert problem.family in TRAINED_BY
+
+
+@pytest.mark.parametrize("one", CASES, ids=lambda one: one.label)
+def test_declarations_are_those_of_the_point(one):
+    point = one.point()
+    problem = point.problem
+    q = problem.posterior(package.base.Calls(problem.phi), point.x)
+    assert q.family == problem.family
+    assert problem.latent_dim(problem.parameters) == next(iter(q.parameters.values())).shape[-1]
+    assert problem.size(problem.parameters)
+    assert point.dtype() == torch.float64
+    assert (point.x is None) == (problem.objective == "cost") == (problem.data is None)

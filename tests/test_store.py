@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import gradbench
+from gradbench import store
+from gradbench.errors import RunError
+from tests.helpers import run_grids
+
+GRIDS = (
+    {"problem": "gaussian-cost", "k": [0, 3], "samples": 1, "estimators": ["pathwise", "score-function-loo"]},
+    {"problem": "bernoulli-cost", "samples": 2, "estimators": ["fixed-sample", "exact"]},
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return run_grids(tmp_path / "run", *GRIDS, replicates=64, blocks=8).run
+
+
+def refused(path) -> str:
+    with pytest.raises(RunError) as error:
+        store.load_run(path)
+    text = str(error.value)
+    assert len(text.splitlines()) <= 2
+    assert str(path) in text
+    return text
+
+
+def test_a_run_is_a_folder_of_what_is_promised(run):
+    files = {path.name for path in run.path.iterdir()}
+    assert {"manifest.json", "cells", "results.parquet"} <= files
+    cells = {path.stem for path in (run.path / "cells").iterdir()}
+    assert cells == set(run.frame.cell_id)
+    assert len(cells) == 6
+    for text in (
+        "gradbench_version",
+        "versions",
+        "platform",
+        "schema_version",
+        "started",
+        "finished",
+        "suite_resolved",
+    ):
+        assert run.manifest[text] is not None
+    assert not list(run.path.rglob("*.partial"))
+
+
+def test_load_gives_what_was_returned(run):
+    pd.testing.assert_frame_equal(gradbench.load(run.path), run.frame)
+    assert store.load_run(str(run.path)).manifest == run.manifest
+
+
+def test_the_table_has_the_columns_of_the_schema_in_order(run):
+    table = pq.read_table(run.path / "results.parquet")
+    assert table.schema.names == list(store.COLUMNS)
+    assert table.schema.types == store.SCHEMA.types
+    assert json.loads(table.schema.metadata[b"gradbench"]) == run.manifest
+    assert set(run.frame.schema_version) == {store.SCHEMA_VERSION}
+
+
+def test_every_column_of_a_measured_row_is_filled(run):
+    ok = run.ok()
+    constant = ok.variance == 0
+    may_be_null = {"peak_bytes", "error_type", "message", "data", "kl", "batch_size"}
+    # undefined for a gradient that does not vary, or is 0
+    sometimes = {"kurtosis", "snr_mean", "cosine", "relative_bias", "relative_bias_high"}
+    for name in set(store.COLUMNS) - may_be_null - sometimes:
+        assert ok[name].notna().all(), name
+    for name in sometimes:
+        assert ok.loc[~constant, name].notna().all(), name
+
+
+def test_skipped_cells_are_rows_with_a_reason_and_no_figures(run):
+    skipped = run.frame[run.frame.status == "skipped"]
+    assert set(skipped.estimator) == {"score-function-loo"}
+    assert len(skipped) == 2
+    assert (skipped.group == "all").all()
+    assert skipped.message.str.contains("samples >= 2").all()
+    assert skipped[["variance", "bias_p", "verdict", "seconds", "replicates"]].isna().all(axis=None)
+
+
+def test_rows_are_in_the_order_of_the_suite(run):
+    order = [cell["cell_id"] for cell in run.manifest["suite_resolved"]["cells"]]
+    assert list(dict.fromkeys(run.frame.cell_id)) == order
+
+
+def test_identity_tells_rows_apart(run):
+    assert not run.frame.duplicated(list(store.IDENTITY)).any()
+
+
+def test_a_truncated_cell_is_named_and_the_rest_loads(run):
+    lost = run.frame.cell_id.iloc[0]
+    file = run.path / "cells" / f"{lost}.parquet"
+    file.write_bytes(file.read_bytes()[:200])
+    (run.path / "results.parquet").unlink()
+    found = store.load_run(run.path)
+    assert found.unreadable == (f"cells/{lost}.parquet",)
+    assert set(found.frame.cell_id) == set(run.frame.cell_id) - {lost}
+    assert set(found.ok().verdict) <= {"biased", "unbiased", "unresolved"}
+    assert lost not in store.finished_cells(run.path)
+
+
+def test_truncated_results_are_refused_with_the_remedy(run):
+    file = run.path / "results.parquet"
+    file.write_bytes(file.read_bytes()[:-50])
+    assert "delete the file" in refused(run.path)
+    file.unlink()
+    assert len(store.load_run(run.path).frame) == len(run.frame)
+
+
+def test_results_of_another_schema_are_refused(run):
+    pd.DataFrame({"a": [1]}).to_parquet(run.path / "results.parquet")
+    assert "cannot be read as a gradbench table" in refused(run.path)
+
+
+def test_a_run_without_any_readable_cell_is_refused(run):
+    (run.path / "results.parquet").unlink()
+    for file in (run.path / "cells").iterdir():
+        file.write_bytes(b"")
+    assert "no cell that can be read" in refused(run.path)
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    assert "no such folder" in refused(tmp_path / "nowhere")
+    assert "manifest.json is missing" in refused(tmp_path)
+    file = tmp_path / "a.txt"
+    file.write_text("x")
+    assert "no run folder" in refused(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "expected the manifest of a run"),
+        ("{}", "expected the manifest of a run"),
+        ('{"schema_version": "two", "suite_resolved": {}}', "expected the manifest of a run"),
+        ('{"schema_version": 1, "suite_resolved": []}', "expected the manifest of a run"),
+    ],
+)
+def test_a_broken_manifest_is_refused(run, content, says):
+    (run.path / "manifest.json").write_text(content)
+    assert says in refused(run.path)
+
+
+def test_a_newer_schema_is_refused(run):
+    (run.path / "manifest.json").write_text(json.dumps(run.manifest | {"schema_version": 2}))
+    assert "newer gradbench (schema 2); upgrade" in refused(run.path)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="no run folder"):
+        run_grids(tmp_path, *GRIDS, replicates=64, blocks=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="may write"):
+        run_grids(tmp_path / "file" / "run", *GRIDS, replicates=64, blocks=8)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"replicates": 128}])
+def test_a_folder_of_another_run_is_not_added_to(run, change):
+    keys = {"replicates": 64, "blocks": 8} | change
+    with pytest.raises(RunError, match="another suite, seed or replicates"):
+        run_grids(run.path, *GRIDS, **keys)
+    pd.testing.assert_frame_equal(gradbench.load(run.path), run.frame)

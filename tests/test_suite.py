@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from gradbench import suite
+from gradbench.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.suite import Settings, find, load, resolve, shipped
+
+GRID = {"problem": "gaussian-cost", "estimators": ["pathwise"]}
+VAE = {"problem": "gaussian-vae", "estimators": ["pathwise"]}
+
+
+def cells(*grids, settings: Settings | None = None, **top):
+    raw = {"name": "test", "grid": list(grids)} | top
+    return resolve(raw, "test.toml", settings or Settings()).cells
+
+
+def refused(*grids, **top) -> str:
+    with pytest.raises(UsageError) as error:
+        cells(*grids, **top)
+    text = str(error.value)
+    assert len(text.splitlines()) <= 2
+    assert "Traceback" not in text
+    assert "test.toml" in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        (GRID | {"sampels": 2}, ["grid[0]", "unknown key 'sampels'", "did you mean 'samples'"]),
+        (GRID | {"hidden": 2}, ["unknown key 'hidden'"]),
+        (GRID | {"problem": "gausian-cost"}, ["grid[0].problem", "did you mean 'gaussian-cost'"]),
+        (GRID | {"problem": ["gaussian-cost"]}, ["expected one problem by name", "gradbench list problems"]),
+        ({"estimators": ["pathwise"]}, ["grid[0].problem", "got None"]),
+        (GRID | {"estimators": ["pathwize"]}, ["grid[0].estimators[0]", "did you mean 'pathwise'"]),
+        (GRID | {"estimators": []}, ["grid[0].estimators", "expected a list"]),
+        (GRID | {"estimators": "pathwise"}, ["grid[0].estimators", "expected a list"]),
+        (GRID | {"estimators": [{"temperature": 1}]}, ["grid[0].estimators[0]", "a table with a name"]),
+        (
+            GRID | {"estimators": ["pathwise", {"name": "gumbel-softmax", "temprature": 1}]},
+            ["estimators[1]", "unknown key 'temprature'", "did you mean 'temperature'"],
+        ),
+        (
+            GRID | {"estimators": [{"name": "gumbel-softmax", "temperature": -1}]},
+            ["temperature", "greater than 0", "-1"],
+        ),
+        (GRID | {"estimators": [{"name": "gumbel-softmax", "temperature": []}]}, ["temperature", "empty list"]),
+        (GRID | {"samples": -1}, ["samples", "greater than 0", "got -1"]),
+        (GRID | {"samples": [1, 0]}, ["samples", "greater than 0", "got 0"]),
+        (GRID | {"samples": 1.5}, ["samples", "1.5"]),
+        (GRID | {"samples": "many"}, ["samples", "'many'"]),
+        (GRID | {"samples": []}, ["grid[0].samples", "empty list"]),
+        (GRID | {"scale": -2}, ["scale", "greater than 0", "got -2"]),
+        (GRID | {"cost": "cubic"}, ["cost", "'quadratic'", "'cubic'"]),
+        (GRID | {"cost": "exp", "k": -1}, ["infinite", "choose k above -0.5"]),
+        (GRID | {"k": float("nan")}, ["k", "finite"]),
+        (GRID | {"size": 3}, ["grid[0].size", "hidden = 32"]),
+        (GRID | {"dim": 2, "size": {"dim": 3}}, ["grid[0].size", "'dim' is also a key"]),
+        (GRID | {"kl": "analytic"}, ["grid[0].kl", "is a cost"]),
+        (GRID | {"train_steps": 5}, ["grid[0].train_steps", "is a cost"]),
+        (GRID | {"objective": "elbo"}, ["grid[0].objective", "is a cost"]),
+        (VAE | {"objective": "cost"}, ["grid[0].objective", "'elbo'"]),
+        (VAE | {"kl": "exact"}, ["kl", "'analytic' or 'monte-carlo'", "'exact'"]),
+        (VAE | {"train_steps": -1}, ["train_steps", "greater than or equal to 0"]),
+        (VAE | {"data": "digts"}, ["grid[0].data", "did you mean 'digits'"]),
+        (VAE | {"data": "synthetic"}, ["grid[0].data", "write data = 'digits'"]),
+        (VAE | {"dtype": "float16"}, ["dtype", "'float32' or 'float64'"]),
+        (VAE | {"seed": -1}, ["seed", "greater than or equal to 0"]),
+        (VAE | {"device": "tpu"}, ["device", "'tpu'"]),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_a_grid_that_is_not_valid_is_refused_with_its_remedy(grid, says):
+    text = refused(grid)
+    for part in says:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("top", "says"),
+    [
+        ({"titel": "x"}, ["unknown key 'titel'", "did you mean 'title'"]),
+        ({"measure": {"replicate": 5}}, ["unknown key 'replicate'", "did you mean 'replicates'"]),
+        ({"measure": {"replicates": 100, "blocks": 32}}, ["replicates = 100", "blocks = 32", "96 or 128"]),
+        ({"measure": {"replicates": 8, "blocks": 32}}, ["replicates = 8", "take 32"]),
+        ({"measure": {"replicates": -8}}, ["replicates", "greater than 0"]),
+        ({"measure": {"blocks": 2}}, ["blocks", "greater than or equal to 4"]),
+        ({"name": "a/b"}, ["name", "'a/b'"]),
+        ({"grid": []}, ["grid", "at least 1"]),
+        ({"seed": "one"}, ["seed", "'one'"]),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_a_top_level_that_is_not_valid_is_refused(top, says):
+    text = refused(GRID, **top)
+    for part in says:
+        assert part in text
+
+
+def test_the_second_grid_is_named_as_the_second():
+    assert "grid[1].problem" in refused(GRID, GRID | {"problem": "x"})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"name = ", "not valid TOML"), (b"\xff\xfe\x00", "not valid TOML"), (b"", "name: field required")],
+)
+def test_a_file_that_is_no_suite_is_refused(tmp_path, content, says):
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(SuiteError, match=says) as error:
+        load(str(path))
+    assert str(path) in str(error.value)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+def test_a_suite_that_is_not_there_is_answered_with_the_nearest():
+    with pytest.raises(UnknownNameError, match="did you mean 'quick'"):
+        find("quik")
+    with pytest.raises(SuiteError, match=r"expected a suite file .*quick"):
+        find("nowhere.toml")
+    with pytest.raises(SuiteError, match="expected a suite file"):
+        find("/")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_suites_are_valid(name):
+    found = load(name)
+    assert found.name == name.rpartition("/")[2]
+    assert found.title
+    assert any(cell.skip is None for cell in found.cells)
+    assert len({cell.cell_id for cell in found.cells}) == len(found.cells)
+
+
+# Grids
+
+
+def test_lists_make_a_grid():
+    grid = GRID | {"k": [1, 2], "samples": [1, 2, 4], "estimators": ["pathwise", "score-function"], "seed": [0, 1]}
+    found = cells(grid)
+    points = {(c.axes.parameters.k, c.samples, c.estimator, c.axes.seed) for c in found}
+    assert points == set(itertools.product([1, 2], [1, 2, 4], ["pathwise", "score-function"], [0, 1]))
+    assert len(found) == 24
+
+
+def test_a_list_of_tables_sweeps_linked_values():
+    found = cells(VAE | {"size": [{"hidden": 2, "latent": 1}, {"hidden": 8, "latent": [3, 4]}], "batch": 2})
+    sizes = [(c.axes.parameters.hidden, c.axes.parameters.latent) for c in found]
+    assert sizes == [(2, 1), (8, 3), (8, 4)]
+
+
+def test_parameters_of_estimators_make_a_grid_too():
+    grid = {"problem": "bernoulli-cost", "estimators": [{"name": "gumbel-softmax", "temperature": [0.1, 1]}]}
+    assert [c.estimator_params for c in cells(grid)] == [{"temperature": 0.1}, {"temperature": 1.0}]
+
+
+def test_the_same_cell_twice_is_one_cell():
+    assert len(cells(GRID, GRID | {"k": [0, 1]})) == 2
+
+
+def test_defaults():
+    (cost,), (model,) = cells(GRID), cells(VAE)
+    assert (cost.objective, cost.kl, cost.dtype, cost.samples, cost.axes.data) == ("cost", None, "float64", 1, None)
+    assert (model.objective, model.kl, model.dtype, model.axes.data) == ("elbo", "analytic", "float32", "digits")
+    assert cost.device == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_settings_go_before_the_suite_and_grid_seeds_before_its_own():
+    assert [c.axes.seed for c in cells(GRID, seed=3)] == [3]
+    assert [c.axes.seed for c in cells(GRID | {"seed": [4, 5]}, seed=3)] == [4, 5]
+    assert [c.axes.seed for c in cells(GRID | {"seed": 4}, seed=3, settings=Settings(seed=9))] == [9]
+    assert cells(GRID, settings=Settings(device="cpu"))[0].device == "cpu"
+    raw = {"name": "test", "grid": [GRID], "measure": {"replicates": 64, "blocks": 8, "margin": 0.1}}
+    measure = resolve(raw, "", Settings(replicates=128)).measure
+    assert (measure.replicates, measure.blocks, measure.margin) == (128, 8, 0.1)
+    with pytest.raises(SuiteError, match=r"--replicates.*96 or 104"):
+        resolve(raw, "", Settings(replicates=100))
+
+
+def test_what_cannot_work_is_skipped_with_its_reason():
+    names = ["pathwise", "disarm", "score-function-loo"]
+    found = {c.estimator: c.skip for c in cells(VAE | {"estimators": names})}
+    assert found["pathwise"] is None
+    assert "needs bernoulli latents" in str(found["disarm"])
+    assert "samples >= 2" in str(found["score-function-loo"])
+
+
+def test_a_cell_id_depends_on_what_is_measured_and_on_nothing_else():
+    (one,) = cells(GRID, name="a", title="t", measure={"replicates": 64, "blocks": 8})
+    (same,) = cells(GRID | {"k": 0.0, "samples": [1]})
+    assert one.cell_id == same.cell_id
+    changes = [{"k": 1}, {"samples": 2}, {"seed": 1}, {"dtype": "float32"}, {"estimators": ["score-function"]}]
+    assert len({one.cell_id, *(cells(GRID | change)[0].cell_id for change in changes)}) == 6
+
+
+# Selection
+
+
+def test_select():
+    raw = {"name": "test", "grid": [GRID | {"samples": [1, 2, 4], "estimators": ["pathwise", "score-function"]}]}
+    whole = resolve(raw, "", Settings())
+    assert len(whole.select([]).cells) == 6
+    assert len(whole.select(["estimator=pathwise"]).cells) == 3
+    assert {c.samples for c in whole.select(["estimator=pathwise", "samples=1,4"]).cells} == {1, 4}
+    assert len(whole.select(["k=0.0"]).cells) == 6
+    with pytest.raises(UnknownNameError, match="did you mean 'estimator'"):
+        whole.select(["estimatr=pathwise"])
+    with pytest.raises(UsageError, match="samples is 1, 2, 4"):
+        whole.select(["samples=3"])
+    with pytest.raises(UsageError, match="expected key=value"):
+        whole.select(["pathwise"])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("cuda:99", "--device cpu or auto"), ("gpu", "expected auto"), ("cuda:x", "expected auto")]
+)
+def test_a_device_that_is_not_there(name, says):
+    with pytest.raises(UsageError, match=says):
+        suite.resolve_device(name)
