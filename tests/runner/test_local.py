@@ -9,7 +9,7 @@ import torch
 
 from gradbench import measurement, store
 from gradbench.estimators import ESTIMATORS
-from gradbench.runner import local, rows
+from gradbench.runner import local
 from gradbench.suite import Settings, resolve
 from tests.helpers import run_grids
 
