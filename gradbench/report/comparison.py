@@ -77,10 +77,10 @@ def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
 
 
 def _columns(table: Table, first: str, figure: str) -> None:
-    table.add_column(first, overflow="fold")
+    table.add_column(first, overflow="fold", min_width=18)
     table.add_column("L", justify="right")
     for name in ("variance", "MSE", "time"):
-        table.add_column(f"{name} [95 %]", no_wrap=True)
+        table.add_column(f"{name} [95 %]", overflow="fold")
     table.add_column(f"{figure.replace('_', ' ')} is")
 
 

@@ -1,0 +1,33 @@
+"""A rich table of slopes: how variance, bias and signal-to-noise scale with L and with size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+from rich.console import RenderableType
+
+from gradbench.report.format import interval, number
+from gradbench.report.tables import each, group_title, label, plain_table, varying_parameters
+from gradbench.slopes import slopes
+
+AXES = {"samples": "log L", "num_parameters": "log size"}
+FIGURES = {"variance": "variance", "bias_sq": "bias²", "snr_root": "‖g‖/√variance"}
+FEWEST = 3
+"""Points that a slope must have to be shown; ``slopes.parquet`` has those of two as well."""
+
+
+def slope_tables(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
+    """One table per axis, of measured ``rows`` of one ``group``; nothing where nothing scales."""
+    found = slopes(rows[rows.group == group])
+    varying = varying_parameters(rows)
+    for axis, some in found[found.points >= FEWEST].groupby("against", sort=False):
+        table = plain_table(f"{group_title(group)}-gradient: slopes against {AXES[str(axis)]}, 95 %")
+        for name in ("problem", "estimator", "figure"):
+            table.add_column(name, overflow="fold")
+        table.add_column("slope", no_wrap=True)
+        for row in each(some):
+            estimator = label(row.estimator, row.estimator_params, varying)
+            slope = f"{number(row.slope)} {interval(row.slope_low, row.slope_high)}"
+            table.add_row(label(row.problem, row.problem_params, varying), estimator, FIGURES[row.figure], slope)
+        yield table

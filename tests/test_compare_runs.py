@@ -1,0 +1,54 @@
+"""compare: identical runs, refusals, reasons."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradbench.compare import INCOMPARABLE, UNDECIDED, alarms, compare_runs, rank, where
+from gradbench.errors import UnknownNameError, UsageError
+from gradbench.runner import local
+from gradbench.suite import Settings, resolve
+
+
+def run(path, **grid):
+    raw = {
+        "name": "s",
+        "measure": {"replicates": 256, "blocks": 16},
+        "grid": [{"problem": "bernoulli-cost", "estimators": ["score-function", "disarm"], "samples": 2, **grid}],
+    }
+    return local.run(resolve(raw, "s.toml", Settings()), path).run
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("runs") / "a")
+
+
+def test_a_run_equals_itself(first):
+    table = compare_runs(first, first)
+    assert set(table["mark"]) == {UNDECIDED}
+    assert table["paired"].all()
+    assert alarms(table).empty
+
+
+def test_what_only_one_run_has_says_why(first, tmp_path):
+    second = run(tmp_path / "b", target=[0.45, 0.3])
+    table = compare_runs(first, second)
+    alone = table[table["mark"] == INCOMPARABLE]
+    assert len(alone)
+    assert set(alone["why"]) == {f"only in {second.path}"}
+
+
+def test_nothing_in_common_is_an_error(first, tmp_path):
+    with pytest.raises(UsageError, match="seed is 0 in one and 7 in the other"):
+        compare_runs(first, run(tmp_path / "c", seed=7))
+
+
+def test_baseline_and_filters(first):
+    _, table = rank(first, "score-function")
+    assert set(table.loc[table["estimator_b"] == "disarm", "mark"]) == {"better"}
+    with pytest.raises(UnknownNameError):
+        rank(first, "nothing")
+    assert set(where(first, ["estimator=disarm"]).frame.estimator) == {"disarm"}
+    with pytest.raises(UsageError, match="no row"):
+        where(first, ["samples=9"])
