@@ -21,11 +21,9 @@ def run(
     variance: Annotated[str | None, typer.Option(help="auto, datapoint or whole, over the suite's.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
     precision: Annotated[
-        float | None, typer.Option(help="More blocks until variance is known to this relative half-width.")
+        float | None, typer.Option(help="More blocks until variance is known to this.")
     ] = None,
-    budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m, 2h; more blocks fill it.")] = (
-        None
-    ),
+    budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m; more blocks fill it.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     plugin: Plugins = None,
@@ -38,12 +36,22 @@ def run(
     from gradbench.export import records
     from gradbench.report.claims import claims_table
     from gradbench.report.format import duration
+    from gradbench.report.slopes import slope_tables
     from gradbench.report.tables import run_tables
     from gradbench.runner import local
     from gradbench.verify import verify
 
     plugins.load(plugin)
-    settings = suites.Settings(seed, replicates, device, engine, variance, memory, precision, seconds_of(budget))
+    settings = suites.Settings(
+        seed=seed,
+        replicates=replicates,
+        device=device,
+        engine=engine,
+        variance=variance,
+        memory=memory,
+        precision=precision,
+        budget=seconds_of(budget),
+    )
     chosen = suites.load(suite, settings).select(select or [])
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
@@ -54,6 +62,8 @@ def run(
         output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
     else:
         output.show(run_tables(outcome.run, group))
+        for table in slope_tables(outcome.run.ok(), group):
+            output.show(table)
         if claims:
             output.show(claims_table(claims))
     if outcome.interrupted:
