@@ -157,7 +157,7 @@ def defined_in(module: ModuleType) -> list[Estimator | type[Problem]]:
             and not inspect.isabstract(value)
         )
         if own:
-            found[id(value)] = value
+            found[id(value)] = value  # pyright: ignore[reportArgumentType]
     return list(found.values())
 
 
