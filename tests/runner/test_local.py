@@ -9,7 +9,7 @@ import torch
 
 from gradbench import measurement, store
 from gradbench.estimators import ESTIMATORS
-from gradbench.runner import local, rows
+from gradbench.runner import local
 from gradbench.suite import Settings, resolve
 from tests.helpers import run_grids
 
@@ -58,7 +58,7 @@ def test_rows_are_the_groups(first):
 
 def test_replicates_are_those_asked_for_except_where_nothing_is_drawn(first):
     for name, cell in first.run.frame.groupby("estimator"):
-        expected = (measurement.CONSTANT_REPLICATES, rows.CONSTANT_REPLICATES) if name == "exact" else (128, 8)
+        expected = (measurement.CONSTANT_REPLICATES, measurement.CONSTANT_REPLICATES) if name == "exact" else (128, 8)
         assert set(zip(cell.replicates, cell.blocks, strict=True)) == {expected}
 
 
