@@ -20,9 +20,7 @@ def run(
     engine: Annotated[str | None, typer.Option(help="auto, layers or general, over the suite's.")] = None,
     variance: Annotated[str | None, typer.Option(help="auto, datapoint or whole, over the suite's.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
-    precision: Annotated[
-        float | None, typer.Option(help="More blocks until variance is known to this.")
-    ] = None,
+    precision: Annotated[float | None, typer.Option(help="More blocks until variance is known to this.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m; more blocks fill it.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,

@@ -131,7 +131,7 @@ def _kl_table(story: Story) -> RenderableType:
 
 
 def _columns(first: str, second: str | None = None):
-    shown = table()
+    shown = table(padding=(0, 0, 0, 0))
     shown.add_column(first, no_wrap=True)
     if second:
         shown.add_column(second, no_wrap=True)

@@ -46,7 +46,7 @@ def test_there_are_at_least_twenty() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 def test_every_estimator_is_what_it_declares(name: str) -> None:
-    result = check(ESTIMATORS[name], margin=0.05, replicates=32768)
+    result = check(ESTIMATORS[name], margin=0.05)
     assert result.as_declared, (result.parts, result.diagnoses, result.violations)
 
 
