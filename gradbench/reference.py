@@ -8,6 +8,7 @@ error enters every figure of bias.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -62,9 +63,14 @@ def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Refer
 
     ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost.
     """
-    if bound > 1:
-        return importance_weighted(point, replicates, blocks, bound)
     precise = point.to(torch.float64)
+    if bound > 1:
+        q = _posterior(precise)
+        if isinstance(q, Gaussian) and bound * q.parameters["loc"].shape[-1] <= QUADRATURE_DIMENSIONS:
+            gradient = _quadrature(precise, bound)
+            if gradient is not None:
+                return Reference("quadrature", gradient)
+        return importance_weighted(point, replicates, blocks, bound)
     value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
     if value is not None:
         return Reference("closed-form", _gradient(precise, iter([value])))
@@ -157,8 +163,8 @@ def _posterior(point: Point) -> Posterior:
     return point.problem.posterior(Calls(point.problem.phi), point.x)
 
 
-def _objective(point: Point) -> Objective:
-    kl = "analytic" if point.problem.objective == "elbo" else None
+def _objective(point: Point, bound: int = 1) -> Objective:
+    kl = None if point.problem.objective == "cost" else "analytic" if bound == 1 else "monte-carlo"
     return Objective(point.problem, Calls(point.problem.theta), point.x, kl)
 
 
@@ -176,13 +182,13 @@ def _gradient(point: Point, pieces: Iterator[Tensor]) -> Gradients:
     return total
 
 
-def _weighted(point: Point, rows: int, part: Callable[[Posterior, slice], Tensor]) -> Iterator[Tensor]:
+def _weighted(point: Point, rows: int, part: Callable[[Posterior, slice], Tensor], bound: int = 1) -> Iterator[Tensor]:
     """The exact objective in pieces: ``part`` yields Σ weight · f, [B], over a slice of states or nodes."""
     batch = 1 if point.x is None else point.x.shape[2]
-    step = max(1, EVALUATIONS_AT_ONCE // batch)
+    step = max(1, EVALUATIONS_AT_ONCE // (batch * bound))
     for start in range(0, rows, step):
         yield part(_posterior(point), slice(start, start + step)).mean()
-    remainder = _objective(point).remainder(_posterior(point))
+    remainder = _objective(point, bound).remainder(_posterior(point))
     if remainder is not None:
         yield remainder.sum()
 
@@ -199,25 +205,26 @@ def _enumerated(point: Point) -> Iterator[Tensor]:
     return _weighted(point, states.shape[1], part)
 
 
-def _quadrature(point: Point) -> Gradients | None:
+def _quadrature(point: Point, bound: int = 1) -> Gradients | None:
     """The trapezoidal rule under the Gaussian, with more nodes until the gradient settles; None where it does not.
 
     For analytic integrands on the whole line it converges exponentially, and unlike Gauss-Hermite quadrature not much
-    more slowly where a network bends within a fraction of the posterior's width.
+    more slowly where a network bends within a fraction of the posterior's width. Of the ``bound``-sample bound, all
+    of its samples are integrated over.
     """
-    dimensions = _posterior(point).parameters["loc"].shape[-1]
+    latent = _posterior(point).parameters["loc"].shape[-1]
     before: Gradients | None = None
     for count in QUADRATURE_NODES:
         x = torch.linspace(-QUADRATURE_REACH, QUADRATURE_REACH, count, dtype=torch.float64, device=point.device)
         w = torch.softmax(-(x**2) / 2, 0)
-        nodes = torch.cartesian_prod(*[x] * dimensions).reshape(1, -1, 1, dimensions)
-        masses = torch.cartesian_prod(*[w] * dimensions).reshape(-1, dimensions).prod(-1)
+        nodes = torch.cartesian_prod(*[x] * (latent * bound)).reshape(-1, bound, 1, latent)
+        masses = torch.cartesian_prod(*[w] * (latent * bound)).reshape(len(nodes), -1).prod(-1)
 
         def part(q: Posterior, rows: slice, nodes: Tensor = nodes, masses: Tensor = masses) -> Tensor:
-            f = _objective(point).f(q.sample(nodes[:, rows]), q)
-            return (masses[rows, None] * f[0]).sum(0)
+            f = _objective(point, bound).f(q.sample(nodes[rows]), q)
+            return (masses[rows, None] * (f.logsumexp(1) - math.log(bound))).sum(0)
 
-        gradient = _gradient(point, _weighted(point, len(masses), part))
+        gradient = _gradient(point, _weighted(point, len(masses), part, bound))
         if before is not None and _distance(gradient, before) <= QUADRATURE_TOLERANCE * _norm(gradient):
             return gradient
         before = gradient

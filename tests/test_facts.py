@@ -173,7 +173,7 @@ def test_any_other_mean_scale_and_k(tmp_path):
         }
         for c, k, m, s in OTHERS
     ]
-    rows = ok_rows(tmp_path / "run", *grids, replicates=8192, seed=3)
+    rows = ok_rows(tmp_path / "run", *grids, replicates=16384, seed=3)
     for cost, k, mean, scale in OTHERS:
         these = rows[
             rows.problem_params.str.contains(f'"k":{k},', regex=False)

@@ -154,6 +154,10 @@ def _p_values(measured: Measured, name: str) -> tuple[float, float]:
     return anywhere, sign_flip_p(np.outer(away, away))
 
 
+ENOUGH = 1.9
+"""Replicates beyond those that bring a typical upper bound to the margin: one bound in ten is 1.4 times the typical."""
+
+
 def _finding(
     target: Target, task: Task, measured: Measured, name: str, p: float, margin: float, level: float, threshold: float
 ) -> Finding:
@@ -164,7 +168,7 @@ def _finding(
     known = figures.gradient_norm > 0
     verdict = "biased" if p <= level else "unbiased" if high <= margin else "unresolved"
     replicates = figures.replicates
-    short = 1.2 * (high / margin) ** 2 if math.isfinite(high) else 1.0
+    short = ENOUGH * (high / margin) ** 2 if math.isfinite(high) else 1.0
     return Finding(
         target=target.label,
         samples=task.samples,
