@@ -108,10 +108,10 @@ class Target:
 def targets(problems: Iterable[str] | None = None, seed: int = 0) -> list[Target]:
     """The targets of ``problems``, by default of every built-in problem. Raises UnknownNameError."""
     standard = [
-        Target("gaussian-cost", None, (1, 2, 4), seed),
+        Target("gaussian-cost", None, (4, 2, 1), seed),
         # from this seed every tensor's gradient stands out from the score function's noise
-        Target("linear-gaussian", "analytic", (3, 4, 2, 1), seed + 1),
-        Target("linear-gaussian", "monte-carlo", (2, 4, 1), seed + 1),
+        Target("linear-gaussian", "analytic", (6, 4, 2, 1), seed + 1),
+        Target("linear-gaussian", "monte-carlo", (4, 2, 1), seed + 1),
         Target("gaussian-vae", "analytic", (2, 4, 1), seed),
         # one latent and a bound of two samples: small enough to integrate
         Target("linear-gaussian", "monte-carlo", (2,), seed + 1, {"latent": 1}, bound=2),

@@ -184,7 +184,9 @@ BIASED = [
     ),
     Broken("best-sample-only", best_sample_only, "linear-gaussian"),
     Broken("sum-over-samples", summed_over_samples, "linear-gaussian", finds="a sum for a mean"),
-    Broken("sum-over-datapoints", summed_over_datapoints, "linear-gaussian", finds="2.0"),
+    Broken(
+        "sum-over-datapoints", summed_over_datapoints, "linear-gaussian", finds="times: along the path and by the score"
+    ),
     Broken(
         "one-layer-scaled",
         one_layer_scaled,
