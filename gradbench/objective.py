@@ -55,10 +55,6 @@ class Objective:
         """The same objective with θ held constant: for evaluations that must not reach the θ-gradient."""
         return replace(self, theta=self.theta.held())
 
-    def features(self) -> Tensor | None:
-        """The minibatch x as a network would read it, [1, 1, B, features]; None for a cost."""
-        return self.x
-
     @property
     def _x(self) -> Tensor:
         assert self.x is not None, "a problem with a likelihood has data"

@@ -66,7 +66,7 @@ def test_a_cost_is_the_cost():
     z = torch.tensor([1.0, 5.0], dtype=torch.float64)[:, None, None, None]
     assert objective.f(z, q).flatten().tolist() == [4, 4]
     assert objective.remainder(q) is None
-    assert objective.features() is None
+    assert objective.x is None
 
 
 def test_average_is_over_samples_and_datapoints():

@@ -24,6 +24,8 @@ class Broken:
     problem: str
     part: str = "phi"
     finds: str = ""
+    counted: float | None = None
+    """How often the gradient is counted, which the diagnosis must measure."""
     tensors: tuple[str, ...] = ()
     clean: tuple[str, ...] = ()
     declared: dict[str, Any] = field(default_factory=dict)
@@ -184,9 +186,7 @@ BIASED = [
     ),
     Broken("best-sample-only", best_sample_only, "linear-gaussian"),
     Broken("sum-over-samples", summed_over_samples, "linear-gaussian", finds="a sum for a mean"),
-    Broken(
-        "sum-over-datapoints", summed_over_datapoints, "linear-gaussian", finds="times: along the path and by the score"
-    ),
+    Broken("sum-over-datapoints", summed_over_datapoints, "linear-gaussian", finds="times: along", counted=2.0),
     Broken(
         "one-layer-scaled",
         one_layer_scaled,

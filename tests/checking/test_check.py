@@ -24,7 +24,11 @@ def test_finds_the_bias_and_says_where(broken: Broken) -> None:
     assert result.parts[broken.part] == "biased"
     assert result.exit_code == 1
     said = [found for found in result.diagnoses if found.part == broken.part]
-    assert any(broken.finds in found.message for found in said), said
+    named = [found for found in said if broken.finds in found.message]
+    assert named, said
+    if broken.counted is not None:
+        # 4 standard errors: 6e-5 for each; and the errors must be small enough to tell 2 from 1.8
+        assert all(abs(found.counted - broken.counted) < 4 * found.counted_error < 0.2 for found in named), named
     biased = {finding.tensor for finding in result.findings if finding.verdict == "biased"}
     assert set(broken.tensors) <= biased
     assert not set(broken.clean) & biased
