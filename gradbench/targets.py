@@ -111,7 +111,7 @@ def targets(problems: Iterable[str] | None = None, seed: int = 0) -> list[Target
         Target("gaussian-cost", None, (4, 2, 1), seed),
         # from this seed every tensor's gradient stands out from the score function's noise
         Target("linear-gaussian", "analytic", (6, 4, 2, 1), seed + 1),
-        Target("linear-gaussian", "monte-carlo", (4, 2, 1), seed + 1),
+        Target("linear-gaussian", "monte-carlo", (6, 4, 2, 1), seed + 1),
         Target("gaussian-vae", "analytic", (2, 4, 1), seed),
         # one latent and a bound of two samples: small enough to integrate
         Target("linear-gaussian", "monte-carlo", (2,), seed + 1, {"latent": 1}, bound=2),
