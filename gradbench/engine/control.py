@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradbench.engine.general import block_stream
 from gradbench.engine.moments import Moments
-from gradbench.engine.passes import replicates_at_once
+from gradbench.engine.passes import plan
 from gradbench.engine.recording import RecordingCalls, sensitivities
 from gradbench.engine.task import Task, join_noise
 from gradbench.estimators.base import Estimator, standard_noise
@@ -54,6 +54,8 @@ class Control:
 def control_for(task: Task) -> Control | None:
     """The control of ``task``, fitted on draws of its own; None where there is none, or it would not help."""
     if task.estimator.noise is not standard_noise:
+        return None
+    if not task.estimator.scored and task.kl != "monte-carlo":  # with a sampled KL, f has log q in it
         return None
     generator = task.point.axes.stream("control", device=task.point.device)
     batch = 1 if task.point.x is None else task.point.x.shape[2]
@@ -92,7 +94,7 @@ def adjusted(task: Task, moments: Moments, blocks: range) -> Moments:
         return moments
     score = control.task(task)
     means = {name: value.copy() for name, value in moments.means.items() if name.startswith("phi.")}
-    at_once = max(1, replicates_at_once(task) // moments.per_block)
+    at_once = plan(task, moments.per_block).together
     for start in range(0, len(blocks), at_once):
         some = blocks[start : start + at_once]
         noises = task.noises(moments.per_block, [block_stream(task, block) for block in some])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradbench.engine import passes
 from gradbench.engine.bank import Bank
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.options import UNLIMITED
@@ -38,12 +39,12 @@ def measure(
 ) -> Moments:
     """Moments of the given blocks, with block means of up to ``budget`` bytes in memory.
 
-    ``by_datapoint``: the variance is added up over datapoints. Raises MeasurementError where a replicate's gradient
-    is not finite.
+    ``blocks`` are aligned to passes. ``by_datapoint``: the variance is added up over datapoints.
+    Raises MeasurementError where a replicate's gradient is not finite.
     """
     centre = pilot(task, PILOT_REPLICATES)
     chunk = chunk_size(task)
-    together = max(1, min(chunk // per_block, len(blocks)))
+    together = min(passes.together(chunk, per_block), passes.plan(task, per_block).together)
     bank = Bank(len(blocks), {name: value.numel() for name, value in centre.items()}, task.point.dtype(), budget)
     parts = []
     for start in range(0, len(blocks), together):

@@ -4,8 +4,8 @@ One plain pass over many replicates, one ``autograd.grad`` over the outputs of t
 the algebra of `products` yield a block's mean gradient, its variance, and what a part of its replicates tell about
 cosine and kurtosis. No replicate's gradient is formed unless that is cheaper.
 
-In float32, E‖ĝ‖² − ‖Eĝ‖² loses the variance where it is far below ‖Eĝ‖². A pass in which any tensor comes near that
-is evaluated again with Gram matrices in float64, or with gradients formed and centred, and so is all that follows.
+In float32, E‖ĝ‖² − ‖Eĝ‖² loses the variance where it is far below ‖Eĝ‖². Blocks in which any tensor comes near that
+are evaluated again with Gram matrices in float64, or with gradients formed and centred.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ CANCELLED = 1e-3
 """Below this variance / mean square, float32 sums of squares are not trusted: 1e-6 of rounding would be 0.1 %."""
 SMALL = 2**17
 """Numbers per datapoint below which copies are cheaper than one batched product for each datapoint."""
-CENTRE_SAMPLES, CENTRE_MOST, CENTRE_LEAST = 512, 64, 8
-"""Samples × datapoints behind the centre, and the replicates that this is at most and at least."""
+CENTRE_REPLICATES = 32
+"""Replicates whose mean is the centre that distances are taken from."""
 
 
 def measure(
@@ -50,33 +50,15 @@ def measure(
     Raises NeedsGeneralPathError where the task is not made of linear layers (or, by datapoint, where its datapoints
     cannot be told apart), and MeasurementError where a replicate's gradient is not finite.
     """
-    options = (task, blocks, per_block, reference, budget)
-    try:
-        return _measured(*options, by_datapoint=by_datapoint, careful=False, tick=tick)
-    except _CancelledError:
-        return _measured(*options, by_datapoint=by_datapoint, careful=True, tick=tick)
-
-
-def _measured(
-    task: Task,
-    blocks: range,
-    per_block: int,
-    reference: Gradients,
-    budget: int,
-    *,
-    by_datapoint: bool,
-    careful: bool,
-    tick: Callable[[int], None],
-) -> Moments:
-    cell = _Cell(task, len(blocks), per_block, reference, budget, by_datapoint=by_datapoint, careful=careful)
-    noise: Noise | None = None
-    for part in cell.plan.passes(len(blocks)):
-        if part.start == 0:
-            some = blocks[part.first : part.first + part.blocks]
-            noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in some]))
-        assert noise is not None
-        cell.take(part, slice_noise(noise, slice(part.start, part.stop)) if part.blocks == 1 else noise)
-        tick(part.replicates)
+    cell = _Cell(task, len(blocks), per_block, reference, budget, by_datapoint=by_datapoint)
+    for group in cell.plan.groups(len(blocks)):
+        some = blocks[group[0].first : group[0].first + group[0].blocks]
+        noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in some]))
+        try:
+            cell.take(group, noise, careful=False)
+        except _CancelledError:
+            cell.take(group, noise, careful=True)
+        tick(len(some) * per_block)
     return cell.moments()
 
 
@@ -98,7 +80,7 @@ def record(
 
 
 class _CancelledError(Exception):
-    """A variance was lost to rounding: measure again, carefully."""
+    """A variance was lost to rounding: take the group again, carefully."""
 
 
 class _Cell:
@@ -113,9 +95,8 @@ class _Cell:
         budget: int,
         *,
         by_datapoint: bool,
-        careful: bool,
     ) -> None:
-        self.task, self.per_block, self.by_datapoint, self.careful = task, per_block, by_datapoint, careful
+        self.task, self.per_block, self.by_datapoint, self.careful = task, per_block, by_datapoint, False
         self.plan = plan(task, per_block)
         parameters = task.point.problem.named_parameters()
         self.shapes = {name: _matrix(value) for name, value in parameters.items()}
@@ -126,19 +107,28 @@ class _Cell:
         self.within = torch.zeros(len(parameters), blocks, dtype=torch.float64)
         self.pieces = torch.zeros(blocks, dtype=torch.float64)
         self.probes = torch.zeros(3, len(parameters), blocks, self.plan.probes, dtype=torch.float64)
-        batch = 1 if task.point.x is None else task.point.x.shape[2]
-        count = max(CENTRE_LEAST, min(CENTRE_MOST, CENTRE_SAMPLES // (batch * task.samples)))
-        self.centre = {name: value.reshape(self.shapes[name]) for name, value in pilot(task, count).items()}
-        # squared distances from the mean of n other replicates exceed those from the mean itself by 1 / n
-        self.excess = 1 + 1 / count
+        self.centre: Gradients = {}
+        self.told: dict[str, Tensor] = {}
 
-    def take(self, part: Pass, noise: Noise) -> None:
-        """Evaluate one pass and add what it tells. Raises _CancelledError where a variance is lost to rounding."""
+    def take(self, group: list[Pass], noise: Noise, *, careful: bool) -> None:
+        """Evaluate whole blocks. Raises _CancelledError where a variance is lost to rounding, and none has been yet."""
+        self.careful = careful
+        if careful:
+            rows = _rows(group[0])
+            self.within[:, rows], self.pieces[rows] = 0, 0
+            for value in self.bank.rows.values():
+                value[rows] = 0
+        self.told.clear()
+        for part in group:
+            self._take(part, noise if part.whole else slice_noise(noise, slice(part.start, part.stop)))
+
+    def _take(self, part: Pass, noise: Noise) -> None:
         linear, explicit = record(
             self.task, noise, part.replicates, by_datapoint=self.by_datapoint, check=part.first == part.start == 0
         )
         with torch.no_grad():
             self._add_means(linear, explicit, part)
+            self._find_centre(part)
             if self.by_datapoint:
                 self._within_by_datapoint(linear, explicit, part)
             else:
@@ -182,6 +172,19 @@ class _Cell:
         else:
             self._add(name, torch.bmm(delta.mT, a).flatten(1), part)
 
+    def _find_centre(self, part: Pass) -> None:
+        """A gradient near the mean. It changes between passes, but never within a block."""
+        first = -(-CENTRE_REPLICATES // self.per_block)
+        if part.whole and part.blocks >= first:
+            rows = slice(part.first, part.first + first)
+            self.centre = {
+                name: value[rows].mean(0).reshape(self.shapes[name]).to(self.reference[name].device)
+                for name, value in self.bank.rows.items()
+            }
+        elif not self.centre:
+            found = pilot(self.task, CENTRE_REPLICATES)
+            self.centre = {name: value.reshape(self.shapes[name]) for name, value in found.items()}
+
     # variance
 
     def _within_by_datapoint(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
@@ -197,13 +200,14 @@ class _Cell:
             if size is not None and not self.careful:
                 sizes += [size]
                 sums += [torch.stack([weight.sum(), bias.sum()])]
-            self._tally(f"{one.name}.weight", weight, part)
-            self._tally(f"{one.name}.bias", bias, part)
+            self._tally(f"{one.name}.weight", weight)
+            self._tally(f"{one.name}.bias", bias)
         if sums and bool((torch.cat(sums) < CANCELLED * torch.cat(sizes)).any()):
             raise _CancelledError
         for one in explicit:
             values = _pieces(one.gradient.flatten(2), part, s)
-            self._tally(one.name, products.variance_within(values), part)
+            self._tally(one.name, products.variance_within(values))
+        self._fold(part)
 
     def _within_whole(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         """Σ_r ‖ĝ − centre‖², or Σ_r ‖ĝ‖² by Gram matrices; at the end of a block, less what its mean has of it."""
@@ -217,12 +221,13 @@ class _Cell:
             else:
                 sums = products.squared_norms(a, delta)
                 origin.pop(name)
-            self._tally(name, sums, part)
+            self._tally(name, sums)
             if f"{one.name}.bias" in self.row:
-                self._tally(f"{one.name}.bias", products.squares(delta.sum(1) - self.centre[f"{one.name}.bias"]), part)
+                self._tally(f"{one.name}.bias", products.squares(delta.sum(1) - self.centre[f"{one.name}.bias"]))
         for one in explicit:
             away = one.gradient.sum(1).flatten(1) - self.centre[one.name].flatten()
-            self._tally(one.name, products.squares(away), part)
+            self._tally(one.name, products.squares(away))
+        self._fold(part)
         if part.stop < self.per_block:
             return
         for name, rows in self.bank.rows.items():
@@ -234,9 +239,16 @@ class _Cell:
                 raise _CancelledError
             self.within[self.row[name], _rows(part)] = left.clamp_min(0.0)
 
-    def _tally(self, name: str, values: Tensor, part: Pass) -> None:
+    def _tally(self, name: str, values: Tensor) -> None:
         if name in self.row:
-            self.within[self.row[name], _rows(part)] += values.unflatten(0, (part.blocks, -1)).sum(1).cpu()
+            self.told[name] = values
+
+    def _fold(self, part: Pass) -> None:
+        """Add what was tallied, by replicate or by piece, to its blocks."""
+        if self.told:
+            sums = torch.stack(list(self.told.values())).unflatten(1, (part.blocks, -1)).sum(2).cpu()
+            self.within[[self.row[name] for name in self.told], _rows(part)] += sums
+        self.told.clear()
 
     # cosine and kurtosis
 
@@ -260,7 +272,6 @@ class _Cell:
                 self._answer_formed(f"{one.name}.bias", delta.sum(1), part, stop)
         for one in explicit:
             self._answer_formed(one.name, chosen(one.gradient).sum(1).flatten(1), part, stop)
-        self.probes[0, :, _rows(part), part.start : stop] /= self.excess
 
     def _targets(self, name: str) -> tuple[Tensor, Tensor]:
         return self.centre[name], self.reference[name]

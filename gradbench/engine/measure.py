@@ -9,6 +9,7 @@ import torch
 from gradbench.engine import control, general, layers
 from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
+from gradbench.engine.passes import aligned, plan
 from gradbench.engine.recording import check_ties
 from gradbench.engine.task import Task
 from gradbench.engine.trust import NeedsGeneralPathError
@@ -30,10 +31,24 @@ def measure(
 ) -> Moments:
     """Moments of the given blocks of ``per_block`` replicates each; ``tick`` is told of replicates as they are done.
 
+    What a block comes out as does not depend on the other blocks that are asked for.
     Raises MeasurementError where a replicate's gradient is not finite, or an option cannot be had.
     """
-    moments = _measured(task, blocks, per_block, reference, tick, options)
-    return control.adjusted(task, moments, blocks)
+    whole = aligned(blocks, plan(task, per_block).together)
+    told = _Told(tick, len(blocks) * per_block)
+    moments = control.adjusted(task, _measured(task, whole, per_block, reference, told, options), whole)
+    return moments.part(slice(blocks.start - whole.start, blocks.stop - whole.start))
+
+
+class _Told:
+    """Tells of as many replicates as were asked for, and not of those that only fill up a group."""
+
+    def __init__(self, tick: Tick, asked: int) -> None:
+        self.tick, self.left = tick, asked
+
+    def __call__(self, done: int) -> None:
+        self.tick(min(done, self.left))
+        self.left -= min(done, self.left)
 
 
 def _measured(task: Task, blocks: range, per_block: int, reference: Gradients, tick: Tick, options: Options) -> Moments:

@@ -48,6 +48,12 @@ class Moments:
         """R = K · m."""
         return self.blocks * self.per_block
 
+    def part(self, rows: slice) -> Moments:
+        """The moments of some of the blocks."""
+        if len(range(*rows.indices(self.blocks))) == self.blocks:
+            return self
+        return replace(self, **{name: {k: v[rows] for k, v in getattr(self, name).items()} for name in BY_BLOCK})
+
     def within(self, group: str) -> Array:
         """Sum over each block's replicates of ‖ĝ − block mean‖², [K]."""
         return np.maximum(self.square[group] - self.per_block * self.shift[group], 0.0)

@@ -51,10 +51,13 @@ def parse_bytes(text: str | int) -> int:
     return size
 
 
-PASS_BYTES = {"cpu": 2**25, "cuda": 2**28}
+PASS_BYTES = {"cpu": 2**24, "cuda": 2**28}
 """Activations of one pass. Constants, so that figures do not depend on the machine's free memory."""
+FEW_REPLICATES, FEW_BYTES = 32, 2**26
+"""A pass of fewer replicates is made this large as long as its activations take no more than that."""
 
 
-def pass_bytes(device: str | torch.device) -> int:
-    """Bytes of activations per pass on ``device``."""
-    return PASS_BYTES["cuda" if str(device).startswith("cuda") else "cpu"]
+def replicates_per_pass(size: int, device: str | torch.device) -> int:
+    """How many replicates with ``size`` bytes of activations each go into a pass on ``device``."""
+    many = PASS_BYTES["cuda" if str(device).startswith("cuda") else "cpu"] // size
+    return max(1, many, min(FEW_REPLICATES, FEW_BYTES // size))

@@ -1,13 +1,19 @@
-"""How a cell's blocks are cut into passes: what is evaluated together, and which replicates answer what."""
+"""How a cell's blocks are cut into passes: what is evaluated together, and which replicates answer what.
+
+The last bits of a sum depend on what is summed beside it in one product. So a block is always evaluated beside the same
+others: passes are groups of 2ⁿ blocks, cut at multiples of 2ⁿ, and a range of blocks that does not fill its groups
+is measured with them filled up. Sixty blocks and forty more are then what a hundred at once are, to the bit.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
-from gradbench.engine.options import pass_bytes
+from gradbench.engine.options import replicates_per_pass
 from gradbench.engine.task import Task
 
 PIECE = 32
@@ -16,16 +22,24 @@ SMALL_PIECE = 4
 """The same at large L, where comparing costs more."""
 PROBED = 8
 """One in so many replicates is asked for what needs its whole gradient: the cosine and the kurtosis."""
+MOST_TOGETHER = 32
+"""Blocks evaluated in one pass at most: a range that is not aligned is measured with less than so many more."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Blocks [first, first + blocks) of the range, and of each the replicates [start, stop)."""
+    """Blocks [first, first + blocks) of the range, and of each the replicates [start, stop) of ``per_block``."""
 
     first: int
     blocks: int
     start: int
     stop: int
+    per_block: int
+
+    @property
+    def whole(self) -> bool:
+        """Are the blocks in it from the first replicate to the last?"""
+        return self.stop - self.start == self.per_block
 
     @property
     def replicates(self) -> int:
@@ -46,22 +60,47 @@ class Plan:
         """Replicates of each block, its first ones, that are asked for cosine and kurtosis."""
         return max(1, self.per_block // PROBED)
 
-    def passes(self, blocks: int) -> Iterator[Pass]:
-        """Several whole blocks at a time, or one block in several parts."""
+    @property
+    def together(self) -> int:
+        """Whole blocks in a pass; 1 also where a block takes several."""
+        return together(self.at_once, self.per_block)
+
+    def groups(self, blocks: int) -> Iterator[list[Pass]]:
+        """Several whole blocks in one pass, or one block in several parts."""
         if self.at_once >= self.per_block:
-            together = self.at_once // self.per_block
-            for first in range(0, blocks, together):
-                yield Pass(first, min(together, blocks - first), 0, self.per_block)
+            for first in range(0, blocks, self.together):
+                yield [Pass(first, min(self.together, blocks - first), 0, self.per_block, self.per_block)]
             return
         step = max(self.at_once // self.piece, 1) * self.piece
         for block in range(blocks):
-            for start in range(0, self.per_block, step):
-                yield Pass(block, 1, start, min(start + step, self.per_block))
+            yield [
+                Pass(block, 1, start, min(start + step, self.per_block), self.per_block)
+                for start in range(0, self.per_block, step)
+            ]
 
 
 def plan(task: Task, per_block: int) -> Plan:
     """The plan of ``task``. It depends on sizes alone, never on what the machine has free."""
-    return Plan(per_block, piece_size(per_block, task.samples), replicates_at_once(task))
+    at_once = 1 if task.estimator.deterministic else replicates_at_once(task)
+    return Plan(per_block, piece_size(per_block, task.samples), at_once)
+
+
+def together(at_once: int, per_block: int) -> int:
+    """How many whole blocks go into a pass of ``at_once`` replicates: a power of two.
+
+    >>> together(200, 32), together(31, 32), together(10**6, 32)
+    (4, 1, 32)
+    """
+    return 2 ** int(math.log2(max(1, min(MOST_TOGETHER, at_once // per_block))))
+
+
+def aligned(blocks: range, together: int) -> range:
+    """``blocks`` with the groups of ``together`` that they are of filled up.
+
+    >>> aligned(range(60, 100), 32)
+    range(32, 128)
+    """
+    return range(blocks.start // together * together, -(-blocks.stop // together) * together)
 
 
 def piece_size(per_block: int, samples: int) -> int:
@@ -82,4 +121,4 @@ def replicates_at_once(task: Task) -> int:
             free += sum(value.numel() for value in module.parameters(recurse=False))
     element = next(iter(problem.named_parameters().values())).element_size()
     size = element * batch * (task.samples * max(widths, free) + free)
-    return max(1, pass_bytes(task.point.device) // size)
+    return replicates_per_pass(size, task.point.device)

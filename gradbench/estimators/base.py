@@ -113,6 +113,8 @@ class Estimator:
     Parameters: type[EstimatorParameters] = EstimatorParameters
     fit: Callable[..., dict[str, torch.Tensor]] | None = None
     """(objective, q held, samples, generator, **parameters) -> state: trained before measuring, on its own draws."""
+    scored: bool = True
+    """Does it weigh a score by f? Then its bias can be measured with less noise than it has (`engine.control`)."""
     mixes_datapoints: bool = False
     """Does one datapoint's gradient depend on another's draws?"""
 

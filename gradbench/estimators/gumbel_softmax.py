@@ -62,5 +62,6 @@ ESTIMATOR = Estimator(
     latents=frozenset({"bernoulli"}),
     unbiased_phi=False,
     evaluations=evaluations,
+    scored=False,
     paper="Jang et al. 2017; Maddison et al. 2017",
 )

@@ -40,5 +40,6 @@ ESTIMATOR = Estimator(
     ),
     latents=CONTINUOUS,
     objectives=frozenset({"iwae"}),
+    scored=False,
     paper="Burda et al. 2016",
 )

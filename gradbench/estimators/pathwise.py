@@ -36,5 +36,6 @@ ESTIMATOR = Estimator(
         differentiated("f", "phi and theta", "nothing is held: the gradient moves inside the expectation over ε"),
     ),
     latents=CONTINUOUS,
+    scored=False,
     paper="Kingma & Welling 2014; Rezende et al. 2014",
 )

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 UNCERTAINTY_OF_SPREAD = 8.0
 """How much the squared skewness along the mean difference widens the spread of the blocks; from simulation."""
+PRECISION = 1e-7
+"""Of the ends of an interval, relative."""
 NORMAL_POINT = 1.959964
 """The 97.5 % point of the normal distribution."""
 
@@ -45,12 +47,13 @@ def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
     ``constant``: every replicate is the same number, so that the difference is the bias, without error.
     """
     blocks = len(gram)
-    total = float(gram.sum()) / blocks**2
+    whole = float(gram.sum())
+    total = whole / blocks**2
     if constant:
         if total <= rounding:
             return Bias(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
         return Bias(total, 0.0, math.sqrt(total), math.sqrt(total), math.sqrt(total), 0.0)
-    square = float(gram.sum() - np.trace(gram)) / (blocks * (blocks - 1))
+    square = (whole - float(gram.trace())) / (blocks * (blocks - 1))
     spread = _spread(gram)
     error = math.sqrt(spread.variance_of_square(max(square, 0.0), blocks))
     p = 1.0 if total <= rounding else sign_flip_p(gram)
@@ -75,18 +78,18 @@ class _Spread:
 
 def _spread(gram: Array) -> _Spread:
     blocks = len(gram)
-    rows = gram.mean(1)
-    centred = gram - rows[:, None] - rows[None, :] + gram.mean()
-    covariance = centred / (blocks - 1)
-    trace = max(float(np.trace(covariance)), 0.0)
-    raw = float((covariance**2).sum())
+    rows = gram.sum(1) / blocks
+    mean_sq = float(rows.sum()) / blocks
+    covariance = (gram - rows[:, None] - (rows - mean_sq)) / (blocks - 1)
+    trace = max(float(covariance.trace()), 0.0)
+    raw = float(np.vdot(covariance, covariance))
     # unbiased for Gaussian blocks; kept within what is possible for positive semi-definite Σ
     trace_sq = (
         (blocks - 1) ** 2 / ((blocks - 2) * (blocks + 1)) * (raw - trace**2 / (blocks - 1)) if blocks > 2 else raw
     )
     trace_sq = min(max(trace_sq, trace**2 * 1e-12), trace**2)
-    mean_sq = float(gram.mean())
-    along = float(((rows - mean_sq) ** 2).sum()) / (blocks - 1) / mean_sq if mean_sq > 0 else 0.0
+    away = rows - mean_sq
+    along = float(away @ away) / (blocks - 1) / mean_sq if mean_sq > 0 else 0.0
     return _Spread(trace, trace_sq, min(along, trace), skewness_of_mean(rows))
 
 
@@ -106,9 +109,17 @@ def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float
 
     far = math.sqrt(observed) + 20 * math.sqrt(spread.trace / blocks) + 1e-300
     tail = ALPHA / 2
-    low = brentq(lambda b: below(b) - (1 - tail), 0.0, far) if below(0.0) > 1 - tail else 0.0
-    high = brentq(lambda b: below(b) - tail, 0.0, far) if below(0.0) > tail else 0.0
-    return float(low), max(float(high), math.sqrt(max(observed - spread.trace / blocks, 0.0)))  # pyright: ignore
+    at_zero = below(0.0)
+
+    def crossing(level: float) -> float:
+        """Where ``below`` falls to ``level``; 0 where it starts beneath."""
+        if at_zero <= level:
+            return 0.0
+        found = brentq(lambda b: below(b) - level, 0.0, far, xtol=far * PRECISION, rtol=PRECISION)
+        return float(found)  # pyright: ignore[reportArgumentType]
+
+    low, high = crossing(1 - tail), crossing(tail)
+    return low, max(high, math.sqrt(max(observed - spread.trace / blocks, 0.0)))
 
 
 def _stretched(low: float, high: float, norm: float, skewness: float, blocks: int) -> tuple[float, float]:

@@ -128,6 +128,7 @@ def _figures(
             (variance, variance_low, variance_high), (bias.square, min(bias.low**2, bias.square), bias.high**2)
         )
     angles = moments.cosine[group]
+    angles = angles[~np.isnan(angles)]
     known = gradient_sq > 0
     return Figures(
         replicates=replicates,
@@ -153,7 +154,7 @@ def _figures(
         mse=mse,
         mse_low=min(max(mse_low, variance_low), mse),
         mse_high=mse_high,
-        cosine=float(np.nanmean(angles)) if known and not np.isnan(angles).all() else None,
+        cosine=float(angles.mean()) if known and len(angles) else None,
     )
 
 

@@ -45,11 +45,12 @@ def skewed_interval(values: Array) -> tuple[float, float]:
     >>> low > 0 and high - 1.5 > 1.5 - low  # the mean is 1.5: the longer arm points to the longer tail
     True
     """
-    blocks, mean = len(values), float(values.mean())
-    deviation = float(values.std(ddof=1))
+    mean, second, third = _moments(values)
+    blocks = len(values)
+    deviation = math.sqrt(second * blocks / (blocks - 1))
     if mean <= 0 or deviation <= 1e-12 * mean:
         return mean, mean
-    skewness = skewness_of_mean(values)
+    skewness = _skewness_of_mean(blocks, second, third)
     error = deviation / math.sqrt(blocks) / mean * math.sqrt(1 + UNCERTAINTY_OF_ERROR * skewness**2)
     point = quantile(blocks)
     below, above = error * hall(point, skewness), -error * hall(-point, skewness)
@@ -58,20 +59,30 @@ def skewed_interval(values: Array) -> tuple[float, float]:
 
 def skewness_of_mean(values: Array) -> float:
     """The skewness of the mean of block values: theirs, over √K; 0 for fewer than three blocks."""
+    _, second, third = _moments(values)
+    return _skewness_of_mean(len(values), second, third)
+
+
+def _moments(values: Array) -> tuple[float, float, float]:
+    """The mean, and the mean square and cube of the distances from it."""
     blocks = len(values)
-    away = values - values.mean()
-    second = float((away**2).mean())
+    mean = float(values.sum()) / blocks
+    away = values - mean
+    square = away * away
+    return mean, float(square.sum()) / blocks, float(square @ away) / blocks
+
+
+def _skewness_of_mean(blocks: int, second: float, third: float) -> float:
     if blocks < 3 or second == 0:
         return 0.0
-    unbiased = math.sqrt(blocks * (blocks - 1)) / (blocks - 2)
-    return unbiased * float((away**3).mean()) / second**1.5 / math.sqrt(blocks)
+    return math.sqrt(blocks * (blocks - 1)) / (blocks - 2) * third / second**1.5 / math.sqrt(blocks)
 
 
 def hall(point: float, skewness: float) -> float:
     """The studentised mean that Hall's transformation takes to ``point``."""
     if abs(skewness) < 1e-6:
         return point
-    return 3 / skewness * (float(np.cbrt(1 + skewness * (point - skewness / 6))) - 1)
+    return 3 / skewness * (math.cbrt(1 + skewness * (point - skewness / 6)) - 1)
 
 
 def log_interval(value: float, error: float, blocks: int) -> tuple[float, float]:

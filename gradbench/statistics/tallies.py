@@ -14,6 +14,8 @@ from gradbench.reference import Reference
 
 Array = NDArray[np.float64]
 
+CACHED = 2**18
+"""Numbers of block means looked at in one go."""
 SNR_PARAMETERS = 2**14
 """``snr_mean`` of a larger tensor is taken over about so many of its parameters, evenly spaced."""
 
@@ -44,10 +46,12 @@ class Tally:
 
 def total(parts: Sequence[Tally]) -> Tally:
     """The tally of several tensors together."""
+    if len(parts) == 1:
+        return parts[0]
     return Tally(
-        np.sum([one.gram for one in parts], axis=0),
-        np.sum([one.centred for one in parts], axis=0),
-        np.sum([one.away for one in parts], axis=0),
+        sum((one.gram for one in parts), start=np.zeros(())),
+        sum((one.centred for one in parts), start=np.zeros(())),
+        sum((one.away for one in parts), start=np.zeros(())),
         sum(one.exact_sq for one in parts),
         sum(one.noise for one in parts),
         sum(one.numbers for one in parts),
@@ -66,17 +70,19 @@ def tally(name: str, moments: Moments, reference: Reference) -> Tally:
     drawn = None if reference.blocks is None else reference.blocks[name].flatten(1)
     gram, away = np.zeros((blocks, blocks)), np.zeros(blocks)
     noise, zero = 0.0, True
-    for part in columns(width, blocks):
+    single = exact.astype(means.dtype)
+    room = np.empty((blocks, min(width, max(1, CACHED // blocks))), means.dtype)
+    for part in columns(width, blocks, CACHED):
         if drawn is None:
-            target = exact[part]
+            target = single[part]
         else:
             target = drawn[:, part].double().cpu().numpy()
             noise += float(((target - exact[part]) ** 2).sum()) / (len(target) * (len(target) - 1))
-        target = target.astype(means.dtype)
-        difference = adjusted[:, part] - target
+            target = target.astype(means.dtype)
+        difference = np.subtract(adjusted[:, part], target, out=room[:, : part.stop - part.start])
         gram += difference @ difference.T
         if adjusted is not means:
-            difference = means[:, part] - target
+            np.subtract(means[:, part], target, out=difference)
             away += np.einsum("kp,kp->k", difference, difference, dtype=np.float64)
         zero = zero and not means[:, part].any()
     few = means[:, :: max(1, -(-width // SNR_PARAMETERS))]
@@ -90,14 +96,17 @@ def tally(name: str, moments: Moments, reference: Reference) -> Tally:
 def centred(means: Array) -> Array:
     """‖block mean − mean‖² of one tensor, [K]."""
     found = np.zeros(len(means))
-    for part in columns(means.shape[1], len(means)):
+    for part in columns(means.shape[1], len(means), CACHED):
         away = means[:, part] - means[:, part].mean(0)
         found += np.einsum("kp,kp->k", away, away, dtype=np.float64)
     return found
 
 
 def _ratios(means: Array) -> tuple[float, int]:
-    variance = means.var(0, ddof=1, dtype=np.float64)
+    blocks, wide = len(means), means.astype(np.float64)
+    mean = wide.mean(0)
+    wide -= mean
+    variance = np.einsum("kp,kp->p", wide, wide) / (blocks - 1)
     moving = variance > 0
-    signal = means.mean(0, dtype=np.float64)[moving] ** 2 - variance[moving] / len(means)
+    signal = mean[moving] ** 2 - variance[moving] / blocks
     return float(np.sqrt(np.maximum(signal, 0.0) / variance[moving]).sum()), int(moving.sum())

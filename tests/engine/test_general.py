@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from gradbench.engine import general
+from gradbench.engine import general, options, passes
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments, groups_of, joined
+from gradbench.engine.options import Options
 from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
 from gradbench.reference import compute
@@ -68,24 +70,35 @@ def test_moments_are_their_definitions(name, one):
         np.testing.assert_allclose(found.means[key], value.mean(1), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("engine", ["layers", "general"])
 @pytest.mark.parametrize("name", ["pathwise", "score-function", "score-function-loo", "score-function-learned"])
-@pytest.mark.parametrize("cut", [1, 3])
-def test_shards_join(name, cut):
-    """60 + 40 replicates are 100, however the blocks were spread: few of them, or more than a chunk holds.
-
-    Joining is exact. What a block yields beside more or fewer others in one matrix product differs by rounding.
-    """
-    task = task_of(LINEAR.point(), name, 2)
+@pytest.mark.parametrize("ends", [(0, 60, 100), (0, 1, 3, 33, 100)])
+def test_blocks_are_the_same_to_the_bit_however_they_were_spread(name, ends, engine):
+    """60 + 40 are 100, control and all: a block does not depend on those that are measured beside it."""
+    task = task_of(LINEAR.point().to(torch.float32), name, 2)
     reference = exact_reference(task.point).gradient
-    whole = measure(task, range(5), 20, reference)
-    parts = [measure(task, range(*ends), 20, reference) for ends in ((0, cut), (cut, 5))]
-    for field in ("means", "square", "fourth", "size", "cosine"):
-        for key, value in getattr(whole, field).items():
-            found = getattr(joined(parts), field)[key]
-            np.testing.assert_allclose(found, value, rtol=1e-9, atol=1e-12 * np.abs(value).max())
-    assert joined(parts).replicates == 100
-    assert same(joined([whole]), whole)
-    assert same(measure(task, range(5), 20, reference), whole), "the same blocks again are the same to the bit"
+    path = Options(engine)
+    whole = measure(task, range(100), 20, reference, options=path)
+    parts = [measure(task, range(*cut), 20, reference, options=path) for cut in pairwise(ends)]
+    assert same(joined(parts), whole)
+    assert joined(parts).replicates == 2000
+
+
+@pytest.mark.parametrize("per_block", [5, 40])
+def test_large_models_join_to_the_bit_too(per_block, monkeypatch):
+    """Where a pass holds a few blocks, or a part of one."""
+    monkeypatch.setitem(options.PASS_BYTES, "cpu", 2**16)
+    monkeypatch.setattr(options, "FEW_REPLICATES", 1)
+    point = point_of("gaussian-vae", hidden=6, latent=2, batch=3).to(torch.float32)
+    with torch.no_grad():  # θ's variance is now so small that some blocks are measured once more, with care
+        point.problem.phi.get_parameter("encoder.output.bias")[2:] -= 1.4
+    for name in ("score-function", "pathwise"):
+        task = task_of(point, name)
+        assert passes.plan(task, per_block).together == (4 if per_block == 5 else 1)
+        reference = {key: value.detach() for key, value in point.problem.named_parameters().items()}
+        whole = measure(task, range(9), per_block, reference)
+        parts = [measure(task, range(*cut), per_block, reference) for cut in ((0, 2), (2, 7), (7, 9))]
+        assert same(joined(parts), whole)
 
 
 def test_unequal_blocks_do_not_join():
