@@ -43,7 +43,7 @@ class Measured:
 
     def block_means(self, name: str) -> Array:
         """Mean gradients of one tensor by block, [K, P], as bias is measured by (through a control, if any)."""
-        return self.moments.adjusted.get(name, self.moments.means[name])
+        return np.asarray(self.moments.adjusted.get(name, self.moments.means[name]))
 
     def multiples(self, group: str, apart: Gradients | None = None) -> Array:
         """⟨ḡ_k, g⟩ / ‖g‖² by block, [K]: how many times the exact gradient is counted. NaN where that is 0.

@@ -93,7 +93,7 @@ def adjusted(task: Task, moments: Moments, blocks: range) -> Moments:
     if control is None:
         return moments
     score = control.task(task)
-    means = {name: value.copy() for name, value in moments.means.items() if name.startswith("phi.")}
+    means = {name: np.array(value) for name, value in moments.means.items() if name.startswith("phi.")}
     at_once = plan(task, moments.per_block).together
     for start in range(0, len(blocks), at_once):
         some = blocks[start : start + at_once]

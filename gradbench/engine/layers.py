@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradbench.engine import products
 from gradbench.engine.bank import Bank
+from gradbench.engine.factored import Factored
 from gradbench.engine.general import block_stream, pilot
 from gradbench.engine.moments import Moments, assembled
 from gradbench.engine.passes import Pass, plan
@@ -107,6 +108,7 @@ class _Cell:
         self.within = torch.zeros(len(parameters), blocks, dtype=torch.float64)
         self.pieces = torch.zeros(blocks, dtype=torch.float64)
         self.probes = torch.zeros(3, len(parameters), blocks, self.plan.probes, dtype=torch.float64)
+        self.factors: dict[str, tuple[Tensor, Tensor]] = {}
         self.centre: Gradients = {}
         self.told: dict[str, Tensor] = {}
 
@@ -116,7 +118,7 @@ class _Cell:
         if careful:
             rows = _rows(group[0])
             self.within[:, rows], self.pieces[rows] = 0, 0
-            for value in self.bank.rows.values():
+            for value in (*self.bank.rows.values(), *(left for left, _ in self.factors.values())):
                 value[rows] = 0
         self.told.clear()
         for part in group:
@@ -141,9 +143,9 @@ class _Cell:
         within = self.within.numpy()
         if self.by_datapoint:
             within = within / self.pieces.numpy() * (self.per_block - 1)
-        return assembled(
-            self.per_block, self.bank.arrays(), within, self.probes.numpy(), self.norms, by_datapoint=self.by_datapoint
-        )
+        factors = {name: Factored(left.numpy(), a.numpy()) for name, (left, a) in self.factors.items()}
+        means = self.bank.arrays() | factors
+        return assembled(self.per_block, means, within, self.probes.numpy(), self.norms, by_datapoint=self.by_datapoint)
 
     # block means
 
@@ -151,7 +153,10 @@ class _Cell:
         for one in linear:
             delta = _blocked(one.delta, part)
             self._add(f"{one.name}.bias", delta.flatten(1, 3).sum(1), part)
-            if one.shared:
+            if self._factors(one):
+                sums = delta.sum(1).flatten(1, 2).cpu()
+                self.factors[f"{one.name}.weight"][0][_rows(part)].add_(sums, alpha=1 / self.per_block)
+            elif one.shared:
                 a = one.inputs.flatten(1, 2).expand(part.blocks, -1, -1)
                 self._add_product(f"{one.name}.weight", delta.sum(1).flatten(1, 2), a, part)
             else:
@@ -159,6 +164,36 @@ class _Cell:
                 self._add_product(f"{one.name}.weight", delta.flatten(1, 3), a, part)
         for one in explicit:
             self._add(one.name, _blocked(one.gradient, part).sum((1, 2)).flatten(1), part)
+
+    def _factors(self, one: Linear) -> bool:
+        """Is the layer's mean kept as factors? So it is where they are the smaller."""
+        name = f"{one.name}.weight"
+        if name not in self.factors and one.shared:
+            a, outputs = one.inputs.flatten(0, 2).cpu(), one.delta.shape[-1]
+            if 2 * len(a) * outputs < a.shape[1] * outputs:
+                left = torch.zeros(len(self.bank.rows[name]), len(a), outputs, dtype=a.dtype)
+                self.factors[name] = (left, a)
+        return name in self.factors
+
+    def _mean(self, name: str, rows: slice) -> Tensor:
+        """Block means of some of the blocks, [K, *shape]."""
+        if name in self.factors:
+            left, a = self.factors[name]
+            return left[rows].mT @ a
+        return self.bank.rows[name][rows].unflatten(1, self.shapes[name])
+
+    def _mean_squares(self, name: str, rows: slice, origin: Tensor | None) -> Tensor:
+        """‖block mean − origin‖², [K] in float64."""
+        if name in self.factors:
+            left, a = self.factors[name]
+            found = Factored(left[rows].numpy(), a.numpy())
+            square = found.squares()
+            if origin is not None:
+                flat = origin.flatten().double().cpu().numpy()
+                square = square - 2 * found.inner(flat) + flat @ flat
+            return torch.from_numpy(square)
+        away = self.bank.rows[name][rows]
+        return products.squares(away if origin is None else away - origin.flatten().cpu())
 
     def _add(self, name: str, sums: Tensor, part: Pass) -> None:
         if name in self.bank.rows:
@@ -177,10 +212,7 @@ class _Cell:
         first = -(-CENTRE_REPLICATES // self.per_block)
         if part.whole and part.blocks >= first:
             rows = slice(part.first, part.first + first)
-            self.centre = {
-                name: value[rows].mean(0).reshape(self.shapes[name]).to(self.reference[name].device)
-                for name, value in self.bank.rows.items()
-            }
+            self.centre = {name: self._mean(name, rows).mean(0).to(value) for name, value in self.reference.items()}
         elif not self.centre:
             found = pilot(self.task, CENTRE_REPLICATES)
             self.centre = {name: value.reshape(self.shapes[name]) for name, value in found.items()}
@@ -230,11 +262,9 @@ class _Cell:
         self._fold(part)
         if part.stop < self.per_block:
             return
-        for name, rows in self.bank.rows.items():
+        for name in self.row:
             total = self.within[self.row[name], _rows(part)]
-            away = rows[_rows(part)]
-            away = away - origin[name].flatten().cpu() if name in origin else away
-            left = total - self.per_block * products.squares(away)
+            left = total - self.per_block * self._mean_squares(name, _rows(part), origin.get(name))
             if name not in origin and not self.careful and bool(left.sum() < CANCELLED * total.sum()):
                 raise _CancelledError
             self.within[self.row[name], _rows(part)] = left.clamp_min(0.0)

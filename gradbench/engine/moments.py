@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gradbench.engine.factored import Means, concatenated
+
 Array = NDArray[np.float64]
 
 
@@ -14,14 +16,14 @@ Array = NDArray[np.float64]
 class Moments:
     """Moments of K blocks of m replicates each, in float64.
 
-    ``means`` are mean gradients by parameter tensor, [K, P]. The rest is by group, [K]: ``square`` is the sum over
+    ``means`` are mean gradients by parameter tensor, [K, P], some of them `Factored`. The rest is by group, [K]: ``square`` is the sum over
     the block's replicates of ‖ĝ − centre‖², ``fourth`` of its square, ``shift`` is ‖block mean − centre‖², ``size``
     the sum of ‖ĝ‖², ``cosine`` the mean cosine of one gradient with the reference (NaN where undefined). The
     centre is a fixed gradient near the mean, so that a variance far below ‖mean‖² is not lost to rounding.
     """
 
     per_block: int
-    means: dict[str, Array]
+    means: dict[str, Means]
     square: dict[str, Array]
     fourth: dict[str, Array]
     shift: dict[str, Array]
@@ -83,8 +85,8 @@ BY_BLOCK = ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", 
 def joined(parts: list[Moments]) -> Moments:
     """The moments of several runs of blocks as one; exact, since blocks are only put side by side."""
 
-    def cat(name: str) -> dict[str, Array]:
-        return {key: np.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
+    def cat(name: str) -> dict[str, Means]:
+        return {key: concatenated([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
 
     first = parts[0]
     assert len({part.per_block for part in parts}) == 1, "blocks of unequal size cannot be joined"
@@ -93,7 +95,7 @@ def joined(parts: list[Moments]) -> Moments:
 
 def assembled(
     per_block: int,
-    means: dict[str, Array],
+    means: dict[str, Means],
     within: Array,
     probes: Array,
     norms: dict[str, float],

@@ -115,8 +115,8 @@ def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float
         """Where ``below`` falls to ``level``; 0 where it starts beneath."""
         if at_zero <= level:
             return 0.0
-        found = brentq(lambda b: below(b) - level, 0.0, far, xtol=far * PRECISION, rtol=PRECISION)
-        return float(found)  # pyright: ignore[reportArgumentType]
+        found = brentq(lambda b: below(b) - level, 0.0, far, xtol=far * PRECISION, rtol=np.float64(PRECISION))
+        return float(found)  # pyright: ignore
 
     low, high = crossing(1 - tail), crossing(tail)
     return low, max(high, math.sqrt(max(observed - spread.trace / blocks, 0.0)))

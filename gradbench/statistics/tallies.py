@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gradbench.engine.bank import columns
+from gradbench.engine.factored import Factored, Means
 from gradbench.engine.moments import Moments
 from gradbench.reference import Reference
 
@@ -65,41 +68,85 @@ def tally(name: str, moments: Moments, reference: Reference) -> Tally:
     """The tally of one parameter tensor."""
     means = moments.means[name]
     adjusted = moments.adjusted.get(name, means)
-    blocks, width = means.shape
     exact = reference.gradient[name].flatten().double().cpu().numpy()
     drawn = None if reference.blocks is None else reference.blocks[name].flatten(1)
-    gram, away = np.zeros((blocks, blocks)), np.zeros(blocks)
-    noise, zero = 0.0, True
-    single = exact.astype(means.dtype)
-    room = np.empty((blocks, min(width, max(1, CACHED // blocks))), means.dtype)
-    for part in columns(width, blocks, CACHED):
-        if drawn is None:
-            target = single[part]
-        else:
-            target = drawn[:, part].double().cpu().numpy()
-            noise += float(((target - exact[part]) ** 2).sum()) / (len(target) * (len(target) - 1))
-            target = target.astype(means.dtype)
-        difference = np.subtract(adjusted[:, part], target, out=room[:, : part.stop - part.start])
-        gram += difference @ difference.T
-        if adjusted is not means:
-            np.subtract(means[:, part], target, out=difference)
-            away += np.einsum("kp,kp->k", difference, difference, dtype=np.float64)
-        zero = zero and not means[:, part].any()
-    few = means[:, :: max(1, -(-width // SNR_PARAMETERS))]
+    noise = 0.0 if drawn is None else _variance_of_mean(drawn, exact)
+    gram = _gram(adjusted, exact, drawn)
+    few, share = _spaced(means, tuple(reference.gradient[name].shape))
     ratio_sum, moving = _ratios(few)
-    scale = width / max(few.shape[1], 1)
-    spread = np.zeros(blocks) if moments.by_datapoint else centred(means)
-    away = np.diag(gram) if adjusted is means else away
-    return Tally(gram, spread, away, float(exact @ exact), noise, width, ratio_sum * scale, moving * scale, zero)
+    return Tally(
+        gram,
+        np.zeros(len(means)) if moments.by_datapoint else centred(means),
+        gram.diagonal() if adjusted is means else _squares(means, exact, drawn),
+        float(exact @ exact),
+        noise,
+        means.shape[1],
+        ratio_sum / share,
+        moving / share,
+        not any(np.asarray(means[row : row + 1]).any() for row in range(len(means))),
+    )
 
 
-def centred(means: Array) -> Array:
+def centred(means: Means) -> Array:
     """‖block mean − mean‖² of one tensor, [K]."""
+    if isinstance(means, Factored):
+        return means.centred().squares()
     found = np.zeros(len(means))
     for part in columns(means.shape[1], len(means), CACHED):
         away = means[:, part] - means[:, part].mean(0)
         found += np.einsum("kp,kp->k", away, away, dtype=np.float64)
     return found
+
+
+def _gram(means: Means, exact: Array, drawn: Tensor | None) -> Array:
+    """Inner products of the blocks' differences from the reference, [K, K]."""
+    if isinstance(means, Factored) and drawn is None:
+        along = means.inner(exact)
+        return means.gram() - along - along[:, None] + float(exact @ exact)
+    return sum((one @ one.T for one in _differences(means, exact, drawn)), start=np.zeros((len(means),) * 2))
+
+
+def _squares(means: Means, exact: Array, drawn: Tensor | None) -> Array:
+    """The diagonal of `_gram`."""
+    if isinstance(means, Factored) and drawn is None:
+        return means.squares() - 2 * means.inner(exact) + float(exact @ exact)
+    parts = (np.einsum("kp,kp->k", one, one, dtype=np.float64) for one in _differences(means, exact, drawn))
+    return sum(parts, start=np.zeros(len(means)))
+
+
+def _differences(means: Means, exact: Array, drawn: Tensor | None) -> Iterator[Array]:
+    """Block means less the reference, [K, some parameters] at a time, each in the same room as the one before."""
+    rows = np.asarray(means)
+    blocks, width = rows.shape
+    single = exact.astype(rows.dtype)
+    room = np.empty((blocks, min(width, max(1, CACHED // blocks))), rows.dtype)
+    for part in columns(width, blocks, CACHED):
+        target = single[part] if drawn is None else drawn[:, part].cpu().numpy().astype(rows.dtype)
+        yield np.subtract(rows[:, part], target, out=room[:, : part.stop - part.start])
+
+
+def _variance_of_mean(drawn: Tensor, exact: Array) -> float:
+    """The variance of a Monte-Carlo reference, from its blocks."""
+    found = 0.0
+    for part in columns(drawn.shape[1], len(drawn), CACHED):
+        found += float(np.square(drawn[:, part].double().cpu().numpy() - exact[part]).sum())
+    return found / (len(drawn) * (len(drawn) - 1))
+
+
+def _spaced(means: Means, shape: tuple[int, ...]) -> tuple[Array, float]:
+    """About `SNR_PARAMETERS` of the parameters, evenly spaced, [K, entries], and the share of all that they are."""
+    apart = means.shape[1] / SNR_PARAMETERS
+    if apart <= 1:
+        return np.asarray(means), 1.0
+    inputs = shape[-1] if len(shape) > 1 else 1
+    outputs = means.shape[1] // inputs
+    in_ = max(1, min(inputs, round(math.sqrt(apart))))
+    out = max(1, min(outputs, round(apart / in_)))
+    if isinstance(means, Factored):
+        few = means.spaced(out, in_)
+    else:
+        few = means.reshape(-1, outputs, inputs)[:, ::out, ::in_].reshape(len(means), -1)
+    return few, few.shape[1] / means.shape[1]
 
 
 def _ratios(means: Array) -> tuple[float, int]:
