@@ -8,6 +8,10 @@ import json
 import torch
 
 
+class Written(str):
+    """A value that is canonical JSON already, so that a part that many names begin with is written once."""
+
+
 def canonical(value: object) -> str:
     """Canonical JSON: sorted keys, no spaces. Equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -20,5 +24,6 @@ def digest(value: object, length: int = 16) -> str:
 
 def stream(seed: int, *name: object, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator on ``device``, seeded by ``seed`` and the parts of ``name`` (anything JSON can hold)."""
-    number = int(digest([seed, *name], 16), 16) & (2**63 - 1)
+    text = ",".join(part if isinstance(part, Written) else canonical(part) for part in (seed, *name))
+    number = int(hashlib.sha256(f"[{text}]".encode()).hexdigest()[:16], 16) & (2**63 - 1)
     return torch.Generator(device=device).manual_seed(number)

@@ -21,7 +21,7 @@ from gradbench.networks import Calls
 from gradbench.objective import Objective
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
-from gradbench.seeding import digest, stream
+from gradbench.seeding import Written, canonical, digest, stream
 
 LEARNING_RATE = 1e-3
 TRAINING_BATCH = 64
@@ -54,9 +54,13 @@ class Axes:
         """As plain data, for hashing and for naming random streams."""
         return {**self._plain, "problem_params": dict(self._plain["problem_params"])}
 
+    @cached_property
+    def _written(self) -> Written:
+        return Written(canonical(self._plain))
+
     def stream(self, *name: object, device: str = "cpu") -> torch.Generator:
         """The random stream ``name`` of this target. The estimator is no part of it: estimators share their noise."""
-        return stream(self.seed, self.canonical(), *name, device=device)
+        return stream(self.seed, self._written, *name, device=device)
 
     def model(self) -> dict:
         """What the parameters depend on: the axes without the minibatch they are measured on."""

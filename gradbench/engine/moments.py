@@ -16,10 +16,11 @@ Array = NDArray[np.float64]
 class Moments:
     """Moments of K blocks of m replicates each, in float64.
 
-    ``means`` are mean gradients by parameter tensor, [K, P], some of them `Factored`. The rest is by group, [K]: ``square`` is the sum over
-    the block's replicates of ‖ĝ − centre‖², ``fourth`` of its square, ``shift`` is ‖block mean − centre‖², ``size``
-    the sum of ‖ĝ‖², ``cosine`` the mean cosine of one gradient with the reference (NaN where undefined). The
-    centre is a fixed gradient near the mean, so that a variance far below ‖mean‖² is not lost to rounding.
+    ``means`` are mean gradients by parameter tensor, [K, P], some of them `Factored`. The rest is by group, [K]:
+    ``square`` is the sum over the block's replicates of ‖ĝ − centre‖², ``fourth`` of its square, ``shift`` is
+    ‖block mean − centre‖², ``size`` the sum of ‖ĝ‖², ``cosine`` the mean cosine of one gradient with the reference
+    (NaN where undefined). The centre is a fixed gradient near the mean, so that a variance far below ‖mean‖² is not
+    lost to rounding.
     """
 
     per_block: int

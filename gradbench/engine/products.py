@@ -54,7 +54,8 @@ def _probe_formed(a: Tensor, delta: Tensor, centre: Tensor, reference: Tensor) -
 
 def _probe_implied(a: Tensor, delta: Tensor, centre: Tensor, reference: Tensor) -> Tensor:
     norm = squared_norms(a, delta)
-    inner = torch.stack([((a @ target.mT) * delta).sum((1, 2)).double() for target in (centre, reference)])
+    along = (a @ torch.cat([centre, reference]).mT).unflatten(-1, (2, -1))
+    inner = (along * delta.unsqueeze(-2)).sum((1, 3)).T.double()
     away = norm - 2 * inner[0] + centre.double().square().sum()
     return torch.stack([away.clamp_min(0.0), norm, inner[1]])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from gradbench.engine import layers, products
+from gradbench.engine.factored import Factored
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options, parse_bytes
 from gradbench.engine.passes import piece_size
@@ -17,6 +20,8 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, Setting
 from gradbench.objective import average
 from gradbench.problems import PROBLEMS
+from gradbench.reference import Reference
+from gradbench.statistics import summarise
 from tests.helpers import F64, point_of, task_of
 
 SMALL = {
@@ -281,3 +286,19 @@ def test_a_gpu_measures_the_same_twice():
     one, two = (measure(task_of(on_gpu, "pathwise"), range(4), 8, reference) for _ in range(2))
     for group in one.square:
         np.testing.assert_array_equal(one.square[group], two.square[group])
+
+
+@pytest.mark.parametrize("variance", ["whole", "datapoint"])
+def test_figures_from_factors_are_those_from_gradients(variance):
+    """An encoder of many inputs at a small minibatch: its block means are kept as factors, and nothing else differs."""
+    point = point_of("gaussian-vae", hidden=6, latent=2, batch=3)
+    task = task_of(point, "pathwise")
+    reference = Reference("closed-form", {n: torch.randn_like(v) for n, v in point.problem.named_parameters().items()})
+    found = measure(task, range(8), 8, reference.gradient, options=Options("layers", variance))
+    kept = {name for name, value in found.means.items() if isinstance(value, Factored)}
+    assert kept == {"phi.encoder.hidden1.weight"}
+    formed = dataclasses.replace(found, means={name: np.asarray(value) for name, value in found.means.items()})
+    one, two = (summarise(moments, reference, 2e-16) for moments in (found, formed))
+    for group, figures in one.items():
+        for name, value in figures.columns().items():
+            assert value == pytest.approx(getattr(two[group], name), rel=1e-8), (group, name)
