@@ -301,4 +301,6 @@ def test_figures_from_factors_are_those_from_gradients(variance):
     one, two = (summarise(moments, reference, 2e-16) for moments in (found, formed))
     for group, figures in one.items():
         for name, value in figures.columns().items():
-            assert value == pytest.approx(getattr(two[group], name), rel=1e-8), (group, name)
+            other = getattr(two[group], name)
+            same = value == other if isinstance(value, str) else value == pytest.approx(other, rel=1e-7, abs=1e-300)
+            assert same, (group, name)
