@@ -47,6 +47,5 @@ ESTIMATOR = Estimator(
     latents=CONTINUOUS,
     objectives=frozenset({"iwae"}),
     evaluations=lambda setting: 2.0 * setting.samples,
-    scored=False,
     paper="Tucker et al. 2019",
 )

@@ -40,6 +40,5 @@ ESTIMATOR = Estimator(
     ),
     latents=CONTINUOUS,
     objectives=frozenset({"iwae"}),
-    scored=False,
     paper="Burda et al. 2016",
 )

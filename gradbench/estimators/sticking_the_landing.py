@@ -38,6 +38,5 @@ ESTIMATOR = Estimator(
     latents=CONTINUOUS,
     objectives=frozenset({"elbo"}),
     needs=no_log_q_needs,
-    scored=False,
     paper="Roeder et al. 2017",
 )

@@ -8,8 +8,10 @@ import pytest
 
 from gradbench.engine import control, general
 from gradbench.engine.measure import measure
+from gradbench.estimators import ESTIMATORS
+from gradbench.problems import PROBLEMS
 from gradbench.statistics import summarise
-from tests.helpers import case, exact_reference, integrated, task_of
+from tests.helpers import case, exact_reference, integrated, point_of, task_of
 
 EPS = float(np.finfo(np.float64).eps)
 BELIEF = case("belief", "sigmoid-belief", latent=4, batch=2)
@@ -81,3 +83,17 @@ def test_the_weights_are_the_mean_of_f():
     assert found is not None
     assert found.weights.shape == (1, 1, 1)
     assert abs(float(found.weights) - 17) < 4 * math.sqrt(66 / 64)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, one in ESTIMATORS.items() if not one.scored))
+@pytest.mark.parametrize("problem", ["gaussian-cost", "linear-gaussian", "bernoulli-cost"])
+def test_who_weighs_no_score_has_no_use_for_it(name, problem):
+    """What such estimators declare spares the look, and a look would have found nothing."""
+    estimator = ESTIMATORS[name]
+    kind = PROBLEMS[problem]
+    if kind.family not in estimator.latents:
+        pytest.skip(f"{name} needs other latents")
+    parameters = {"temperature": 0.5} if name == "gumbel-softmax" else {}
+    task = task_of(point_of(problem), dataclasses.replace(estimator, scored=True), 4, **parameters)
+    assert control.control_for(task) is None
+    assert control.control_for(dataclasses.replace(task, estimator=estimator)) is None
