@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from gradbench.engine import control, general
 from gradbench.engine.measure import measure
 from gradbench.estimators import ESTIMATORS
+from gradbench.latents import Posterior
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import summarise
 from tests.helpers import case, exact_reference, integrated, point_of, task_of
@@ -87,13 +89,15 @@ def test_the_weights_are_the_mean_of_f():
 
 @pytest.mark.parametrize("name", sorted(name for name, one in ESTIMATORS.items() if not one.scored))
 @pytest.mark.parametrize("problem", ["gaussian-cost", "linear-gaussian", "bernoulli-cost"])
-def test_who_weighs_no_score_has_no_use_for_it(name, problem):
-    """What such estimators declare spares the look, and a look would have found nothing."""
+def test_who_declares_no_score_asks_for_none(name, problem, monkeypatch):
     estimator = ESTIMATORS[name]
-    kind = PROBLEMS[problem]
-    if kind.family not in estimator.latents:
+    if PROBLEMS[problem].family not in estimator.latents:
         pytest.skip(f"{name} needs other latents")
     parameters = {"temperature": 0.5} if name == "gumbel-softmax" else {}
-    task = task_of(point_of(problem), dataclasses.replace(estimator, scored=True), 4, **parameters)
+    task = task_of(point_of(problem), estimator, 4, **parameters)
     assert control.control_for(task) is None
-    assert control.control_for(dataclasses.replace(task, estimator=estimator)) is None
+    monkeypatch.setattr(Posterior, "log_prob", lambda self, z: pytest.fail("a score"))
+    task.gradient(task.noise(3, torch.Generator().manual_seed(0)))
+    with pytest.raises(pytest.fail.Exception, match="a score"):
+        scored = task_of(point_of("linear-gaussian"), "score-function")
+        scored.gradient(scored.noise(3, torch.Generator().manual_seed(0)))
