@@ -98,6 +98,6 @@ def test_who_declares_no_score_asks_for_none(name, problem, monkeypatch):
     assert control.control_for(task) is None
     monkeypatch.setattr(Posterior, "log_prob", lambda self, z: pytest.fail("a score"))
     task.gradient(task.noise(3, torch.Generator().manual_seed(0)))
+    scored = task_of(point_of("linear-gaussian"), "score-function")
     with pytest.raises(pytest.fail.Exception, match="a score"):
-        scored = task_of(point_of("linear-gaussian"), "score-function")
         scored.gradient(scored.noise(3, torch.Generator().manual_seed(0)))
