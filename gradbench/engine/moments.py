@@ -37,6 +37,10 @@ class Moments:
     """Replicates of each block behind ``fourth`` and ``cosine``; 0: all."""
     engine: str = "general"
     """The path that was taken."""
+    minibatches: bool = False
+    """Has each block a minibatch of its own? Then block means differ by their data, too."""
+    deviation: dict[str, Array] = field(default_factory=dict)
+    """By parameter tensor, the mean of (ĝ − mean of all)² over probes, [P]; only where blocks have own minibatches."""
 
     @property
     def blocks(self) -> int:

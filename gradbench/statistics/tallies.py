@@ -23,11 +23,13 @@ class Tally:
     """What a tensor's block means amount to; of several tensors, the sum."""
 
     gram: Array
-    """Inner products of the blocks' differences from the reference, [K, K]."""
+    """Inner products of the blocks' differences from the reference, each from that of its own minibatch, [K, K]."""
     centred: Array
     """‖block mean − mean‖², [K]; 0 where the variance was taken by datapoint and needs none."""
     away: Array
-    """‖block mean − reference‖² of the estimator itself, without the control that bias is measured through, [K]."""
+    """‖block mean − reference‖² of the estimator itself, without the control that bias is measured through, [K].
+
+    Where blocks have own minibatches the reference is that over all the data."""
     exact_sq: float
     """‖reference‖²."""
     noise: float
@@ -35,7 +37,9 @@ class Tally:
     numbers: int
     """Parameters."""
     ratio_sum: float
-    """Σ over parameters that move of |mean| / standard deviation of a block mean, less the noise of few blocks."""
+    """Σ over parameters that move of |mean| / standard deviation of a block mean, less the noise of few blocks.
+
+    Where blocks have own minibatches: of one gradient."""
     moving: float
     """How many parameters move."""
     zero: bool
@@ -64,26 +68,28 @@ def tally(name: str, moments: Moments, reference: Reference) -> Tally:
     blocks, width = means.shape
     exact = reference.gradient[name].flatten().double().cpu().numpy()
     drawn = None if reference.blocks is None else reference.blocks[name].flatten(1)
+    own = None if reference.minibatches is None else reference.minibatches[name].flatten(1)
     gram, away = np.zeros((blocks, blocks)), np.zeros(blocks)
-    noise, zero = 0.0, True
+    noise, zero, apart = 0.0, True, adjusted is not means or own is not None
     for part in columns(width, blocks):
-        if drawn is None:
-            target = exact[part]
-        else:
+        target = whole = exact[part]
+        if drawn is not None:
             target = drawn[:, part].double().cpu().numpy()
-            noise += float(((target - exact[part]) ** 2).sum()) / (len(target) * (len(target) - 1))
-        target = target.astype(means.dtype)
-        difference = adjusted[:, part] - target
+            noise += float(((target - whole) ** 2).sum()) / (len(target) * (len(target) - 1))
+        if own is not None:
+            target = own[:, part].double().cpu().numpy()
+        difference = adjusted[:, part] - target.astype(means.dtype)
         gram += difference @ difference.T
-        if adjusted is not means:
-            difference = means[:, part] - target
+        if apart:
+            difference = means[:, part] - (target if own is None else whole).astype(means.dtype)
             away += np.einsum("kp,kp->k", difference, difference, dtype=np.float64)
         zero = zero and not means[:, part].any()
-    few = means[:, :: max(1, -(-width // SNR_PARAMETERS))]
-    ratio_sum, moving = _ratios(few)
+    some = slice(None, None, max(1, -(-width // SNR_PARAMETERS)))
+    few = means[:, some]
+    ratio_sum, moving = _ratios(few, moments.deviation[name][some] if moments.deviation else None)
     scale = width / max(few.shape[1], 1)
-    spread = np.zeros(blocks) if moments.by_datapoint else centred(means)
-    away = np.diag(gram) if adjusted is means else away
+    spread = np.zeros(blocks) if moments.by_datapoint and not moments.minibatches else centred(means)
+    away = away if apart else np.diag(gram)
     return Tally(gram, spread, away, float(exact @ exact), noise, width, ratio_sum * scale, moving * scale, zero)
 
 
@@ -96,8 +102,10 @@ def centred(means: Array) -> Array:
     return found
 
 
-def _ratios(means: Array) -> tuple[float, int]:
+def _ratios(means: Array, deviation: Array | None) -> tuple[float, int]:
     variance = means.var(0, ddof=1, dtype=np.float64)
-    moving = variance > 0
+    # (ĝ − mean)² falls short of the variance by that of the mean
+    spread = variance if deviation is None else deviation + variance / len(means)
+    moving = (variance > 0) & (spread > 0)
     signal = means.mean(0, dtype=np.float64)[moving] ** 2 - variance[moving] / len(means)
-    return float(np.sqrt(np.maximum(signal, 0.0) / variance[moving]).sum()), int(moving.sum())
+    return float(np.sqrt(np.maximum(signal, 0.0) / spread[moving]).sum()), int(moving.sum())
