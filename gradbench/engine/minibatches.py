@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gradbench.engine.bank import Bank
 from gradbench.engine.general import block_stream, chunk_size, replicate_gradients
 from gradbench.engine.measure import measure as measure_block
-from gradbench.engine.moments import Moments, groups_of, joined
+from gradbench.engine.moments import Moments, alike, groups_of, joined
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task, slice_noise
 from gradbench.types import Gradients
@@ -65,15 +65,8 @@ def measure(
         for name, rows in means.items():
             rows[row] = part.means[name][0]
         parts.append(replace(part, means={name: rows[row : row + 1] for name, rows in means.items()}))
-    return replace(joined(_alike(parts)), means=means, minibatches=True)
-
-
-def _alike(parts: list[Moments]) -> list[Moments]:
-    """Blocks whose own control variate was not worth while stand as they are beside those that have one."""
-    names = next((tuple(part.adjusted) for part in parts if part.adjusted), ())
-    return [
-        replace(part, means={}, adjusted=part.adjusted or {name: part.means[name] for name in names}) for part in parts
-    ]
+    parts = [replace(part, means={}) for part in alike(parts)]
+    return replace(joined(parts), means=means, minibatches=True)
 
 
 def probed(task: Task, moments: Moments) -> Moments:
