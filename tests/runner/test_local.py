@@ -252,7 +252,8 @@ def test_a_run_with_minibatches_drawn_anew(tmp_path):
     assert (exact.verdict == "unbiased").all()
     blocks = outcome.run.block_variances()
     for row in ok.itertuples():
-        assert blocks[row.cell_id, row.group].mean() == pytest.approx(row.variance, rel=1e-9, abs=1e-20)  # rounding is 0
+        # rounding is reported as 0
+        assert blocks[row.cell_id, row.group].mean() == pytest.approx(row.variance, rel=1e-9, abs=1e-20)
 
 
 def test_adding_an_estimator_moves_no_other_where_minibatches_are_drawn_anew(tmp_path):
