@@ -4,6 +4,11 @@ The first three are computed in float64 at the parameter values that the cell ha
 exact to rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change.
 The last is the mean of many unbiased estimates, in as many independent blocks as the cell has, so that its own
 error enters every figure of bias.
+
+Where each block has a minibatch of its own, the reference is the gradient over the whole data set, which is the mean
+over minibatches. Bias is then measured block by block against the gradient at the block's own minibatch: the
+differences of those from the whole have mean 0, and taking them off leaves the bias as it is without the noise of the
+data (`over_data`).
 """
 
 from __future__ import annotations
@@ -40,6 +45,10 @@ MONTE_CARLO_SAMPLES = 64
 """Samples of z behind the reference, per replicate of the cells that it serves."""
 BOUND_REPLICATES = 4
 """Gradients behind the reference of a multi-sample bound, per replicate of the cells that it serves."""
+EXACT_EVALUATIONS = 2**23
+"""Latent states × datapoints that an exact gradient over a whole data set may take: tens of seconds on one core."""
+ROWS_AT_ONCE = 256
+"""Datapoints of a data set whose exact gradient is computed together."""
 UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
 """By family of latents: the estimator that a Monte-Carlo reference averages."""
 
@@ -51,11 +60,20 @@ class Reference:
     kind: Kind
     gradient: Gradients
     blocks: Gradients | None = None
+    minibatches: Gradients | None = None
+    """The gradient at each block's own minibatch, [K, *shape], exact or estimated from draws of its own; None where
+    all blocks have the same."""
 
     @property
     def exact(self) -> bool:
         """Is it exact to rounding?"""
         return self.blocks is None
+
+    @property
+    def count(self) -> int | None:
+        """K, the number of blocks that it has something for; None where it has nothing by block."""
+        each = self.minibatches or self.blocks
+        return None if each is None else len(next(iter(each.values())))
 
 
 def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
@@ -63,41 +81,123 @@ def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Refer
 
     ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost.
     """
-    precise = point.to(torch.float64)
-    if bound > 1:
-        q = _posterior(precise)
-        if isinstance(q, Gaussian) and bound * q.parameters["loc"].shape[-1] <= QUADRATURE_DIMENSIONS:
-            gradient = _quadrature(precise, bound)
-            if gradient is not None:
-                return Reference("quadrature", gradient)
-        return importance_weighted(point, replicates, blocks, bound)
-    value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
-    if value is not None:
-        return Reference("closed-form", _gradient(precise, iter([value])))
+    found = _exact(point.to(torch.float64), bound)
+    if found is not None:
+        return found
+    return _estimated(point, bound, replicates, range(blocks))
+
+
+def _exact(precise: Point, bound: int, most: float = math.inf, nodes: float = math.inf) -> Reference | None:
+    """The exact reference at a point in float64; None where there is none.
+
+    ``most``: evaluations per datapoint that it may take, and ``nodes``: those of the finest quadrature.
+    """
     q = _posterior(precise)
-    if isinstance(q, Bernoulli) and 2 ** q.parameters["logits"].shape[-1] <= MAX_STATES:
-        return Reference("enumeration", _gradient(precise, _enumerated(precise)))
-    if isinstance(q, Gaussian) and q.parameters["loc"].shape[-1] <= QUADRATURE_DIMENSIONS:
-        gradient = _quadrature(precise)
-        if gradient is not None:
-            return Reference("quadrature", gradient)
-    return monte_carlo(point, replicates, blocks)
+    dimensions = bound * q.parameters["loc"].shape[-1] if isinstance(q, Gaussian) else 0
+    quadrature = 0 < dimensions <= QUADRATURE_DIMENSIONS and QUADRATURE_NODES[-1] ** dimensions <= nodes
+    if bound == 1:
+        value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
+        if value is not None:
+            return Reference("closed-form", _gradient(precise, iter([value])))
+        if isinstance(q, Bernoulli) and 2 ** q.parameters["logits"].shape[-1] <= min(MAX_STATES, most):
+            return Reference("enumeration", _gradient(precise, _enumerated(precise)))
+    if quadrature and (gradient := _quadrature(precise, bound, most)) is not None:
+        return Reference("quadrature", gradient)
+    return None
+
+
+def _estimated(point: Point, bound: int, replicates: int, blocks: range) -> Reference:
+    """The Monte-Carlo reference in the given blocks, which together serve ``replicates``."""
+    if bound > 1:
+        return importance_weighted(point, replicates, len(blocks), bound, blocks.start)
+    return monte_carlo(point, replicates, len(blocks), blocks.start)
+
+
+def over_data(
+    point: Point,
+    replicates: int,
+    blocks: int,
+    bound: int = 1,
+    tick: Callable[[float], None] = lambda share: None,
+) -> Reference:
+    """The reference over the whole data set, for cells of ``replicates`` in ``blocks`` with a minibatch each.
+
+    The gradient is exact where that takes at most ``EXACT_EVALUATIONS``, else Monte-Carlo over all datapoints at the
+    price of `monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo estimate.
+    ``tick`` is told the share of the work that is done.
+    """
+    whole = _exact_over_data(point, bound, tick)
+    first = Reference(whole.kind, whole.gradient, None, {}) if whole else Reference("monte-carlo", {}, {}, {})
+    return _grown(first, point, replicates // blocks, range(blocks), bound, tick)
+
+
+def _exact_over_data(point: Point, bound: int, tick: Callable[[float], None]) -> Reference | None:
+    precise = point.to(torch.float64)
+    assert point.rows is not None, "a suite refuses to redraw the minibatch of a problem without data"
+    count = len(point.rows)
+    total = {name: torch.zeros_like(value) for name, value in precise.problem.named_parameters().items()}
+    found = None
+    for start in range(0, count, ROWS_AT_ONCE):
+        rows = slice(start, min(start + ROWS_AT_ONCE, count))
+        found = _exact(precise.at(rows), bound, EXACT_EVALUATIONS / count)
+        if found is None:
+            return None
+        share = (rows.stop - rows.start) / count
+        total = {name: total[name] + share * value for name, value in found.gradient.items()}
+        tick(share / 2)
+    assert found is not None
+    return Reference(found.kind, total)
+
+
+def _grown(
+    reference: Reference,
+    point: Point,
+    per_block: int,
+    more: range,
+    bound: int,
+    tick: Callable[[float], None] = lambda share: None,
+) -> Reference:
+    """``reference`` over the data set with the blocks ``more`` added."""
+    precise = point.to(torch.float64)
+    nodes = bound * MONTE_CARLO_SAMPLES * per_block  # as many evaluations as Monte-Carlo would take
+    assert point.rows is not None
+    same = reference.blocks is None and point.axes.parameters.batch == len(point.rows)
+    own: list[Gradients] = []
+    whole: list[Gradients] = []
+    for block in more:
+        found = reference if same else _exact(precise.minibatch(block), bound, nodes=nodes)
+        if found is None:
+            found = _estimated(point.minibatch(block), bound, per_block, range(block, block + 1))
+        own.append(found.gradient)
+        if reference.blocks is not None:
+            whole.append(_whole_block(point, per_block, bound, block))
+        tick(0.5 / len(more))
+    blocks = None if reference.blocks is None else _stacked(reference.blocks, whole, point)
+    gradient = reference.gradient if blocks is None else {name: value.mean(0) for name, value in blocks.items()}
+    minibatches = _stacked(reference.minibatches or {}, own, point)
+    return Reference(reference.kind, gradient, blocks, minibatches)
+
+
+def _stacked(before: Gradients, more: list[Gradients], point: Point) -> Gradients:
+    stacked = {name: torch.stack([one[name] for one in more]) for name in point.names}
+    if not all(torch.isfinite(value).all() for value in stacked.values()):
+        raise MeasurementError("the reference gradient is not finite")
+    return {name: torch.cat([before[name], value]) if before else value for name, value in stacked.items()}
 
 
 def extended(reference: Reference, point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
     """``reference`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell.
 
-    An exact reference stays as it is.
+    One that has nothing by block stays as it is.
     """
-    if reference.blocks is None:
+    have, per_block = reference.count, replicates // blocks
+    if have is None or have >= blocks:
         return reference
-    have = len(next(iter(reference.blocks.values())))
-    if have >= blocks:
-        return reference
-    more = blocks - have
-    each = replicates // blocks * more
-    extra = importance_weighted(point, each, more, bound, have) if bound > 1 else monte_carlo(point, each, more, have)
+    if reference.minibatches is not None:
+        return _grown(reference, point, per_block, range(have, blocks), bound)
+    extra = _estimated(point, bound, per_block * (blocks - have), range(have, blocks))
     assert extra.blocks is not None
+    assert reference.blocks is not None
     stacked = {name: torch.cat([value, extra.blocks[name]]) for name, value in reference.blocks.items()}
     return Reference("monte-carlo", {name: value.mean(0) for name, value in stacked.items()}, stacked)
 
@@ -109,25 +209,26 @@ def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0) -> R
 
     Raises MeasurementError where a block's mean is not finite.
     """
-    estimator = ESTIMATORS[UNBIASED[point.problem.family]]
     samples = MONTE_CARLO_SAMPLES * replicates // blocks
+    streams = [point.axes.stream("reference", block, device=point.device) for block in range(first, first + blocks)]
+    return _from_blocks(point, [_gradient(point, _elbo_pieces(point, samples, stream)) for stream in streams])
+
+
+def _elbo_pieces(point: Point, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """An unbiased estimate of the objective's gradient from ``samples`` per datapoint, in pieces that add up to it."""
+    estimator = ESTIMATORS[UNBIASED[point.problem.family]]
     batch = 1 if point.x is None else point.x.shape[2]
     at_once = min(samples, max(2, EVALUATIONS_AT_ONCE // batch // 2 * 2))
-
-    def pieces(block: int) -> Iterator[Tensor]:
-        generator = point.axes.stream("reference", block, device=point.device)
-        done = 0
-        while done < samples:
-            count = min(at_once, samples - done)
-            q, objective = _posterior(point), _objective(point)
-            noise = estimator.noise(q.held(), 1, count, generator)
-            value = estimator.surrogate(objective, q, noise)
-            remainder = objective.remainder(q)
-            value = value if remainder is None else value + remainder
-            yield value.sum() * (count / samples)
-            done += count
-
-    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(first, first + blocks)])
+    done = 0
+    while done < samples:
+        count = min(at_once, samples - done)
+        q, objective = _posterior(point), _objective(point)
+        noise = estimator.noise(q.held(), 1, count, generator)
+        value = estimator.surrogate(objective, q, noise)
+        remainder = objective.remainder(q)
+        value = value if remainder is None else value + remainder
+        yield value.sum() * (count / samples)
+        done += count
 
 
 def importance_weighted(point: Point, replicates: int, blocks: int, bound: int, first: int = 0) -> Reference:
@@ -135,21 +236,44 @@ def importance_weighted(point: Point, replicates: int, blocks: int, bound: int, 
 
     Raises MeasurementError where a block's mean is not finite.
     """
-    estimator = ESTIMATORS["iwae-dreg"]
     each = BOUND_REPLICATES * replicates // blocks
+    streams = [
+        point.axes.stream("reference", bound, block, device=point.device) for block in range(first, first + blocks)
+    ]
+    return _from_blocks(point, [_gradient(point, _bound_pieces(point, each, bound, stream)) for stream in streams])
+
+
+def _bound_pieces(point: Point, replicates: int, bound: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The mean of ``replicates`` gradients of the ``bound``-sample bound, in pieces that add up to it."""
+    estimator = ESTIMATORS["iwae-dreg"]
     batch = 1 if point.x is None else point.x.shape[2]
-    at_once = max(1, min(each, EVALUATIONS_AT_ONCE // (batch * bound)))
+    at_once = max(1, min(replicates, EVALUATIONS_AT_ONCE // (batch * bound)))
+    for done in range(0, replicates, at_once):
+        count = min(at_once, replicates - done)
+        q = _posterior(point)
+        objective = Objective(point.problem, Calls(point.problem.theta), point.x, "monte-carlo")
+        noise = estimator.noise(q.held(), count, bound, generator)
+        yield estimator.surrogate(objective, q, noise).sum() / replicates
 
-    def pieces(block: int) -> Iterator[Tensor]:
-        generator = point.axes.stream("reference", bound, block, device=point.device)
-        for done in range(0, each, at_once):
-            count = min(at_once, each - done)
-            q = _posterior(point)
-            objective = Objective(point.problem, Calls(point.problem.theta), point.x, "monte-carlo")
-            noise = estimator.noise(q.held(), count, bound, generator)
-            yield estimator.surrogate(objective, q, noise).sum() / each
 
-    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(first, first + blocks)])
+def _whole_block(point: Point, per_block: int, bound: int, block: int) -> Gradients:
+    """One block of the Monte-Carlo gradient over the whole data set: as many evaluations as of a minibatch's."""
+    assert point.rows is not None
+    count, batch = len(point.rows), point.axes.parameters.batch
+    generator = point.axes.stream("reference", "data", bound, block, device=point.device)
+    each = BOUND_REPLICATES if bound > 1 else MONTE_CARLO_SAMPLES
+    draws = math.ceil(each * per_block * batch / count)
+    draws = draws if bound > 1 else draws + draws % 2  # they come in antithetic pairs
+    at_once = max(1, EVALUATIONS_AT_ONCE // (draws * bound))
+
+    def pieces() -> Iterator[Tensor]:
+        for start in range(0, count, at_once):
+            rows = slice(start, min(start + at_once, count))
+            here, share = point.at(rows), (rows.stop - rows.start) / count
+            found = _bound_pieces(here, draws, bound, generator) if bound > 1 else _elbo_pieces(here, draws, generator)
+            yield from (share * piece for piece in found)
+
+    return _gradient(point, pieces())
 
 
 def _from_blocks(point: Point, means: list[Gradients]) -> Reference:
@@ -205,8 +329,10 @@ def _enumerated(point: Point) -> Iterator[Tensor]:
     return _weighted(point, states.shape[1], part)
 
 
-def _quadrature(point: Point, bound: int = 1) -> Gradients | None:
-    """The trapezoidal rule under the Gaussian, with more nodes until the gradient settles; None where it does not.
+def _quadrature(point: Point, bound: int = 1, most: float = math.inf) -> Gradients | None:
+    """The trapezoidal rule under the Gaussian, with more nodes until the gradient settles; None where it does not,
+
+    or not with ``most`` evaluations for each datapoint.
 
     For analytic integrands on the whole line it converges exponentially, and unlike Gauss-Hermite quadrature not much
     more slowly where a network bends within a fraction of the posterior's width. Of the ``bound``-sample bound, all
@@ -214,7 +340,11 @@ def _quadrature(point: Point, bound: int = 1) -> Gradients | None:
     """
     latent = _posterior(point).parameters["loc"].shape[-1]
     before: Gradients | None = None
+    spent = 0
     for count in QUADRATURE_NODES:
+        spent += count ** (latent * bound)
+        if spent > most:
+            return None
         x = torch.linspace(-QUADRATURE_REACH, QUADRATURE_REACH, count, dtype=torch.float64, device=point.device)
         w = torch.softmax(-(x**2) / 2, 0)
         nodes = torch.cartesian_prod(*[x] * (latent * bound)).reshape(-1, bound, 1, latent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ class Point:
     problem: Problem
     x: Tensor | None
     device: str = "cpu"
+    rows: Tensor | None = field(default=None, repr=False)
+    """The whole data set [N, features], which other minibatches are drawn from (None for a cost)."""
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,11 +95,26 @@ class Point:
     def to(self, dtype: torch.dtype) -> Point:
         """A copy in another precision, at the same parameter values."""
         x = None if self.x is None else self.x.to(dtype)
-        return Point(self.axes, copy.deepcopy(self.problem).to(dtype, self.device), x, self.device)
+        return Point(self.axes, copy.deepcopy(self.problem).to(dtype, self.device), x, self.device, self.rows)
 
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""
         return next(self.problem.phi.parameters()).dtype
+
+    def at(self, chosen: Tensor | slice) -> Point:
+        """The same parameters at other rows of the data."""
+        assert self.rows is not None, "a cost has no data"
+        return replace(self, x=self.rows[chosen][None, None].to(device=self.device, dtype=self.dtype()))
+
+    def minibatch(self, block: int) -> Point:
+        """The same parameters at a minibatch drawn afresh, without replacement, for the block of that number.
+
+        It depends on the problem axes and the block alone, so that estimators, L and shards of a run share it. Rows
+        keep their order: a minibatch of the whole data set is the data set.
+        """
+        assert self.rows is not None, "a cost has no data"
+        order = torch.randperm(len(self.rows), generator=self.axes.stream("minibatch", block))
+        return self.at(order[: self.axes.parameters.batch].sort().values)
 
 
 def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None) -> Point:
@@ -123,8 +140,10 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     problem.to(dtype, device)
     x = None
     if rows is not None:
-        x = data_sets.minibatch(rows, axes.parameters.batch, axes.seed)[None, None].to(device=device, dtype=dtype)
-    return Point(axes, problem, x, device)
+        # at the precision of the cell: what is computed in float64 later sees the same data
+        rows = rows.to(dtype)
+        x = data_sets.minibatch(rows, axes.parameters.batch, axes.seed)[None, None].to(device)
+    return Point(axes, problem, x, device, rows)
 
 
 def construct(kind: type[Problem], parameters: Any, features: int, generator: torch.Generator) -> Problem:

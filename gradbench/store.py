@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,21 @@ _TYPES = {
     pa.int32(): "schema_version latent_dim batch_size samples blocks",
     pa.int64(): "num_parameters train_steps seed replicates",
     pa.string(): """cell_id suite problem problem_params size data objective kl estimator estimator_params device dtype
-        group reference verdict status error_type message gradbench_version torch_version hardware""",
+        noise engine group reference verdict status error_type message gradbench_version torch_version hardware""",
     pa.timestamp("us", tz="UTC"): "started_at",
 }
 _KNOWN = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
 COLUMNS = (
     *"schema_version cell_id suite problem problem_params size data num_parameters latent_dim batch_size".split(),
-    *"train_steps objective kl estimator estimator_params samples device dtype seed group".split(),
+    *"train_steps objective kl estimator estimator_params samples device dtype noise seed group".split(),
     *"replicates blocks evaluations reference gradient_norm reference_se".split(),
     *"bias_sq bias_sq_se bias_norm bias_low bias_high relative_bias relative_bias_high bias_p verdict".split(),
-    *"variance variance_low variance_high variance_mean snr snr_mean kurtosis mse mse_low mse_high cosine".split(),
-    *"seconds seconds_low seconds_high flops peak_bytes work_variance status error_type message".split(),
+    *"variance variance_low variance_high variance_mean".split(),
+    *"variance_latent variance_latent_low variance_latent_high".split(),
+    *"variance_data variance_data_low variance_data_high".split(),
+    *"snr snr_mean kurtosis mse mse_low mse_high cosine".split(),
+    *"seconds seconds_low seconds_high flops peak_bytes work_variance engine status error_type message".split(),
     *"gradbench_version torch_version hardware started_at wall_seconds".split(),
 )
 SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
@@ -50,9 +53,22 @@ CELL_SCHEMA = SCHEMA.append(pa.field(BLOCK_VALUES, pa.list_(pa.float64())))
 
 IDENTITY = (
     *"problem problem_params data train_steps objective kl estimator estimator_params".split(),
-    *"samples device dtype seed group".split(),
+    *"samples device dtype noise seed group".split(),
 )
 """Columns that tell one row of a run from another."""
+
+
+def _null(name: str) -> Callable[[pa.Table], pa.Array]:
+    return lambda table: pa.nulls(table.num_rows, SCHEMA.field(name).type)
+
+
+LATER: dict[str, Callable[[pa.Table], pa.Array]] = {
+    "noise": lambda table: pa.array(["latent"] * table.num_rows),
+    "engine": _null("engine"),
+    **{f"variance_latent{end}": lambda table, end=end: table.column(f"variance{end}") for end in ("", "_low", "_high")},
+    **{f"variance_data{end}": _null(f"variance_data{end}") for end in ("", "_low", "_high")},
+}
+"""Columns that the first runs lack, with what they would have held there: the minibatch was fixed."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +208,11 @@ def _gather(path: Path) -> tuple[pa.Table, tuple[str, ...]]:
 
 def _read(file: Path) -> pa.Table | None:
     try:
-        return pq.read_table(file).select(list(COLUMNS)).cast(SCHEMA)
+        table = pq.read_table(file)
+        for name, before in LATER.items():
+            if name not in table.column_names:
+                table = table.append_column(SCHEMA.field(name), before(table))
+        return table.select(list(COLUMNS)).cast(SCHEMA)
     except (pa.ArrowException, OSError, KeyError):
         return None
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gradbench.claims import Claim, matches
 from gradbench.data import check_data
-from gradbench.engine.options import Engine, Options, Variance, parse_bytes
+from gradbench.engine.options import Engine, Noise, Options, Variance, parse_bytes
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
@@ -42,6 +42,8 @@ class Measure(BaseModel):
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
     engine: Engine = "auto"
     variance: Variance = "auto"
+    noise: Noise = "latent"
+    """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
     memory: Annotated[int, Field(gt=0)] | None = None
     """Memory for block means, such as 2GB; past it they go to a temporary file."""
 
@@ -61,6 +63,11 @@ class Measure(BaseModel):
             lower = self.replicates // self.blocks * self.blocks
             near = f"{lower} or {lower + self.blocks}" if lower else f"{self.blocks}"
             raise ValueError(f"replicates = {self.replicates} is no multiple of blocks = {self.blocks}; take {near}")
+        if self.noise == "latent+data" and self.replicates < 2 * self.blocks:
+            raise ValueError(
+                f"noise = 'latent+data' takes at least 2 replicates in a block to tell the latents' part; "
+                f"with blocks = {self.blocks} take replicates = {2 * self.blocks} or more"
+            )
         return self
 
     def options(self) -> Options:
@@ -108,6 +115,7 @@ class Cell:
     samples: int
     device: str
     dtype: str
+    noise: Noise = "latent"
     skip: str | None = None
 
     def identity(self) -> dict[str, Any]:
@@ -122,12 +130,16 @@ class Cell:
             "samples": self.samples,
             "device": self.device,
             "dtype": self.dtype,
+            "noise": self.noise,
         }
 
     @property
     def cell_id(self) -> str:
         """A hash of the resolved cell."""
-        return digest(self.identity(), 20)
+        identity = self.identity()
+        if self.noise == "latent":  # as cells were named before there was a choice
+            identity.pop("noise")
+        return digest(identity, 20)
 
     def setting(self) -> Setting:
         """What the estimator is asked to work with."""
@@ -189,6 +201,7 @@ class Settings:
     device: str | None = None
     engine: str | None = None
     variance: str | None = None
+    noise: str | None = None
     memory: str | None = None
     precision: float | None = None
     budget: float | None = None
@@ -233,16 +246,28 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
     file = _validated(SuiteFile, raw, where)
     measure = file.measure
-    for key in ("replicates", "engine", "variance", "memory", "precision", "budget"):
+    for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = _validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     cells: dict[str, Cell] = {}
     for index, grid in enumerate(file.grid):
         for cell in _grid_cells(grid, file, f"{where}: grid[{index}]", settings):
-            cells.setdefault(cell.cell_id, cell)
+            noisy = _with_noise(cell, measure.noise)
+            cells.setdefault(noisy.cell_id, noisy)
+    if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):
+        given = "--noise" if settings.noise else f"{where}: measure.noise"
+        raise SuiteError(f"{given}: 'latent+data' draws minibatches, and no grid of {file.name} has data; use 'latent'")
     for index, claim in enumerate(file.expect):
         _check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
     return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
+
+
+def _with_noise(cell: Cell, noise: Noise) -> Cell:
+    """``cell`` under ``noise``; skipped where it asks for minibatches that there are none of."""
+    reason = cell.skip
+    if noise == "latent+data" and cell.axes.data is None and reason is None:
+        reason = f"{cell.axes.problem} has no data to draw minibatches from; use noise = 'latent'"
+    return replace(cell, noise=noise, skip=reason)
 
 
 def _check_claim(claim: Claim, cells: list[Cell], where: str) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -163,3 +164,88 @@ def test_a_monte_carlo_reference_is_the_same_every_time():
     point = point_of("gaussian-vae", hidden=3, latent=3, batch=2)
     first, again = (reference.compute(point, 32, 4).gradient for _ in range(2))
     assert close(first, again, 0)
+
+
+# Over a whole data set
+
+
+OVER_DATA = [
+    case("linear", "linear-gaussian", latent=2, features=4, batch=3),
+    case("belief", "sigmoid-belief", latent=2, batch=3),
+]
+
+
+@pytest.mark.parametrize("one", OVER_DATA, ids=lambda one: one.label)
+def test_the_gradient_over_the_data_is_that_of_one_large_minibatch(one):
+    point = one.point()
+    found = reference.over_data(point, 64, 4)
+    assert found.exact
+    assert close(found.gradient, reference.compute(point.at(slice(None)), 64, 4).gradient, 1e-11)
+    assert found.minibatches is not None
+    for block in range(4):
+        own = {name: value[block] for name, value in found.minibatches.items()}
+        assert close(own, reference.compute(point.minibatch(block), 64, 4).gradient, 1e-12)
+
+
+@pytest.mark.parametrize("one", OVER_DATA, ids=lambda one: one.label)
+def test_a_monte_carlo_gradient_over_the_data_agrees_within_its_own_error(one, monkeypatch):
+    point = one.point()
+    exact = reference.over_data(point, 512, 16)
+    monkeypatch.setattr(reference, "_exact", lambda *given, **keys: None)
+    found = reference.over_data(point, 512, 16)
+    assert found.kind == "monte-carlo"
+    for mine, truth in (
+        (found.blocks, flat(exact.gradient)),
+        # at its own minibatch each block is off by its own draws alone
+        ({n: v - exact.minibatches[n] for n, v in found.minibatches.items()}, np.zeros_like(flat(exact.gradient))),
+    ):
+        rows = np.concatenate([value.flatten(1).numpy() for value in mine.values()], axis=1)
+        trace = rows.var(0, ddof=1).sum() / 16
+        assert float(np.square(rows.mean(0) - truth).sum()) < (1 + 4 * math.sqrt(2)) * trace
+
+
+def test_a_bound_over_the_data_agrees_within_its_own_error():
+    """One latent and two samples: quadrature of the same bound, at each of 40 datapoints."""
+    point = point_of("linear-gaussian", latent=1, features=3, batch=4)
+    point = dataclasses.replace(point, rows=point.rows[:40])
+    exact = reference._exact_over_data(point, 2, lambda share: None)
+    assert exact is not None
+    assert exact.kind == "quadrature"
+    whole = [reference._whole_block(point, 64, 2, block) for block in range(16)]
+    rows = np.stack([flat(one) for one in whole])
+    trace = rows.var(0, ddof=1).sum() / 16
+    assert float(np.square(rows.mean(0) - flat(exact.gradient)).sum()) < (1 + 4 * math.sqrt(2)) * trace
+
+
+def test_an_exact_gradient_that_takes_too_long_is_estimated(monkeypatch):
+    point = point_of("sigmoid-belief", latent=4, batch=3)
+    monkeypatch.setattr(reference, "EXACT_EVALUATIONS", 16 * 1797 - 1)
+    found = reference.over_data(point, 32, 4)
+    assert found.kind == "monte-carlo"
+    assert found.minibatches is not None
+    # at a minibatch there are few states to sum over
+    own = {name: value[2] for name, value in found.minibatches.items()}
+    assert close(own, reference.compute(point.minibatch(2), 32, 4).gradient, 1e-12)
+    monkeypatch.setattr(reference, "EXACT_EVALUATIONS", 16 * 1797)
+    assert reference.over_data(point, 32, 4).kind == "enumeration"
+
+
+@pytest.mark.parametrize("kind", ["closed-form", "monte-carlo"])
+def test_blocks_that_are_added_are_those_of_a_longer_reference(kind, monkeypatch):
+    point = point_of("linear-gaussian", latent=2, features=4, batch=3)
+    if kind == "monte-carlo":
+        monkeypatch.setattr(reference, "_exact", lambda *given, **keys: None)
+    long = reference.over_data(point, 48, 6)
+    short = reference.extended(reference.over_data(point, 32, 4), point, 48, 6)
+    assert short.kind == long.kind == kind
+    assert long.minibatches is not None
+    assert short.minibatches is not None
+    assert close(short.gradient, long.gradient, 0)
+    assert close(short.minibatches, long.minibatches, 0)
+
+
+def test_progress_over_the_data_adds_up_to_the_whole():
+    told = []
+    reference.over_data(point_of("sigmoid-belief", latent=2, batch=3), 32, 4, tick=told.append)
+    assert sum(told) == pytest.approx(1)
+    assert len(told) > 8

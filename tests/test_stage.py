@@ -189,3 +189,30 @@ def test_where_q_starts_leaves_model_and_data_as_they_are():
     far, near = points["near", 0.5].problem.phi.log_scale, points["near", 0.1].problem.phi.log_scale
     centre = first.problem.phi.log_scale
     torch.testing.assert_close(far - centre, 5 * (near - centre))
+
+
+def test_minibatches_of_blocks_are_drawn_without_replacement_by_axes_and_block():
+    point, again = (point_of("linear-gaussian", batch=20) for _ in range(2))
+    assert point.rows is not None
+    index = {tuple(row.tolist()): n for n, row in enumerate(point.rows)}
+
+    def drawn(point, block: int) -> list[int]:
+        return [index[tuple(row.tolist())] for row in point.minibatch(block).x.squeeze()]
+
+    batches = [drawn(point, block) for block in range(200)]
+    assert all(len(set(batch)) == 20 for batch in batches)
+    assert batches[:3] == [drawn(again, block) for block in range(3)]
+    assert len({tuple(batch) for batch in batches}) == 200
+    # each of 1000 rows is in 4 of 200 minibatches on average: χ² with 999 degrees of freedom, less the 2 % drawn
+    counts = np.bincount(np.concatenate(batches), minlength=1000)
+    statistic = ((counts - 4) ** 2 / (4 * 0.98)).sum()
+    low, high = chi2.ppf([5e-5, 1 - 5e-5], 999)
+    assert low < statistic < high
+
+
+def test_a_minibatch_has_the_precision_of_its_point():
+    point = point_of("gaussian-vae", dtype=torch.float32, **VAE)
+    assert point.minibatch(1).x.dtype == torch.float32
+    precise = point.to(torch.float64).minibatch(1).x
+    assert precise.dtype == torch.float64
+    assert torch.equal(precise, point.minibatch(1).x.double())

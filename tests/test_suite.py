@@ -7,6 +7,7 @@ import torch
 
 from gradbench import suite
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.seeding import digest
 from gradbench.suite import Settings, find, load, resolve, shipped
 
 GRID = {"problem": "gaussian-cost", "estimators": ["pathwise"]}
@@ -221,3 +222,46 @@ def test_select():
 def test_a_device_that_is_not_there(name, says):
     with pytest.raises(UsageError, match=says):
         suite.resolve_device(name)
+
+
+# Noise
+
+
+BOTH = {"measure": {"noise": "latent+data"}}
+
+
+def test_the_noise_of_a_run_is_part_of_each_cell():
+    (fixed,), (redrawn,) = cells(VAE), cells(VAE, **BOTH)
+    assert (fixed.noise, redrawn.noise) == ("latent", "latent+data")
+    assert fixed.cell_id != redrawn.cell_id
+    assert redrawn.identity()["noise"] == "latent+data"
+    (told,) = cells(VAE, settings=Settings(noise="latent+data"))
+    assert told.cell_id == redrawn.cell_id
+
+
+def test_cells_with_fixed_minibatches_are_named_as_they_always_were():
+    (cell,) = cells(GRID | {"device": "cpu"})
+    identity = cell.identity()
+    assert identity.pop("noise") == "latent"
+    assert cell.cell_id == digest(identity, 20) == "2c446bf027110bbf8f6a"
+
+
+def test_a_problem_without_data_is_skipped_where_minibatches_are_drawn():
+    cost, model = cells(GRID, VAE, **BOTH)
+    assert cost.skip == "gaussian-cost has no data to draw minibatches from; use noise = 'latent'"
+    assert model.skip is None
+
+
+def test_minibatches_without_any_data_are_refused():
+    text = refused(GRID, **BOTH)
+    assert "measure.noise: 'latent+data' draws minibatches" in text
+    assert "use 'latent'" in text
+    with pytest.raises(SuiteError, match=r"--noise: 'latent.data' draws minibatches"):
+        cells(GRID, settings=Settings(noise="latent+data"))
+
+
+def test_noise_that_cannot_be_had_is_refused():
+    assert "'latent' or 'latent+data', got 'data'" in refused(VAE, measure={"noise": "data"})
+    text = refused(VAE, measure={"noise": "latent+data", "replicates": 32})
+    assert "take replicates = 64 or more" in text
+    assert cells(VAE, measure={"noise": "latent+data", "replicates": 64})

@@ -76,10 +76,11 @@ def _show_plan(name: str, select: list[str], json_: bool) -> None:
         output.show_json({**suite.resolved(), "estimated_seconds": seconds, "estimated_bytes": memory})
         return
     skipped = sum(cell.skip is not None for cell in suite.cells)
+    redrawn = ", each with a minibatch of its own" if suite.measure.noise == "latent+data" else ""
     output.show(plan_tables(plan_rows(suite), f"{suite.name}: {suite.title}"))
     output.show(
         f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates in "
-        f"{suite.measure.blocks} blocks; about {duration(seconds)} and {size(memory)} here"
+        f"{suite.measure.blocks} blocks{redrawn}; about {duration(seconds)} and {size(memory)} here"
     )
 
 

@@ -40,6 +40,10 @@ class Moments:
     """Replicates of each block behind ``fourth`` and ``cosine``; 0: all."""
     engine: str = "general"
     """The path that was taken."""
+    minibatches: bool = False
+    """Has each block a minibatch of its own? Then block means differ by their data, too."""
+    deviation: dict[str, Array] = field(default_factory=dict)
+    """By parameter tensor, the mean of (ĝ − mean of all)² over probes, [P]; only where blocks have own minibatches."""
 
     @property
     def blocks(self) -> int:
@@ -89,9 +93,16 @@ def joined(parts: list[Moments]) -> Moments:
     def cat(name: str) -> dict[str, Means]:
         return {key: concatenated([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
 
+    parts = alike(parts)
     first = parts[0]
     assert len({part.per_block for part in parts}) == 1, "blocks of unequal size cannot be joined"
     return replace(first, **{name: cat(name) for name in BY_BLOCK})
+
+
+def alike(parts: list[Moments]) -> list[Moments]:
+    """The parts with adjusted means in all where some have them: without a control, means stand for themselves."""
+    names = next((tuple(part.adjusted) for part in parts if part.adjusted), ())
+    return [replace(part, adjusted=part.adjusted or {name: part.means[name] for name in names}) for part in parts]
 
 
 def assembled(

@@ -14,6 +14,9 @@ Engine = Literal["auto", "layers", "general"]
 Variance = Literal["auto", "datapoint", "whole"]
 """``datapoint`` adds up the variances of the datapoints' gradients; ``whole`` watches the gradient of the minibatch."""
 
+Noise = Literal["latent", "latent+data"]
+"""``latent``: the minibatch is fixed; ``latent+data``: every block draws one of its own."""
+
 UNLIMITED = 2**63
 FREE_SHARE = 0.5
 """Share of the memory that is free which is used where no budget is given."""

@@ -81,8 +81,8 @@ class Plan:
 
 def plan(task: Task, per_block: int) -> Plan:
     """The plan of ``task``. It depends on sizes alone, never on what the machine has free."""
-    at_once = 1 if task.estimator.deterministic else replicates_at_once(task)
-    return Plan(per_block, piece_size(per_block, task.samples), at_once)
+    most = per_block if task.alone or task.estimator.deterministic else MOST_TOGETHER * per_block
+    return Plan(per_block, piece_size(per_block, task.samples), min(replicates_at_once(task), most))
 
 
 def together(at_once: int, per_block: int) -> int:

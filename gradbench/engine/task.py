@@ -25,6 +25,8 @@ class Task:
     samples: int
     kl: Kl | None
     state: dict[str, Tensor] = field(default_factory=dict)
+    alone: bool = False
+    """Is each of its blocks evaluated by itself, since others have other data?"""
 
     def fitted(self) -> Task:
         """The task with its estimator's control variate trained, on draws of its own."""

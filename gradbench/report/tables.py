@@ -42,11 +42,13 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
 
 def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> Table:
     table = plain_table(_target_title(rows.iloc[0], group, varying), padding=0)
+    redrawn = rows.variance_data.notna().any()
     for name, justify in (
         ("estimator", "left"),
         ("L", "right"),
         ("variance", "right"),
         ("95 % interval", "left"),
+        *([("data", "right")] if redrawn else []),
         ("bias", "right"),
         ("at most", "right"),
         ("verdict", "left"),
@@ -64,6 +66,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
             str(row.samples),
             number(row.variance) + (HEAVY_MARK if heavy_tailed(row.kurtosis) else ""),
             span(row.variance_low, row.variance_high),
+            *([percent(_data_share(row))] if redrawn else []),
             percent(row.relative_bias),
             percent(row.relative_bias_high),
             verdict_text(row),
@@ -82,6 +85,11 @@ def verdict_text(row: Any) -> Text:
     return Text(text, style=STYLES.get(str(row.verdict), ""))
 
 
+def _data_share(row: Any) -> float | None:
+    """How much of the variance is that of the minibatch."""
+    return max(row.variance_data / row.variance, 0.0) if row.variance > 0 else None
+
+
 def heavy_tailed(kurtosis: float | None) -> bool:
     """Do a few replicates carry the variance, so that its interval is wide and leans on them?"""
     return kurtosis is not None and kurtosis > HEAVY_TAILS
@@ -90,6 +98,9 @@ def heavy_tailed(kurtosis: float | None) -> bool:
 def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
     if len(rows):
         yield Text("bias: as a share of ‖g‖, and what it is at most with 97.5 % confidence", style="dim")
+    if rows.variance_data.notna().any():
+        text = "variance: latents and minibatch both drawn anew; data: the share that is the minibatch's"
+        yield Text(text, style="dim")
     if (rows.verdict == "unresolved").any():
         yield Text("unresolved n: about n replicates would decide, as far as can be told now", style="dim")
     if rows["kurtosis"].map(heavy_tailed).any():

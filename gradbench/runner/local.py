@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,9 @@ from gradbench.errors import NothingMeasuredError, RunError
 from gradbench.runner import rows
 from gradbench.runner.machine import now, provenance
 from gradbench.suite import Cell, Suite
+
+REFERENCE_UNITS = 2**14
+"""The work of a reference over a whole data set, beside replicates: about that of a large cell."""
 
 
 class Progress:
@@ -73,7 +76,7 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         raise RunError(f"{out}: holds a run with other plugins, or another version of them; give another --out")
     done = store.finished_cells(out)
     todo = [cell for cell in suite.cells if cell.cell_id not in done]
-    progress.start(sum(_units(cell, suite) for cell in todo))
+    progress.start(sum(_units(cell, suite) for cell in todo) + REFERENCE_UNITS * _references(todo))
     interrupted = False
     try:
         share = _Share(suite.measure.budget, sum(cell.skip is None for cell in todo))
@@ -105,7 +108,7 @@ def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress, 
             try:
                 if broken is not None:
                     raise broken
-                target = target or _target(cell, suite, out)
+                target = target or _target(cell, suite, out, progress)
                 found = rows.measured(cell, suite.name, suite.measure, *target, tick.count, share.until())
                 store.write_cell(out, found)
             except Exception as error:  # whatever a cell dies of is its row; the others go on
@@ -114,12 +117,31 @@ def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress, 
         tick.finish()
 
 
-def _target(cell: Cell, suite: Suite, out: Path) -> tuple[stage.Point, reference.Reference]:
-    point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
-    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
+def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[stage.Point, reference.Reference]:
+    redrawn = cell.noise == "latent+data"
+    tick = _counted(progress.advance, REFERENCE_UNITS if redrawn else 0)
+    try:
+        point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
+        counts = (suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
+        if not redrawn:
+            return point, reference.compute(point, *counts)
+        assert point.rows is not None, "a cell without data is skipped"
+        progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
+        found = reference.over_data(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)))
+        progress.cell(label(cell))
+        return point, found
+    finally:
+        tick.finish()
 
 
-def _by_target(cells: Iterable[Cell]) -> Iterable[list[Cell]]:
+def _references(cells: Iterable[Cell]) -> int:
+    """How many references over a data set the cells need."""
+    return sum(
+        any(cell.skip is None and cell.noise == "latent+data" for cell in target) for target in _by_target(cells)
+    )
+
+
+def _by_target(cells: Iterable[Cell]) -> Collection[list[Cell]]:
     targets: dict[tuple, list[Cell]] = {}
     for cell in cells:
         targets.setdefault((cell.axes, cell.device, cell.dtype, rows.bound(cell)), []).append(cell)

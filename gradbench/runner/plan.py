@@ -11,6 +11,7 @@ import torch
 from gradbench.engine.general import CHUNK_BYTES
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
+from gradbench.reference import MONTE_CARLO_SAMPLES
 from gradbench.runner import rows
 from gradbench.seeding import stream
 from gradbench.suite import Cell, Suite
@@ -18,6 +19,8 @@ from gradbench.suite import Cell, Suite
 SECONDS_PER_CELL = 0.25
 """Timing, fitting and bookkeeping of a cell of any size."""
 SECONDS_PER_BLOCK = 0.002
+SECONDS_PER_MINIBATCH = 0.012
+"""The same for a block with a minibatch of its own: its pilot, its control variate, its probes."""
 FLOPS_PER_PARAMETER = 6
 """Forward and backward of a linear layer, for one evaluation."""
 EFFICIENCY = 0.25
@@ -53,6 +56,7 @@ def estimate(suite: Suite) -> tuple[float, float]:
     speed = EFFICIENCY * _flops_per_second()
     seconds, memory = 0.0, 0.0
     sizes: dict[tuple, int] = {}
+    references: set[tuple] = set()
     for cell in suite.cells:
         if cell.skip is not None:
             continue
@@ -64,7 +68,13 @@ def estimate(suite: Suite) -> tuple[float, float]:
         evaluations = ESTIMATORS[cell.estimator].evaluations(cell.setting())
         batch = getattr(cell.axes.parameters, "batch", 1)
         flops = FLOPS_PER_PARAMETER * sizes[key] * blocks * per_block * (evaluations * batch + 1)
-        seconds += SECONDS_PER_CELL + SECONDS_PER_BLOCK * blocks + flops / speed
+        redrawn = cell.noise == "latent+data"
+        each = SECONDS_PER_MINIBATCH if redrawn else SECONDS_PER_BLOCK
+        seconds += SECONDS_PER_CELL + each * blocks + flops / speed
+        if redrawn and (target := (cell.axes, cell.device, cell.dtype, rows.bound(cell))) not in references:
+            references.add(target)
+            drawn = MONTE_CARLO_SAMPLES * suite.measure.replicates * batch
+            seconds += FLOPS_PER_PARAMETER * sizes[key] * 2 * drawn / speed
         memory = max(memory, 8.0 * sizes[key] * blocks * 3 + 4.0 * CHUNK_BYTES)
     return seconds, memory
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gradbench.engine import timing
+from gradbench.engine import minibatches, timing
 from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
@@ -31,6 +31,8 @@ from gradbench.version import VERSION
 
 def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
     """Blocks, and replicates in each."""
+    if cell.noise == "latent+data" and ESTIMATORS[cell.estimator].deterministic:
+        return measure.blocks, 1  # the same number only as long as the minibatch is the same
     return plan_blocks(ESTIMATORS[cell.estimator], measure.replicates, measure.blocks)
 
 
@@ -48,16 +50,22 @@ def measured(
     Raises MeasurementError where the cell cannot be measured.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl).fitted()
+    redrawn = cell.noise == "latent+data"
+    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl)
+    task = minibatches.fitted(task) if redrawn else task.fitted()
+    take = minibatches.measure if redrawn else measure_moments
     blocks, per_block = plan(cell, measure)
 
     def measured_blocks(some: range) -> Moments:
-        return measure_moments(task, some, per_block, reference.gradient, tick, measure.options())
+        return take(task, some, per_block, reference.gradient, tick, measure.options())
 
     moments = measured_blocks(range(blocks))
-    if not task.estimator.deterministic:
+    if redrawn or not task.estimator.deterministic:
         moments = topped_up(moments, measured_blocks, measure.precision, until)
-        reference = extended(reference, point, moments.replicates, moments.blocks, bound(cell))
+        each = measure.replicates // measure.blocks
+        reference = extended(reference, point, each * moments.blocks, moments.blocks, bound(cell))
+    if redrawn:
+        moments = minibatches.probed(task, moments)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
     cost = timing.cost(task)
@@ -80,6 +88,7 @@ def measured(
             "group": group,
             "num_parameters": sum(parameters[name].numel() for name in members),
             **figures[group].columns(),
+            "engine": moments.engine,
             "work_variance": figures[group].variance * cost.seconds,
             BLOCK_VALUES: shares[group].tolist(),
         }

@@ -1,15 +1,17 @@
 """From blocks to figures: bias, variance and mean squared error, each with its interval, and verdicts.
 
-Everything follows from K independent blocks. ``spread`` has the interval of a variance, ``bias`` the debiased ‖bias‖²
+Everything follows from K independent blocks. ``parts`` has the variance and what it is made of,
+``spread`` its interval, ``bias`` the debiased ‖bias‖²
 and the interval of ‖bias‖, ``signflip`` the test of "no bias", ``verdict`` what is said of a run after correcting
 for the number of its rows, ``figures`` puts them together for one cell.
 """
 
 from gradbench.statistics.bias import Bias, bias_of
-from gradbench.statistics.figures import Figures, block_variances, summarise
+from gradbench.statistics.figures import Figures, summarise
 from gradbench.statistics.levels import ALPHA, LEVEL, MARGIN
+from gradbench.statistics.parts import Parts, block_variances, parts
 from gradbench.statistics.signflip import sign_flip_p
-from gradbench.statistics.spread import log_interval, skewed_interval, sum_interval
+from gradbench.statistics.spread import log_interval, signed_interval, skewed_interval, sum_interval
 from gradbench.statistics.verdict import holm, replicates_needed, verdicts
 
 __all__ = [
@@ -18,12 +20,15 @@ __all__ = [
     "MARGIN",
     "Bias",
     "Figures",
+    "Parts",
     "bias_of",
     "block_variances",
     "holm",
     "log_interval",
+    "parts",
     "replicates_needed",
     "sign_flip_p",
+    "signed_interval",
     "skewed_interval",
     "sum_interval",
     "summarise",

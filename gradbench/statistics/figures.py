@@ -6,15 +6,13 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.reference import Reference
 from gradbench.statistics.bias import bias_of
-from gradbench.statistics.spread import skewed_interval, sum_interval
-from gradbench.statistics.tallies import Tally, centred, tally, total
-
-Array = NDArray[np.float64]
+from gradbench.statistics.parts import parts
+from gradbench.statistics.spread import signed_interval, skewed_interval, sum_interval
+from gradbench.statistics.tallies import Tally, tally, total
 
 ROUNDING = 256
 """Differences below this many units of rounding of the gradients' precision are rounding, not figures."""
@@ -44,6 +42,12 @@ class Figures:
     variance_low: float
     variance_high: float
     variance_mean: float
+    variance_latent: float
+    variance_latent_low: float
+    variance_latent_high: float
+    variance_data: float | None
+    variance_data_low: float | None
+    variance_data_high: float | None
     snr: float
     snr_mean: float | None
     kurtosis: float | None
@@ -69,30 +73,6 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
     }
 
 
-def block_variances(moments: Moments) -> dict[str, Array]:
-    """By group, the variance block by block [K]: within the block, and its share of that between block means.
-
-    Their mean is the pooled variance. A variance taken by datapoint is that within the block alone.
-    """
-    if moments.by_datapoint:
-        return moments.by_datapoint
-    between = {name: centred(means) for name, means in moments.means.items()}
-    return {
-        group: _shares(moments, group, np.sum([between[name] for name in members], axis=0))
-        for group, members in groups_of(tuple(moments.means)).items()
-    }
-
-
-def _shares(moments: Moments, group: str, centred: Array) -> Array:
-    if moments.by_datapoint:
-        return moments.by_datapoint[group]
-    blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
-    within = moments.within(group)
-    pooled = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
-    share = within + per_block * centred * blocks / (blocks - 1)
-    return share * (pooled / share.mean()) if pooled > 0 else np.zeros(blocks)
-
-
 def _figures(
     moments: Moments,
     group: str,
@@ -111,16 +91,22 @@ def _figures(
     size = exact_sq + moments.size[group].sum() / replicates
     rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
 
-    per_block_variance = _shares(moments, group, tallied.centred)
-    variance = float(per_block_variance.mean())
-    if variance <= rounding:
-        variance, per_block_variance = 0.0, np.zeros(blocks)
-    variance_low, variance_high = skewed_interval(per_block_variance)
+    shares = parts(moments, group, tallied.centred).without(rounding)
+    variance = float(shares.total.mean())
+    variance_low, variance_high = skewed_interval(shares.total)
+    latent_low, latent_high = variance_low, variance_high
+    data = data_low = data_high = None
+    if shares.data is not None:
+        latent_low, latent_high = skewed_interval(shares.latent)
+        data, (data_low, data_high) = float(shares.data.mean()), signed_interval(shares.data)
+        data_low, data_high = max(data_low, min(data, 0.0)), max(data_high, 0.0)
 
-    bias = bias_of(tallied.gram, rounding, constant=variance == 0 and reference.exact)
+    constant = variance == 0 and reference.exact and not moments.minibatches
+    bias = bias_of(tallied.gram, rounding, constant=constant)
     mse = variance + bias.square
-    # block k's mean of ‖ĝ − g‖², less what the reference's own error adds to it
-    squares = moments.within(group) / per_block + tallied.away - blocks * reference_noise
+    # block k's mean of ‖ĝ − g‖², less what a reference of its own adds to it
+    squares = moments.within(group) / per_block + tallied.away
+    squares -= 0.0 if moments.minibatches else blocks * reference_noise
     if variance > 0 and mse > 0 and squares.mean() > 0:
         mse_low, mse_high = skewed_interval(squares * (mse / squares.mean()))
     else:
@@ -129,6 +115,8 @@ def _figures(
         )
     angles = moments.cosine[group]
     angles = angles[~np.isnan(angles)]
+    # of blocks with own minibatches, single gradients are known by their probes alone
+    single = bool(moments.deviation) or not moments.minibatches
     known = gradient_sq > 0
     return Figures(
         replicates=replicates,
@@ -148,9 +136,15 @@ def _figures(
         variance_low=variance_low,
         variance_high=variance_high,
         variance_mean=variance / tallied.numbers,
+        variance_latent=float(shares.latent.mean()),
+        variance_latent_low=latent_low,
+        variance_latent_high=latent_high,
+        variance_data=data,
+        variance_data_low=data_low,
+        variance_data_high=data_high,
         snr=gradient_sq / variance if variance > 0 else math.inf if known else 0.0,
-        snr_mean=_snr_mean(tallied, per_block, variance),
-        kurtosis=moments.kurtosis(group) if variance > 0 else None,
+        snr_mean=_snr_mean(tallied, 1 if moments.minibatches else per_block, variance) if single else None,
+        kurtosis=moments.kurtosis(group) if variance > 0 and single else None,
         mse=mse,
         mse_low=min(max(mse_low, variance_low), mse),
         mse_high=mse_high,

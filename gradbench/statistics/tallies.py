@@ -28,11 +28,13 @@ class Tally:
     """What a tensor's block means amount to; of several tensors, the sum."""
 
     gram: Array
-    """Inner products of the blocks' differences from the reference, [K, K]."""
+    """Inner products of the blocks' differences from the reference, each from that of its own minibatch, [K, K]."""
     centred: Array
     """‖block mean − mean‖², [K]; 0 where the variance was taken by datapoint and needs none."""
     away: Array
-    """‖block mean − reference‖² of the estimator itself, without the control that bias is measured through, [K]."""
+    """‖block mean − reference‖² of the estimator itself, without the control that bias is measured through, [K].
+
+    Where blocks have own minibatches the reference is that over all the data."""
     exact_sq: float
     """‖reference‖²."""
     noise: float
@@ -40,7 +42,9 @@ class Tally:
     numbers: int
     """Parameters."""
     ratio_sum: float
-    """Σ over parameters that move of |mean| / standard deviation of a block mean, less the noise of few blocks."""
+    """Σ over parameters that move of |mean| / standard deviation of a block mean, less the noise of few blocks.
+
+    Where blocks have own minibatches: of one gradient."""
     moving: float
     """How many parameters move."""
     zero: bool
@@ -70,14 +74,18 @@ def tally(name: str, moments: Moments, reference: Reference) -> Tally:
     adjusted = moments.adjusted.get(name, means)
     exact = reference.gradient[name].flatten().double().cpu().numpy()
     drawn = None if reference.blocks is None else reference.blocks[name].flatten(1)
+    own = None if reference.minibatches is None else reference.minibatches[name].flatten(1)
     noise = 0.0 if drawn is None else _variance_of_mean(drawn, exact)
-    gram = _gram(adjusted, exact, drawn)
-    few, share = _spaced(means, tuple(reference.gradient[name].shape))
-    ratio_sum, moving = _ratios(few)
+    gram = _gram(adjusted, exact, drawn if own is None else own)
+    apart = adjusted is not means or own is not None
+    shape = tuple(reference.gradient[name].shape)
+    few, share = _spaced(means, shape)
+    deviation = _spaced(moments.deviation[name][None], shape)[0][0] if moments.deviation else None
+    ratio_sum, moving = _ratios(few, deviation)
     return Tally(
         gram,
-        np.zeros(len(means)) if moments.by_datapoint else centred(means),
-        gram.diagonal() if adjusted is means else _squares(means, exact, drawn),
+        np.zeros(len(means)) if moments.by_datapoint and not moments.minibatches else centred(means),
+        _squares(means, exact, drawn if own is None else None) if apart else gram.diagonal(),
         float(exact @ exact),
         noise,
         means.shape[1],
@@ -99,7 +107,7 @@ def centred(means: Means) -> Array:
 
 
 def _gram(means: Means, exact: Array, drawn: Tensor | None) -> Array:
-    """Inner products of the blocks' differences from the reference, [K, K]."""
+    """Inner products of the blocks' differences from the reference, or from its value ``drawn`` block by block."""
     if isinstance(means, Factored) and drawn is None:
         along = means.inner(exact)
         return means.gram() - along - along[:, None] + float(exact @ exact)
@@ -149,11 +157,13 @@ def _spaced(means: Means, shape: tuple[int, ...]) -> tuple[Array, float]:
     return few, few.shape[1] / means.shape[1]
 
 
-def _ratios(means: Array) -> tuple[float, int]:
+def _ratios(means: Array, deviation: Array | None) -> tuple[float, int]:
     blocks, wide = len(means), means.astype(np.float64)
     mean = wide.mean(0)
     wide -= mean
     variance = np.einsum("kp,kp->p", wide, wide) / (blocks - 1)
-    moving = variance > 0
+    # (ĝ − mean)² falls short of the variance by that of the mean
+    spread = variance if deviation is None else deviation + variance / blocks
+    moving = (variance > 0) & (spread > 0)
     signal = mean[moving] ** 2 - variance[moving] / blocks
-    return float(np.sqrt(np.maximum(signal, 0.0) / variance[moving]).sum()), int(moving.sum())
+    return float(np.sqrt(np.maximum(signal, 0.0) / spread[moving]).sum()), int(moving.sum())

@@ -224,3 +224,57 @@ def test_the_console_script_is_installed(tmp_path):
     script = Path(sys.executable).parent / "gradbench"
     result = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == f"gradbench {library.__version__}"
+
+
+MODELS = """
+name = "models"
+title = "Two models with data and one cost"
+
+[measure]
+replicates = 256
+blocks = 16
+
+[[grid]]
+problem = "linear-gaussian"
+batch = 4
+estimators = ["pathwise", "double-counted"]
+
+[[grid]]
+problem = "gaussian-cost"
+estimators = ["pathwise"]
+"""
+
+
+def test_the_command_line_draws_minibatches_anew(gradbench, tmp_path):
+    suite = tmp_path / "models.toml"
+    suite.write_text(MODELS)
+    result = gradbench("run", suite, "--noise", "latent+data", "--out", "both")
+    assert result.code == 0
+    words = " ".join(result.out.split())
+    assert "interval data bias" in words
+    assert "data: the share that is the minibatch's" in words
+    assert "gaussian-cost has no data to draw minibatches from; use noise = 'latent'" in words
+    assert max(len(line) for line in result.out.splitlines()) <= 100
+    frame = library.load(tmp_path / "both")
+    ok = frame[frame.status == "ok"]
+    assert set(ok.noise) == {"latent+data"}
+    assert (ok.variance_data > 0).any()
+    assert "interval data" not in " ".join(gradbench("run", suite, "--out", "fixed").out.split())
+    shown = gradbench("show", suite)
+    assert "16 blocks; about" in " ".join(shown.out.split())
+    again = gradbench("compare", "fixed", "both")
+    assert again.code == 2
+    assert "noise is latent in one and latent+data in the other" in again.err
+
+
+def test_the_plan_says_that_minibatches_are_drawn_anew(gradbench, tmp_path):
+    suite = tmp_path / "models.toml"
+    suite.write_text(MODELS.replace("blocks = 16", 'blocks = 16\nnoise = "latent+data"'))
+    shown = gradbench("show", suite)
+    assert "16 blocks, each with a minibatch of its own; about" in " ".join(shown.out.split())
+
+
+def test_noise_without_data_is_refused(gradbench, tiny):
+    result = gradbench("run", tiny, "--noise", "latent+data")
+    _assert_refused(result, "no grid of tiny has data; use 'latent'")
+    _assert_refused(gradbench("run", tiny, "--noise", "data"), "'latent' or 'latent+data'")

@@ -3,11 +3,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from gradbench import measurement, store
+from gradbench.compare import compare_runs
+from gradbench.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.runner import local
 from gradbench.suite import Settings, resolve
@@ -210,3 +213,68 @@ def test_progress_reaches_its_total(tmp_path):
 
 def test_trained_parameters_are_kept_in_the_run(first):
     assert len(list((first.run.path / "parameters").glob("*.safetensors"))) == 1
+
+
+# Minibatches drawn anew
+
+REDRAWN = {"replicates": 128, "blocks": 8, "noise": "latent+data"}
+LINEAR = {"problem": "linear-gaussian", "batch": 4, "device": "cpu", "estimators": ["pathwise", "fixed-sample"]}
+BATCHES = BELIEF | {"batch": 4, "device": "cpu", "samples": 2, "estimators": ["exact", "disarm"]}
+
+
+def redrawn(out, *grids, progress=None, **measure):
+    raw = {"name": "test", "measure": REDRAWN | measure, "grid": list(grids)}
+    return local.run(resolve(raw, "test.toml", Settings()), out, progress)
+
+
+def test_a_run_with_minibatches_drawn_anew(tmp_path):
+    progress = Count()
+    cost = {"problem": "gaussian-cost", "estimators": ["pathwise"], "device": "cpu"}
+    outcome = redrawn(tmp_path / "run", LINEAR, BATCHES, cost, progress=progress)
+    assert outcome.exit_code == 0
+    assert progress.done == progress.total
+    assert "linear-gaussian reference, 1000 datapoints" in progress.labels
+    assert "sigmoid-belief reference, 1797 datapoints" in progress.labels
+    frame = outcome.run.frame
+    (skipped,) = frame[frame.status == "skipped"].itertuples()
+    assert "no data to draw minibatches from" in skipped.message
+    ok = outcome.run.ok()
+    assert set(ok.noise) == {"latent+data"}
+    assert set(ok.engine) == {"layers"}
+    assert set(ok.reference) == {"closed-form", "enumeration"}
+    np.testing.assert_allclose(ok.variance, ok.variance_latent + ok.variance_data, rtol=1e-9, atol=1e-300)
+    assert (ok.variance_data_high >= 0).all()
+    exact = ok[ok.estimator == "exact"]
+    assert (exact.variance_latent == 0).all()
+    # one replicate in each block is all that there is to know at its minibatch
+    assert set(exact.replicates) == set(exact.blocks) == {8}
+    assert set(ok[ok.estimator != "exact"].replicates) == {128}
+    assert (exact.verdict == "unbiased").all()
+    blocks = outcome.run.block_variances()
+    for row in ok.itertuples():
+        # rounding is reported as 0
+        assert blocks[row.cell_id, row.group].mean() == pytest.approx(row.variance, rel=1e-9, abs=1e-20)
+
+
+def test_adding_an_estimator_moves_no_other_where_minibatches_are_drawn_anew(tmp_path):
+    few = redrawn(tmp_path / "few", LINEAR | {"estimators": ["pathwise"]}).run.frame
+    more = redrawn(tmp_path / "more", LINEAR | {"estimators": ["score-function", "fixed-sample", "pathwise"]}).run.frame
+    identical(figures(more[more.cell_id.isin(few.cell_id)], "verdict", "message"), figures(few, "verdict", "message"))
+
+
+def test_blocks_that_are_topped_up_are_those_of_a_longer_run(tmp_path):
+    """Blocks added one after the other until a precision is reached, against as many measured at once."""
+    grid = LINEAR | {"estimators": ["pathwise", "score-function"]}
+    topped = redrawn(tmp_path / "topped", grid, replicates=96, blocks=6, precision=0.4).run.frame
+    for blocks, some in topped.groupby("blocks"):
+        once = redrawn(tmp_path / f"once-{blocks}", grid, replicates=16 * int(blocks), blocks=int(blocks)).run.frame
+        same = once[once.cell_id.isin(some.cell_id)]
+        identical(figures(same, "verdict", "message"), figures(some, "verdict", "message"))
+    assert topped.blocks.max() > 6
+
+
+def test_runs_of_other_noise_are_not_compared(tmp_path):
+    both = redrawn(tmp_path / "both", LINEAR).run
+    fixed = redrawn(tmp_path / "fixed", LINEAR, noise="latent").run
+    with pytest.raises(UsageError, match=r"noise is latent.data in one and latent in the other"):
+        compare_runs(both, fixed)
