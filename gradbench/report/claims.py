@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -30,3 +30,13 @@ def claims_table(outcomes: Iterable[Outcome]) -> RenderableType:
             measured = Text(figures + interval(outcome.low, outcome.high)).append(f" {outcome.note}", style="dim")
         table.add_row(words, measured, Text(outcome.status, style=STYLES[outcome.status]))
     return table
+
+
+def checked(outcomes: Sequence[Outcome]) -> tuple[bool, str]:
+    """Is a claim contradicted? And in words, how many are."""
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in STYLES}
+    if not outcomes:
+        return False, "nothing to check: the suite makes no claim"
+    failed = counts[CONTRADICTED] > 0
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return failed, f"{'check failed' if failed else 'no claim is contradicted'}: {said}"
