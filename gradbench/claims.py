@@ -162,10 +162,16 @@ def judge(low: float, high: float, band: tuple[float, float]) -> str:
     return CONTRADICTED if high < band[0] or low > band[1] else UNRESOLVED
 
 
-def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome that decides where a claim is about several rows."""
+def worst(outcomes: Iterable[Outcome], band: tuple[float, float] = (-math.inf, math.inf)) -> Outcome:
+    """The outcome that decides where a claim is about several rows; of those alike, the one with the least room."""
     rank = {CONTRADICTED: 0, UNRESOLVED: 1, REPRODUCED: 2}
-    return min(outcomes, key=lambda outcome: rank[outcome.status])
+
+    def room(outcome: Outcome) -> float:
+        low, high = (math.nan if end is None else end for end in (outcome.low, outcome.high))
+        least = min(low - band[0], band[1] - high)
+        return math.inf if math.isnan(least) else least
+
+    return min(outcomes, key=lambda outcome: (rank[outcome.status], room(outcome)))
 
 
 def rows_of(flat: list[dict[str, Any]], frame: pd.DataFrame, selection: dict[str, Any], group: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,9 +50,9 @@ def _outcome(run: Run, claim: Claim, flat: list[dict[str, Any]]) -> Outcome:
         return Outcome(claim, UNRESOLVED, note=f"no measured row with {_words({**missing[0], 'group': claim.group})}")
     match claim.kind:
         case "value":
-            return worst(_value(claim, row) for row in parts[0].to_dict("records"))
+            return worst((_value(claim, row, at) for row, at in _placed(parts[0])), claim.band())
         case "verdict":
-            return worst(_verdict(claim, row) for row in parts[0].to_dict("records"))
+            return worst(_verdict(claim, row, at) for row, at in _placed(parts[0]))
         case "slope":
             return _slope(claim, parts[0])
         case "ratio":
@@ -60,7 +60,7 @@ def _outcome(run: Run, claim: Claim, flat: list[dict[str, Any]]) -> Outcome:
         case "ordering":
             pairs = zip(parts, parts[1:], claim.order, claim.order[1:], strict=False)
             named = [(_ordered(run, claim, low, high), f"{b} over {a}") for low, high, a, b in pairs]
-            return worst(Outcome(claim, o.status, o.figure, o.low, o.high, o.note or note) for o, note in named)
+            return worst((replace(o, note=f"{note}, {o.note}") for o, note in named), (1.0, math.inf))
     raise AssertionError(claim.kind)
 
 
@@ -105,9 +105,9 @@ def _with_losses(outcome: Outcome, cells: list[_Cell]) -> Outcome:
     return replace(outcome, status=status, note="; ".join(word for word in (measured, note) if word))
 
 
-def _value(claim: Claim, row: dict) -> Outcome:
+def _value(claim: Claim, row: dict, at: str) -> Outcome:
     figure, low, high = interval_of(row, claim.figure)
-    return Outcome(claim, judge(low, high, claim.band()), figure, low, high, _at(row))
+    return Outcome(claim, judge(low, high, claim.band()), figure, low, high, at)
 
 
 def interval_of(row: dict, figure: str) -> tuple[float, float, float]:
@@ -124,11 +124,11 @@ def interval_of(row: dict, figure: str) -> tuple[float, float, float]:
     return row[figure], row[f"{figure}_low"], row[f"{figure}_high"]
 
 
-def _verdict(claim: Claim, row: dict) -> Outcome:
+def _verdict(claim: Claim, row: dict, at: str) -> Outcome:
     same = row["verdict"] == claim.verdict
     status = REPRODUCED if same else UNRESOLVED if row["verdict"] == "unresolved" else CONTRADICTED
     figure, low, high = interval_of(row, "bias_norm")
-    return Outcome(claim, status, figure, low, high, f"{row['verdict']}, {_at(row)}")
+    return Outcome(claim, status, figure, low, high, f"{row['verdict']}, {at}")
 
 
 def _slope(claim: Claim, rows: pd.DataFrame) -> Outcome:
@@ -137,7 +137,7 @@ def _slope(claim: Claim, rows: pd.DataFrame) -> Outcome:
     if found.empty:
         usable = int(np.isfinite(values(rows, claim.figure)[1]).sum())
         return Outcome(claim, UNRESOLVED, note=f"{usable} of {len(rows)} rows can take part; a slope needs two")
-    return worst(
+    outcomes = (
         Outcome(
             claim,
             judge(row["slope_low"], row["slope_high"], claim.band()),
@@ -148,6 +148,7 @@ def _slope(claim: Claim, rows: pd.DataFrame) -> Outcome:
         )
         for row in found.to_dict("records")
     )
+    return worst(outcomes, claim.band())
 
 
 def _ratio(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> Outcome:
@@ -169,10 +170,11 @@ def _of_pairs(claim: Claim, table: pd.DataFrame, band: tuple[float, float]) -> O
     if table.empty:
         return Outcome(claim, UNRESOLVED, note="the two sides share no target")
     name = f"{claim.figure}_ratio"
-    return worst(
-        Outcome(claim, _judged(row, name, band), row[name], row[f"{name}_low"], row[f"{name}_high"], _at(row))
-        for row in table.to_dict("records")
+    found = (
+        Outcome(claim, _judged(row, name, band), row[name], row[f"{name}_low"], row[f"{name}_high"], at)
+        for row, at in _placed(table)
     )
+    return worst(found, band)
 
 
 def _without(rows: pd.DataFrame, keys: set[str]) -> pd.DataFrame:
@@ -188,8 +190,19 @@ def _judged(row: dict, name: str, band: tuple[float, float]) -> str:
     return UNRESOLVED if pd.isna(row[name]) else judge(row[f"{name}_low"], row[f"{name}_high"], band)
 
 
-def _at(row: dict) -> str:
-    return f"L = {row['samples']}" if row.get("samples") is not None else ""
+def _placed(rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each row, and where it is: L, and whatever else tells it from the others."""
+    records = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+    places = [{"problem": row["problem"], **json.loads(row["problem_params"])} for row in records]
+    keys = {key for place in places for key in place}
+    varying = sorted(key for key in keys if len({json.dumps(place.get(key)) for place in places}) > 1)
+    for row, place in zip(records, places, strict=True):
+        words = [
+            f"{key} = {place[key]:g}" if isinstance(place[key], float) else f"{key} = {place[key]}"
+            for key in varying
+            if key in place
+        ]
+        yield row, ", ".join([*words, *([f"L = {row['samples']}"] if row.get("samples") is not None else [])])
 
 
 def _words(selection: dict[str, Any]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 
-from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, judge
+from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome, judge, worst
 from gradbench.errors import RunError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
@@ -38,6 +39,29 @@ def test_judgement():
     assert judge(0.9, 1.1, (1.2, 1.5)) == CONTRADICTED
     assert judge(0.9, 1.1, (1.0, 1.5)) == UNRESOLVED
     assert Claim(claim="c", kind="slope", select={}, value=-1, tolerance=0.1).band() == (-1.1, -0.9)
+
+
+def test_the_worst_of_several_is_the_one_with_the_least_room():
+    claim = Claim(claim="c", kind="value", select={}, above=1.0)
+    near, far = (Outcome(claim, REPRODUCED, low + 0.5, low, low + 1.0) for low in (1.1, 5.0))
+    assert worst([far, near], claim.band()) is near
+    assert worst([near, far], (-math.inf, 10.0)) is far
+    open_ = Outcome(claim, UNRESOLVED, 1.0, 0.9, 1.1)
+    assert worst([far, open_, near], claim.band()) is open_
+    silent = Outcome(claim, REPRODUCED)
+    assert worst([silent, far], claim.band()) is far
+
+
+def test_the_row_that_decides_is_named(tmp_path):
+    # (x − k)², x ~ N(1, 1): the score function over the pathwise gradient in the mean is 7.5 at k = 0, 21.7 at k = 3
+    grid = COST | {"samples": [1, 2]}
+    raw = suite(grid, kind="ordering", select={"group": "phi.mean"}, order=["pathwise", "score-function"])
+    select = {"estimator": "score-function", "group": "phi.mean"}
+    raw["expect"].append({"claim": "v", "kind": "value", "select": select, "above": 0.0})
+    raw["measure"] = {"replicates": 8192, "blocks": 32}
+    order, value = outcomes(tmp_path / "run", raw)
+    assert order.note.startswith("score-function over pathwise, k = 0, L = ")
+    assert value.note == "k = 0, L = 2", "the smallest variance has the least room above 0: 15, and 43.5 at k = 3"
 
 
 def test_claims_against_a_run(tmp_path):
