@@ -29,6 +29,12 @@ CONTRADICTED = f'[[expect]]\nclaim = "pathwise is loud"\n{PATHWISE}above = 100.0
 UNRESOLVED = f'[[expect]]\nclaim = "pathwise is exactly so"\n{PATHWISE}value = 4.0\ntolerance = 1e-6\n'
 
 
+@pytest.fixture(autouse=True)
+def width(monkeypatch):
+    """Tables that are read here do not wrap with the terminal that the tests run in."""
+    monkeypatch.setenv("COLUMNS", "140")
+
+
 @pytest.fixture
 def suite(tmp_path):
     def write(*claims: str, grid: str = GRID) -> str:
