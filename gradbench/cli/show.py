@@ -77,6 +77,7 @@ def _show_run(name: str, group: str, json_: bool) -> None:
 def _show_plan(name: str, select: list[str], json_: bool) -> None:
     from gradbench import suite as suites
     from gradbench.cli import output
+    from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
     from gradbench.report.tables import plan_tables
     from gradbench.runner.plan import estimate, plan_rows
@@ -92,6 +93,8 @@ def _show_plan(name: str, select: list[str], json_: bool) -> None:
         f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates in "
         f"{suite.measure.blocks} blocks; about {duration(seconds)} and {size(memory)} here"
     )
+    for claim in suite.expect:
+        output.show(claim_line(claim))
 
 
 def _show_described(thing: object, json_: bool) -> None:

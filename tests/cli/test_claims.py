@@ -146,6 +146,13 @@ def test_a_claim_whose_cells_failed_says_so(gradbench, suite):
     assert "no claim is contradicted: 2 unresolved" in result.err
 
 
+def test_a_plan_says_what_is_claimed(gradbench, suite):
+    out = gradbench("show", suite(REPRODUCED, CONTRADICTED)).out
+    assert "claims: pathwise is quiet (A paper)\n" in out
+    assert "claims: pathwise is loud\n" in out
+    assert "claims:" not in gradbench("show", suite()).out
+
+
 # Afterwards
 
 
