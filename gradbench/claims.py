@@ -10,7 +10,8 @@
 
 The band is ``value`` ± ``tolerance`` (relative, but absolute for a slope), or everything ``above`` and ``below``.
 A claim is *reproduced* where the 95 % interval lies within the band, *contradicted* where it lies outside, and
-*unresolved* where it does neither; of several rows the worst counts.
+*unresolved* where it does neither; of several rows the worst counts. A claim about cells that failed, or are not
+measured yet, is at best unresolved.
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ Figure = Literal[
     "variance", "mse", "bias_norm", "relative_bias", "seconds", "work_variance", "bias_sq", "snr_root", "gradient_norm"
 ]
 WITH_INTERVAL = ("variance", "mse", "seconds", "bias_norm", "relative_bias", "gradient_norm")
+
+BAND = frozenset({"figure", "value", "tolerance", "above", "below"})
+BELONGS: dict[Kind, frozenset[str]] = {
+    "value": BAND,
+    "ratio": BAND | {"over"},
+    "ordering": frozenset({"figure", "order"}),
+    "slope": BAND | {"against"},
+    "verdict": frozenset({"verdict"}),
+}
+"""Keys that a kind of claim has a use for; another's would be passed over in silence."""
 
 REPRODUCED, CONTRADICTED, UNRESOLVED = "reproduced", "contradicted", "unresolved"
 
@@ -71,6 +82,16 @@ class Claim(BaseModel):
             raise ValueError(f"a claim of kind {self.kind!r} needs value (with tolerance), above or below")
         if self.kind == "ordering" and len(self.order) < 2:
             raise ValueError("order needs two estimators or more")
+        if len(set(self.order)) < len(self.order):
+            raise ValueError("order names an estimator twice")
+        if self.kind == "ordering" and "estimator" in self.select:
+            raise ValueError("order names the estimators; drop select.estimator")
+        for key in sorted(self.model_fields_set & set().union(*BELONGS.values()) - BELONGS[self.kind]):
+            homes = " or ".join(kind for kind, keys in BELONGS.items() if key in keys)
+            raise ValueError(f"{key} belongs to a claim of kind {homes}; drop it from this one of kind {self.kind!r}")
+        low, high = self.band()
+        if low > high:
+            raise ValueError(f"no figure lies above {low:g} and below {high:g}")
         allowed = {
             "value": WITH_INTERVAL,
             "ratio": ("variance", "mse", "seconds", "work_variance"),
@@ -141,10 +162,16 @@ def judge(low: float, high: float, band: tuple[float, float]) -> str:
     return CONTRADICTED if high < band[0] or low > band[1] else UNRESOLVED
 
 
-def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome that decides where a claim is about several rows."""
+def worst(outcomes: Iterable[Outcome], band: tuple[float, float] = (-math.inf, math.inf)) -> Outcome:
+    """The outcome that decides where a claim is about several rows; of those alike, the one with the least room."""
     rank = {CONTRADICTED: 0, UNRESOLVED: 1, REPRODUCED: 2}
-    return min(outcomes, key=lambda outcome: rank[outcome.status])
+
+    def room(outcome: Outcome) -> float:
+        low, high = (math.nan if end is None else end for end in (outcome.low, outcome.high))
+        least = min(low - band[0], band[1] - high)
+        return math.inf if math.isnan(least) else least
+
+    return min(outcomes, key=lambda outcome: (rank[outcome.status], room(outcome)))
 
 
 def rows_of(flat: list[dict[str, Any]], frame: pd.DataFrame, selection: dict[str, Any], group: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradbench.problems.base import SIZE_KEYS
 from gradbench.seeding import canonical
 from gradbench.statistics.regression import log_log_slope
 from gradbench.statistics.spread import quantile
@@ -20,8 +21,6 @@ Array = NDArray[np.float64]
 AXES = ("samples", "num_parameters")
 FIGURES = ("variance", "bias_sq", "snr_root")
 """``snr_root`` is ‖g‖ / √variance, the square root of the column ``snr``: a ratio of mean to standard deviation."""
-SIZE_KEYS = frozenset({"hidden", "latent", "layers", "dim", "features", "variables", "categories", "stochastic_layers"})
-"""Parameters of a problem that set its size."""
 COLUMNS = (*IDENTITY, "against", "figure", "slope", "slope_low", "slope_high", "points")
 
 

@@ -7,7 +7,6 @@ reason, not an error: an estimator that a problem's latents rule out is a fact w
 from __future__ import annotations
 
 import itertools
-import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,8 +16,9 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gradbench.claims import Claim, matches
-from gradbench.data import check_data
+from gradbench import data as data_sets
+from gradbench import decidable
+from gradbench.claims import Claim
 from gradbench.engine.options import Engine, Noise, Options, Variance, parse_bytes
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
@@ -133,6 +133,17 @@ class Cell:
             "noise": self.noise,
         }
 
+    def flat(self) -> dict[str, Any]:
+        """The same with the parameters of problem and estimator beside the other keys."""
+        identity = self.identity()
+        return {**identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
+
+    def features(self) -> int:
+        """Columns of the data that the problem is built for. Raises UsageError where the data cannot be read."""
+        if self.axes.data in (None, "synthetic"):
+            return getattr(self.axes.parameters, "features", 0)
+        return data_sets.load(self.axes.data).shape[1]
+
     @property
     def cell_id(self) -> str:
         """A hash of the resolved cell."""
@@ -169,27 +180,25 @@ class Suite:
         }
 
     def select(self, filters: Iterable[str]) -> Suite:
-        """Only the cells that match every ``key=value[,value…]``. Raises UsageError where none does."""
+        """Only the cells that match every ``key=value[,value…]``, and the claims that are about no others.
+
+        Raises UsageError where no cell does.
+        """
         chosen = self.cells
         for text in filters:
             key, found, values = text.partition("=")
             if not found:
                 raise UsageError(f"--select {text!r}: expected key=value, such as estimator=pathwise")
-            known = {name for cell in self.cells for name in _selectable(cell)}
+            known = {name for cell in self.cells for name in cell.flat()}
             if key not in known:
                 raise UnknownNameError("key", key, known, where="--select")
             wanted = set(values.split(","))
-            left = tuple(cell for cell in chosen if str(_selectable(cell).get(key)) in wanted)
+            left = tuple(cell for cell in chosen if str(cell.flat().get(key)) in wanted)
             if not left:
-                present = sorted({str(_selectable(cell).get(key)) for cell in chosen})
+                present = sorted({str(cell.flat().get(key)) for cell in chosen})
                 raise UsageError(f"--select {text}: no cell of {self.name} matches; {key} is {', '.join(present)}")
             chosen = left
-        return replace(self, cells=chosen)
-
-
-def _selectable(cell: Cell) -> dict[str, Any]:
-    identity = cell.identity()
-    return {**identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
+        return replace(self, cells=chosen, expect=tuple(c for c in self.expect if decidable.decidable(c, chosen)))
 
 
 @dataclass(frozen=True)
@@ -258,7 +267,7 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
         given = "--noise" if settings.noise else f"{where}: measure.noise"
         raise SuiteError(f"{given}: 'latent+data' draws minibatches, and no grid of {file.name} has data; use 'latent'")
     for index, claim in enumerate(file.expect):
-        _check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
+        decidable.check(claim, list(cells.values()), f"{where}: expect[{index}]")
     return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
 
 
@@ -268,26 +277,6 @@ def _with_noise(cell: Cell, noise: Noise) -> Cell:
     if noise == "latent+data" and cell.axes.data is None and reason is None:
         reason = f"{cell.axes.problem} has no data to draw minibatches from; use noise = 'latent'"
     return replace(cell, noise=noise, skip=reason)
-
-
-def _check_claim(claim: Claim, cells: list[Cell], where: str) -> None:
-    """Raise SuiteError for a claim about rows that the suite cannot have."""
-    if not re.fullmatch(r"all|(phi|theta)(\..+)?", claim.group):
-        raise SuiteError(f"{where}.select.group: expected all, phi, theta or one tensor, got {claim.group!r}")
-    flat = [_selectable(cell) for cell in cells]
-    for selection in claim.selections():
-        for key in selection:
-            known = {name for values in flat for name in values}
-            if key not in known:
-                raise UnknownNameError("key", key, known, where=f"{where}.select")
-        named = [cell for cell, values in zip(cells, flat, strict=True) if matches(values, selection)]
-        words = ", ".join(f"{key} = {value}" for key, value in selection.items())
-        if not named:
-            raise SuiteError(f"{where}: the suite has no cell with {words}; add it to a grid, or mend the claim")
-        if all(cell.skip is not None for cell in named):
-            raise SuiteError(f"{where}: the cells with {words} are skipped: {named[0].skip}")
-        if claim.group.startswith("theta") and all(cell.objective == "cost" for cell in named):
-            raise SuiteError(f"{where}.select.group: a cost has no θ; take phi")
 
 
 def _grid_cells(grid: dict[str, Any], file: SuiteFile, where: str, settings: Settings) -> Iterator[Cell]:
@@ -351,7 +340,7 @@ def _check_point(problem: Any, keys: GridKeys, where: str) -> None:
         if keys.objective == "cost":
             raise SuiteError(f"{where}.objective: {problem.name} has an ELBO, not a cost; write 'elbo'")
         try:
-            check_data(keys.data or problem.data or "digits")
+            data_sets.check_data(keys.data or problem.data or "digits")
         except UsageError as error:
             raise SuiteError(f"{where}.data: {error}") from error
         if keys.data == "synthetic" and problem.synthesise is PROBLEMS["gaussian-vae"].synthesise:

@@ -33,7 +33,7 @@ def run(
     from gradbench.cli import output, plugins
     from gradbench.cli.progress import Bar
     from gradbench.export import records
-    from gradbench.report.claims import claims_table
+    from gradbench.report.claims import checked, claims_table
     from gradbench.report.format import duration
     from gradbench.report.slopes import slope_tables
     from gradbench.report.tables import run_tables
@@ -52,11 +52,12 @@ def run(
         precision=precision,
         budget=seconds_of(budget),
     )
-    chosen = suites.load(suite, settings).select(select or [])
+    whole = suites.load(suite, settings)
+    chosen = whole.select(select or [])
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = local.run(chosen, out, bar)
-    claims = verify(outcome.run, list(chosen.expect))
+    claims = verify(outcome.run, chosen.expect)
     if json_:
         rows = records(outcome.run.frame)
         output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
@@ -70,10 +71,12 @@ def run(
         output.say(f"interrupted; go on with: gradbench run {suite} --out {out}")
     else:
         output.say(f"done in {duration(outcome.seconds)}: {out} (gradbench show {out} prints the tables again)")
-    contradicted = sum(claim.status == "contradicted" for claim in claims)
-    if check and contradicted:
-        output.say(f"check failed: {contradicted} of {len(claims)} claims are contradicted")
-    raise typer.Exit(outcome.exit_code or int(check and contradicted > 0))
+    if left_out := len(whole.expect) - len(chosen.expect):
+        output.say(f"{left_out} of {len(whole.expect)} claims are about cells that --select leaves out")
+    contradicted, sentence = checked(claims)
+    if check:
+        output.say(sentence)
+    raise typer.Exit(outcome.exit_code or int(check and contradicted))
 
 
 def seconds_of(text: str | None) -> float | None:

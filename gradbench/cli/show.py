@@ -17,7 +17,7 @@ def show(
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show a run's tables, a suite's resolved plan, or what an estimator, problem or metric is."""
+    """Show a run's tables and claims, a suite's resolved plan, or what an estimator, problem or metric is."""
     from gradbench import suite as suites
     from gradbench.cli import output, plugins
     from gradbench.errors import UnknownNameError
@@ -51,21 +51,33 @@ def show(
 def _show_run(name: str, group: str, json_: bool) -> None:
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
+    from gradbench.errors import RunError
     from gradbench.export import records
+    from gradbench.report.claims import claims_table
     from gradbench.report.tables import run_tables
+    from gradbench.verify import claims_of, verify
 
     run, code = open_run(name)
+    try:
+        claims = verify(run, claims_of(run))
+    except RunError as error:  # the rows can be read all the same
+        output.warn(str(error))
+        claims = []
     if json_:
-        output.show_json(records(run.frame))
+        rows = records(run.frame)
+        output.show_json({"rows": rows, "claims": [claim.record() for claim in claims]} if claims else rows)
     else:
         with_group(run, group)
         output.show(run_tables(run, group))
+        if claims:
+            output.show(claims_table(claims))
     raise typer.Exit(code)
 
 
 def _show_plan(name: str, select: list[str], json_: bool) -> None:
     from gradbench import suite as suites
     from gradbench.cli import output
+    from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
     from gradbench.report.tables import plan_tables
     from gradbench.runner.plan import estimate, plan_rows
@@ -82,6 +94,8 @@ def _show_plan(name: str, select: list[str], json_: bool) -> None:
         f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates in "
         f"{suite.measure.blocks} blocks{redrawn}; about {duration(seconds)} and {size(memory)} here"
     )
+    for claim in suite.expect:
+        output.show(claim_line(claim))
 
 
 def _show_described(thing: object, json_: bool) -> None:

@@ -13,6 +13,9 @@ from gradbench.latents import Posterior
 from gradbench.networks import Calls
 from gradbench.types import Latents, PerSample
 
+SIZE_KEYS = frozenset({"hidden", "latent", "layers", "dim", "features", "variables", "categories", "stochastic_layers"})
+"""Names of the parameters that set a problem's size."""
+
 
 class ProblemParameters(BaseModel):
     """What a suite may set of a problem. Unknown keys are refused."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Outcome
+from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome
 from gradbench.report.format import interval, number
 from gradbench.report.tables import plain_table
 
@@ -22,11 +22,29 @@ def claims_table(outcomes: Iterable[Outcome]) -> RenderableType:
     table.add_column("")
     for outcome in outcomes:
         claim = outcome.claim
-        source = ", ".join(word for word in (claim.paper, claim.where) if word)
-        words = Text(claim.claim).append(f" ({source})" if source else "", style="dim")
         measured = Text(outcome.note)
         if outcome.figure is not None:
             figures = f"{claim.kind if claim.kind != 'value' else claim.figure} {number(outcome.figure)} "
             measured = Text(figures + interval(outcome.low, outcome.high)).append(f" {outcome.note}", style="dim")
-        table.add_row(words, measured, Text(outcome.status, style=STYLES[outcome.status]))
+        table.add_row(_words(claim), measured, Text(outcome.status, style=STYLES[outcome.status]))
     return table
+
+
+def claim_line(claim: Claim) -> RenderableType:
+    """What is claimed, and where it was published."""
+    return Text("claims: ").append(_words(claim))
+
+
+def _words(claim: Claim) -> Text:
+    source = ", ".join(word for word in (claim.paper, claim.where) if word)
+    return Text(claim.claim).append(f" ({source})" if source else "", style="dim")
+
+
+def checked(outcomes: Sequence[Outcome]) -> tuple[bool, str]:
+    """Is a claim contradicted? And in words, how many are."""
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in STYLES}
+    if not outcomes:
+        return False, "nothing to check: the suite makes no claim"
+    failed = counts[CONTRADICTED] > 0
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return failed, f"{'check failed' if failed else 'no claim is contradicted'}: {said}"

@@ -62,7 +62,7 @@ def estimate(suite: Suite) -> tuple[float, float]:
             continue
         key = (cell.axes.problem, cell.axes.parameters)
         if key not in sizes:
-            problem = PROBLEMS[cell.axes.problem](cell.axes.parameters, _features(cell), stream(0, "plan"))
+            problem = PROBLEMS[cell.axes.problem](cell.axes.parameters, cell.features(), stream(0, "plan"))
             sizes[key] = sum(parameter.numel() for parameter in problem.named_parameters().values())
         blocks, per_block = rows.plan(cell, suite.measure)
         evaluations = ESTIMATORS[cell.estimator].evaluations(cell.setting())
@@ -77,14 +77,6 @@ def estimate(suite: Suite) -> tuple[float, float]:
             seconds += FLOPS_PER_PARAMETER * sizes[key] * 2 * drawn / speed
         memory = max(memory, 8.0 * sizes[key] * blocks * 3 + 4.0 * CHUNK_BYTES)
     return seconds, memory
-
-
-def _features(cell: Cell) -> int:
-    from gradbench import data
-
-    if cell.axes.data in (None, "synthetic"):
-        return getattr(cell.axes.parameters, "features", 0)
-    return data.load(cell.axes.data).shape[1]
 
 
 def _flops_per_second(side: int = 512) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,16 +20,20 @@ def topped_up(
 
     Blocks are added, a quarter of those there are at a time, while the widest interval of variance among all, φ and θ
     has a relative half-width above ``precision`` and the clock has not reached ``until`` (as `time.perf_counter`);
-    without ``precision`` until the time is up. What is measured depends on the number of blocks alone.
+    without ``precision`` until the time is up. A step is no longer than what is left of the time, as far as the last
+    one tells, but for the one block that it is at least. What is measured depends on the number of blocks alone.
     """
-    moments = first
+    moments, each = first, 0.0
     if precision is None and until is None:
         return first
-    while moments.blocks < MOST_BLOCKS and (until is None or time.perf_counter() < until):
+    while moments.blocks < MOST_BLOCKS and (start := time.perf_counter()) < (math.inf if until is None else until):
         if precision is not None and half_width(moments) <= precision:
             break
         step = min(max(moments.blocks // 4, 1), MOST_BLOCKS - moments.blocks)
+        if until is not None and each > 0:
+            step = min(step, max(int((until - start) / each), 1))
         moments = joined([moments, more(range(moments.blocks, moments.blocks + step))])
+        each = (time.perf_counter() - start) / step
     return moments
 
 
