@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 GRID = """
-name = "claims"
+name = "gauss"
 [measure]
 replicates = 256
 blocks = 16
@@ -22,9 +22,7 @@ samples = 1
 # (x − 3)², x ~ N(1, 1): the pathwise gradient in the mean, 2 (x − 3), has the variance 4; the score function's is 87
 # with heavy tails
 PATHWISE = 'kind = "value"\nselect = {estimator = "pathwise", group = "phi.mean"}\n'
-REPRODUCED = (
-    f'[[expect]]\nclaim = "pathwise is quiet"\npaper = "A. Nother 2020"\n{PATHWISE}value = 4.0\ntolerance = 0.9\n'
-)
+REPRODUCED = f'[[expect]]\nclaim = "pathwise is quiet"\npaper = "A paper"\n{PATHWISE}value = 4.0\ntolerance = 0.9\n'
 CONTRADICTED = f'[[expect]]\nclaim = "pathwise is loud"\n{PATHWISE}above = 100.0\n'
 UNRESOLVED = f'[[expect]]\nclaim = "pathwise is exactly so"\n{PATHWISE}value = 4.0\ntolerance = 1e-6\n'
 
