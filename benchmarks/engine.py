@@ -8,7 +8,8 @@ Every case is one estimator on one model with random binary data. In each round,
 - engine: this engine, producing every statistic of a row of results (block moments of 32 blocks, then all figures).
 - loop: a Python loop over replicates with ``backward()``, its mean and squared norms; a part of the replicates, scaled.
 - vmap: ``torch.func.vmap(grad)`` in chunks; a part of the replicates, scaled.
-- jax: the same in JAX, ``jit(vmap(grad))``, in chunks; where JAX is installed (it is no dependency), after compilation.
+- jax: the same in JAX, ``jit(vmap(grad))``, after compilation, in chunks of the size that is fastest here; only where
+  JAX is installed (``pip install gradbench[bench]``, or ``pip install jax``) and on the CPU.
 
 Times are medians over rounds; each ratio is the median of the rounds' own ratios. With ``--precision``: how long the
 engine and the loop take until the 95 % interval of the variance is 5 % wide to either side.
@@ -23,6 +24,8 @@ import statistics as stdlib_statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -40,10 +43,8 @@ from gradbench.seeding import stream
 from gradbench.stage import Axes, Point, build
 from gradbench.statistics import summarise
 
-try:
-    from jax_cases import jax_step  # pyright: ignore[reportMissingImports]
-except ImportError:
-    jax_step = None
+if TYPE_CHECKING:
+    from jax_cases import JaxStep
 
 BLOCKS = 32
 HALF_WIDTH = 0.05
@@ -182,15 +183,24 @@ def timed(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def rounds(case: Case, device: str, count: int) -> Iterator[dict[str, float | None]]:
+def in_jax(case: Case, task: Task, threads: int | None) -> JaxStep | None:
+    """The competitor in JAX; None without JAX, or on a GPU."""
+    if find_spec("jax") is None or task.point.device != "cpu":
+        return None
+    import jax_cases
+
+    jax_cases.start(threads)
+    return jax_cases.jax_step(case, task)
+
+
+def rounds(case: Case, task: Task, count: int, jax: JaxStep | None) -> Iterator[dict[str, float | None]]:
     """The seconds of each competitor, round by round, after one round that is not counted."""
-    task = task_of(case, device)
+    device = task.point.device
     generator = torch.Generator(device=device).manual_seed(0)
     reference = reference_of(task, 8 * case.replicates, generator)
     per_block = case.replicates // BLOCKS
     vmap_run = vmapped(task, case.chunk)
     few = max(case.chunk, case.replicates // 8)
-    jax_run = None if jax_step is None or case.problem != "gaussian-vae" else jax_step(case)
 
     def engine() -> None:
         moments = measure(task, range(BLOCKS), per_block, reference.gradient, options=Options())
@@ -207,15 +217,17 @@ def rounds(case: Case, device: str, count: int) -> Iterator[dict[str, float | No
             "moments_s": timed(moments_alone, device),
             "loop_s": timed(lambda: looped(task, case.loop, generator), device) * case.replicates / case.loop,
             "vmap_s": timed(lambda: vmap_run(few, generator), device) * case.replicates / few,
-            "jax_s": None if jax_run is None else timed(jax_run, device),
+            "jax_s": None if jax is None else timed(jax.run, device),
         }
         if index:
             yield seconds
 
 
-def compared(case: Case, device: str, count: int) -> dict:
+def compared(case: Case, device: str, count: int, threads: int | None = None) -> dict:
     """One object of the output."""
-    found = list(rounds(case, device, count))
+    task = task_of(case, device)
+    jax = in_jax(case, task, threads)
+    found = list(rounds(case, task, count, jax))
 
     def ratio(above: str, below: str) -> float | None:
         pairs = [(one[above], one[below]) for one in found]
@@ -231,6 +243,7 @@ def compared(case: Case, device: str, count: int) -> dict:
         "device": device,
         "rounds": count,
         "threads": torch.get_num_threads(),
+        "jax_chunk": None if jax is None else jax.chunk,
         **{name: median(name) for name in ("floor_s", "engine_s", "moments_s", "loop_s", "vmap_s", "jax_s")},
         "engine_over_floor": ratio("engine_s", "floor_s"),
         "moments_over_floor": ratio("moments_s", "floor_s"),
@@ -303,7 +316,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    found = [compared(case, arguments.device, arguments.rounds) for case in CASES if arguments.case in case.name]
+    chosen = [case for case in CASES if arguments.case in case.name]
+    found = [compared(case, arguments.device, arguments.rounds, arguments.threads) for case in chosen]
     if arguments.precision:
         found += [precision(case, arguments.device, arguments.rounds) for case in PRECISION_CASES]
     if arguments.json:
