@@ -23,7 +23,7 @@ from gradbench.engine.general import replicate_gradients
 from gradbench.engine.task import Task
 
 if TYPE_CHECKING:
-    from engine import Case
+    from competitors import Case
 
 jax: Any
 jnp: Any
