@@ -3,7 +3,8 @@
 The first three are computed in float64 at the parameter values that the cell has. Closed forms and enumeration are
 exact to rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change.
 The last is the mean of many unbiased estimates, in as many independent blocks as the cell has, so that its own
-error enters every figure of bias.
+error enters every figure of bias. Blocks are kept in the precision of the cell, as block means are, and like them go to
+a temporary file past the budget of memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gradbench.engine.bank import Bank, columns
+from gradbench.engine.options import UNLIMITED
 from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
 from gradbench.latents import MAX_STATES, Bernoulli, Gaussian, Posterior
@@ -46,7 +49,7 @@ UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter."""
+    """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter, in main memory."""
 
     kind: Kind
     gradient: Gradients
@@ -58,10 +61,11 @@ class Reference:
         return self.blocks is None
 
 
-def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+def compute(point: Point, replicates: int, blocks: int, bound: int = 1, budget: int = UNLIMITED) -> Reference:
     """The reference at ``point``, for cells of ``replicates`` in ``blocks``.
 
-    ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost.
+    ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost. ``budget``: bytes
+    that blocks may take before they go to a temporary file.
     """
     precise = point.to(torch.float64)
     if bound > 1:
@@ -70,7 +74,7 @@ def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Refer
             gradient = _quadrature(precise, bound)
             if gradient is not None:
                 return Reference("quadrature", gradient)
-        return importance_weighted(point, replicates, blocks, bound)
+        return importance_weighted(point, replicates, blocks, bound, budget=budget)
     value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
     if value is not None:
         return Reference("closed-form", _gradient(precise, iter([value])))
@@ -81,13 +85,15 @@ def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Refer
         gradient = _quadrature(precise)
         if gradient is not None:
             return Reference("quadrature", gradient)
-    return monte_carlo(point, replicates, blocks)
+    return monte_carlo(point, replicates, blocks, budget=budget)
 
 
-def extended(reference: Reference, point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+def extended(
+    reference: Reference, point: Point, replicates: int, blocks: int, bound: int = 1, budget: int = UNLIMITED
+) -> Reference:
     """``reference`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell.
 
-    An exact reference stays as it is.
+    An exact reference stays as it is. ``budget``: see `compute`.
     """
     if reference.blocks is None:
         return reference
@@ -96,13 +102,20 @@ def extended(reference: Reference, point: Point, replicates: int, blocks: int, b
         return reference
     more = blocks - have
     each = replicates // blocks * more
-    extra = importance_weighted(point, each, more, bound, have) if bound > 1 else monte_carlo(point, each, more, have)
+    if bound > 1:
+        extra = importance_weighted(point, each, more, bound, have, budget)
+    else:
+        extra = monte_carlo(point, each, more, have, budget)
     assert extra.blocks is not None
-    stacked = {name: torch.cat([value, extra.blocks[name]]) for name, value in reference.blocks.items()}
-    return Reference("monte-carlo", {name: value.mean(0) for name, value in stacked.items()}, stacked)
+    kept = reference.blocks
+    bank = Bank(blocks, {name: value.numel() // have for name, value in kept.items()}, point.dtype(), budget)
+    for name in kept:
+        for row in range(blocks):
+            bank.rows[name][row] = (kept[name][row] if row < have else extra.blocks[name][row - have]).flatten()
+    return _monte_carlo(point, bank)
 
 
-def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0) -> Reference:
+def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0, budget: int = UNLIMITED) -> Reference:
     """The mean of an unbiased estimator over ``MONTE_CARLO_SAMPLES`` × ``replicates`` samples.
 
     They come in ``blocks``, from the block ``first`` on.
@@ -127,10 +140,12 @@ def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0) -> R
             yield value.sum() * (count / samples)
             done += count
 
-    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(first, first + blocks)])
+    return _from_blocks(point, pieces, range(first, first + blocks), budget)
 
 
-def importance_weighted(point: Point, replicates: int, blocks: int, bound: int, first: int = 0) -> Reference:
+def importance_weighted(
+    point: Point, replicates: int, blocks: int, bound: int, first: int = 0, budget: int = UNLIMITED
+) -> Reference:
     """The mean of ``BOUND_REPLICATES`` × ``replicates`` doubly reparameterised gradients of the ``bound``-sample bound.
 
     Raises MeasurementError where a block's mean is not finite.
@@ -149,14 +164,30 @@ def importance_weighted(point: Point, replicates: int, blocks: int, bound: int, 
             noise = estimator.noise(q.held(), count, bound, generator)
             yield estimator.surrogate(objective, q, noise).sum() / each
 
-    return _from_blocks(point, [_gradient(point, pieces(block)) for block in range(first, first + blocks)])
+    return _from_blocks(point, pieces, range(first, first + blocks), budget)
 
 
-def _from_blocks(point: Point, means: list[Gradients]) -> Reference:
-    stacked = {name: torch.stack([mean[name] for mean in means]) for name in point.names}
-    if not all(torch.isfinite(value).all() for value in stacked.values()):
-        raise MeasurementError("the Monte-Carlo reference gradient is not finite")
-    return Reference("monte-carlo", {name: value.mean(0) for name, value in stacked.items()}, stacked)
+def _from_blocks(point: Point, pieces: Callable[[int], Iterator[Tensor]], blocks: range, budget: int) -> Reference:
+    sizes = {name: value.numel() for name, value in point.problem.named_parameters().items()}
+    bank = Bank(len(blocks), sizes, point.dtype(), budget)
+    for row, block in enumerate(blocks):
+        mean = _gradient(point, pieces(block))
+        if not all(torch.isfinite(value).all() for value in mean.values()):
+            raise MeasurementError("the Monte-Carlo reference gradient is not finite")
+        for name, value in mean.items():
+            bank.rows[name][row] = value.flatten()
+    return _monte_carlo(point, bank)
+
+
+def _monte_carlo(point: Point, bank: Bank) -> Reference:
+    parameters = point.problem.named_parameters()
+    gradient, blocks = {}, {}
+    for name, value in parameters.items():
+        rows = bank.rows[name]
+        means = [rows[:, part].mean(0, dtype=torch.float64) for part in columns(value.numel(), len(rows))]
+        gradient[name] = torch.cat(means).reshape(value.shape).to(point.device)
+        blocks[name] = rows.unflatten(1, value.shape)
+    return Reference("monte-carlo", gradient, blocks)
 
 
 def _posterior(point: Point) -> Posterior:

@@ -43,7 +43,7 @@ class Measure(BaseModel):
     engine: Engine = "auto"
     variance: Variance = "auto"
     memory: Annotated[int, Field(gt=0)] | None = None
-    """Memory for block means, such as 2GB; past it they go to a temporary file."""
+    """Memory for block means, and the blocks of a reference, such as 2GB; past it they go to temporary files."""
 
     @field_validator("memory", mode="before")
     @classmethod

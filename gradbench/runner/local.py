@@ -116,7 +116,9 @@ def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress, 
 
 def _target(cell: Cell, suite: Suite, out: Path) -> tuple[stage.Point, reference.Reference]:
     point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
-    return point, reference.compute(point, suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
+    measure = suite.measure
+    memory = measure.options().budget()
+    return point, reference.compute(point, measure.replicates, measure.blocks, rows.bound(cell), memory)
 
 
 def _by_target(cells: Iterable[Cell]) -> Iterable[list[Cell]]:

@@ -55,9 +55,10 @@ def measured(
         return measure_moments(task, some, per_block, reference.gradient, tick, measure.options())
 
     moments = measured_blocks(range(blocks))
+    memory = measure.options().budget()
     if not task.estimator.deterministic:
-        moments = topped_up(moments, measured_blocks, measure.precision, until)
-        reference = extended(reference, point, moments.replicates, moments.blocks, bound(cell))
+        moments = topped_up(moments, measured_blocks, measure.precision, until, memory)
+        reference = extended(reference, point, moments.replicates, moments.blocks, bound(cell), memory)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
     cost = timing.cost(task)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from gradbench.engine.moments import Moments, joined
+from gradbench.engine.options import UNLIMITED
 from gradbench.statistics import block_variances, skewed_interval
 
 MOST_BLOCKS = 1024
@@ -13,9 +14,13 @@ GROUPS = ("all", "phi", "theta")
 
 
 def topped_up(
-    first: Moments, more: Callable[[range], Moments], precision: float | None, until: float | None
+    first: Moments,
+    more: Callable[[range], Moments],
+    precision: float | None,
+    until: float | None,
+    memory: int = UNLIMITED,
 ) -> Moments:
-    """``first`` with the blocks that ``more`` measures put beside it.
+    """``first`` with the blocks that ``more`` measures put beside it, in files past ``memory`` bytes.
 
     Blocks are added, a quarter of those there are at a time, while the widest interval of variance among all, φ and θ
     has a relative half-width above ``precision`` and the clock has not reached ``until`` (as `time.perf_counter`);
@@ -28,7 +33,7 @@ def topped_up(
         if precision is not None and half_width(moments) <= precision:
             break
         step = min(max(moments.blocks // 4, 1), MOST_BLOCKS - moments.blocks)
-        moments = joined([moments, more(range(moments.blocks, moments.blocks + step))])
+        moments = joined([moments, more(range(moments.blocks, moments.blocks + step))], memory)
     return moments
 
 
