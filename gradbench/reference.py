@@ -3,7 +3,8 @@
 The first three are computed in float64 at the parameter values that the cell has. Closed forms and enumeration are
 exact to rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change.
 The last is the mean of many unbiased estimates, in as many independent blocks as the cell has, so that its own
-error enters every figure of bias.
+error enters every figure of bias. Blocks are kept in the precision of the cell, as block means are, and like them go to
+a temporary file past the budget of memory.
 
 Where each block has a minibatch of its own, the reference is the gradient over the whole data set, which is the mean
 over minibatches. Bias is then measured block by block against the gradient at the block's own minibatch: the
@@ -21,6 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gradbench.engine.bank import Bank, columns
+from gradbench.engine.options import UNLIMITED
 from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
 from gradbench.latents import MAX_STATES, Bernoulli, Gaussian, Posterior
@@ -55,7 +58,7 @@ UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter."""
+    """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter, in main memory."""
 
     kind: Kind
     gradient: Gradients
@@ -76,15 +79,16 @@ class Reference:
         return None if each is None else len(next(iter(each.values())))
 
 
-def compute(point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+def compute(point: Point, replicates: int, blocks: int, bound: int = 1, budget: int = UNLIMITED) -> Reference:
     """The reference at ``point``, for cells of ``replicates`` in ``blocks``.
 
-    ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost.
+    ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost. ``budget``: bytes
+    that blocks may take before they go to a temporary file.
     """
     found = _exact(point.to(torch.float64), bound)
     if found is not None:
         return found
-    return _estimated(point, bound, replicates, range(blocks))
+    return _estimated(point, bound, replicates, range(blocks), budget)
 
 
 def _exact(precise: Point, bound: int, most: float = math.inf, nodes: float = math.inf) -> Reference | None:
@@ -106,11 +110,11 @@ def _exact(precise: Point, bound: int, most: float = math.inf, nodes: float = ma
     return None
 
 
-def _estimated(point: Point, bound: int, replicates: int, blocks: range) -> Reference:
+def _estimated(point: Point, bound: int, replicates: int, blocks: range, budget: int = UNLIMITED) -> Reference:
     """The Monte-Carlo reference in the given blocks, which together serve ``replicates``."""
     if bound > 1:
-        return importance_weighted(point, replicates, len(blocks), bound, blocks.start)
-    return monte_carlo(point, replicates, len(blocks), blocks.start)
+        return importance_weighted(point, replicates, len(blocks), bound, blocks.start, budget)
+    return monte_carlo(point, replicates, len(blocks), blocks.start, budget)
 
 
 def over_data(
@@ -185,24 +189,30 @@ def _stacked(before: Gradients, more: list[Gradients], point: Point) -> Gradient
     return {name: torch.cat([before[name], value]) if before else value for name, value in stacked.items()}
 
 
-def extended(reference: Reference, point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+def extended(
+    reference: Reference, point: Point, replicates: int, blocks: int, bound: int = 1, budget: int = UNLIMITED
+) -> Reference:
     """``reference`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell.
 
-    One that has nothing by block stays as it is.
+    One that has nothing by block stays as it is. ``budget``: see `compute`.
     """
     have, per_block = reference.count, replicates // blocks
     if have is None or have >= blocks:
         return reference
     if reference.minibatches is not None:
         return _grown(reference, point, per_block, range(have, blocks), bound)
-    extra = _estimated(point, bound, per_block * (blocks - have), range(have, blocks))
+    extra = _estimated(point, bound, per_block * (blocks - have), range(have, blocks), budget)
     assert extra.blocks is not None
     assert reference.blocks is not None
-    stacked = {name: torch.cat([value, extra.blocks[name]]) for name, value in reference.blocks.items()}
-    return Reference("monte-carlo", {name: value.mean(0) for name, value in stacked.items()}, stacked)
+    kept = reference.blocks
+    bank = Bank(blocks, {name: value.numel() // have for name, value in kept.items()}, point.dtype(), budget)
+    for name in kept:
+        for row in range(blocks):
+            bank.rows[name][row] = (kept[name][row] if row < have else extra.blocks[name][row - have]).flatten()
+    return _monte_carlo(point, bank)
 
 
-def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0) -> Reference:
+def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0, budget: int = UNLIMITED) -> Reference:
     """The mean of an unbiased estimator over ``MONTE_CARLO_SAMPLES`` × ``replicates`` samples.
 
     They come in ``blocks``, from the block ``first`` on.
@@ -210,8 +220,11 @@ def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0) -> R
     Raises MeasurementError where a block's mean is not finite.
     """
     samples = MONTE_CARLO_SAMPLES * replicates // blocks
-    streams = [point.axes.stream("reference", block, device=point.device) for block in range(first, first + blocks)]
-    return _from_blocks(point, [_gradient(point, _elbo_pieces(point, samples, stream)) for stream in streams])
+
+    def pieces(block: int) -> Iterator[Tensor]:
+        return _elbo_pieces(point, samples, point.axes.stream("reference", block, device=point.device))
+
+    return _from_blocks(point, pieces, range(first, first + blocks), budget)
 
 
 def _elbo_pieces(point: Point, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -231,16 +244,19 @@ def _elbo_pieces(point: Point, samples: int, generator: torch.Generator) -> Iter
         done += count
 
 
-def importance_weighted(point: Point, replicates: int, blocks: int, bound: int, first: int = 0) -> Reference:
+def importance_weighted(
+    point: Point, replicates: int, blocks: int, bound: int, first: int = 0, budget: int = UNLIMITED
+) -> Reference:
     """The mean of ``BOUND_REPLICATES`` × ``replicates`` doubly reparameterised gradients of the ``bound``-sample bound.
 
     Raises MeasurementError where a block's mean is not finite.
     """
     each = BOUND_REPLICATES * replicates // blocks
-    streams = [
-        point.axes.stream("reference", bound, block, device=point.device) for block in range(first, first + blocks)
-    ]
-    return _from_blocks(point, [_gradient(point, _bound_pieces(point, each, bound, stream)) for stream in streams])
+
+    def pieces(block: int) -> Iterator[Tensor]:
+        return _bound_pieces(point, each, bound, point.axes.stream("reference", bound, block, device=point.device))
+
+    return _from_blocks(point, pieces, range(first, first + blocks), budget)
 
 
 def _bound_pieces(point: Point, replicates: int, bound: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -276,11 +292,27 @@ def _whole_block(point: Point, per_block: int, bound: int, block: int) -> Gradie
     return _gradient(point, pieces())
 
 
-def _from_blocks(point: Point, means: list[Gradients]) -> Reference:
-    stacked = {name: torch.stack([mean[name] for mean in means]) for name in point.names}
-    if not all(torch.isfinite(value).all() for value in stacked.values()):
-        raise MeasurementError("the Monte-Carlo reference gradient is not finite")
-    return Reference("monte-carlo", {name: value.mean(0) for name, value in stacked.items()}, stacked)
+def _from_blocks(point: Point, pieces: Callable[[int], Iterator[Tensor]], blocks: range, budget: int) -> Reference:
+    sizes = {name: value.numel() for name, value in point.problem.named_parameters().items()}
+    bank = Bank(len(blocks), sizes, point.dtype(), budget)
+    for row, block in enumerate(blocks):
+        mean = _gradient(point, pieces(block))
+        if not all(torch.isfinite(value).all() for value in mean.values()):
+            raise MeasurementError("the Monte-Carlo reference gradient is not finite")
+        for name, value in mean.items():
+            bank.rows[name][row] = value.flatten()
+    return _monte_carlo(point, bank)
+
+
+def _monte_carlo(point: Point, bank: Bank) -> Reference:
+    parameters = point.problem.named_parameters()
+    gradient, blocks = {}, {}
+    for name, value in parameters.items():
+        rows = bank.rows[name]
+        means = [rows[:, part].mean(0, dtype=torch.float64) for part in columns(value.numel(), len(rows))]
+        gradient[name] = torch.cat(means).reshape(value.shape).to(point.device)
+        blocks[name] = rows.unflatten(1, value.shape)
+    return Reference("monte-carlo", gradient, blocks)
 
 
 def _posterior(point: Point) -> Posterior:

@@ -45,7 +45,7 @@ class Measure(BaseModel):
     noise: Noise = "latent"
     """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
     memory: Annotated[int, Field(gt=0)] | None = None
-    """Memory for block means, such as 2GB; past it they go to a temporary file."""
+    """Memory for block means, and the blocks of a reference, such as 2GB; past it they go to temporary files."""
 
     @field_validator("memory", mode="before")
     @classmethod

@@ -28,6 +28,10 @@ REPLICATES = 4
 TOLERANCE = 1e-8
 """Relative, in float64: rounding is some 1e-14, a mistake is of the order of 1."""
 
+TIED_REPLICATES, TIED = 1024, 7.0
+"""Draws in which ties between datapoints are looked for, and the standard errors that a correlation is one at: chance
+reaches that once in 10^11 pairs."""
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -198,6 +202,7 @@ def _mixed_datapoints(task: Task, noise: Noise) -> None:
         return
     if any(part.ndim < 3 or part.shape[2] != batch for part in _parts(noise)):
         return
+    _tied_noise(task)
     other = task.noise(REPLICATES, stream(2, "contract"))
 
     def mixed(first: bool, rest: bool) -> Gradients:
@@ -212,6 +217,21 @@ def _mixed_datapoints(task: Task, noise: Noise) -> None:
                 "mixes datapoints",
                 f"the gradient of {name} ties one datapoint's draws to another's",
                 "declare mixes_datapoints=True, or reduce over samples (axis 1) only before the final average",
+            )
+
+
+def _tied_noise(task: Task) -> None:
+    """The draws of two datapoints must not go together, as antithetic ones would."""
+    for part in _parts(task.noise(TIED_REPLICATES, stream(3, "contract"))):
+        value = part.double() - part.double().mean(0)
+        spread = value.square().mean(0).sqrt()
+        first, rest = value[:, :, :1], value[:, :, 1:]
+        together = (first * rest).mean(0) / (spread[:, :1] * spread[:, 1:]).clamp_min(1e-300)
+        if together.numel() and float(together.abs().max()) > TIED / TIED_REPLICATES**0.5:
+            raise _Broken(
+                "mixes datapoints",
+                "the noise of one datapoint goes with another's",
+                "declare mixes_datapoints=True, or draw for each datapoint by itself: q.noise(...)",
             )
 
 

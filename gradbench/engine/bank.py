@@ -1,13 +1,21 @@
-"""Block means, [K, P] by parameter tensor: allocated once, in memory or, past the budget, in a temporary file."""
+"""Block means, [K, P] by parameter tensor: allocated once, in memory or, past the budget, in a temporary file.
+
+Pages of a file that have been looked at count as resident memory until the system takes them back. Here they are given
+back at once: before another tensor's rows are asked for, and between the columns of a pass over them.
+"""
 
 from __future__ import annotations
 
+import mmap
 import tempfile
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
 class Bank:
@@ -18,18 +26,53 @@ class Bank:
         element = torch.empty(0, dtype=dtype).element_size()
         self.spilled = rows * sum(sizes.values()) * element > budget
         numpy_type = np.float32 if dtype == torch.float32 else np.float64
-        self.rows: dict[str, Tensor] = {}
+        self.rows: dict[str, Tensor] = _Rows() if self.spilled else {}
         for name, size in sizes.items():
-            if self.spilled and size:
-                with tempfile.TemporaryFile(prefix="gradbench-") as file:
-                    self.rows[name] = torch.from_numpy(np.memmap(file, numpy_type, "w+", shape=(rows, size)))
-            else:
-                # NumPy asks for huge pages, which are several times faster to touch first
-                self.rows[name] = torch.from_numpy(np.zeros((rows, size), numpy_type))
+            self.rows[name] = torch.from_numpy(allocated((rows, size), numpy_type, spilled=self.spilled))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The rows as NumPy arrays, without a copy."""
         return {name: value.numpy() for name, value in self.rows.items()}
+
+
+class _Rows(dict[str, Tensor]):
+    """Spilled rows by name; what was handed out before leaves main memory."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        release()
+        return super().__getitem__(name)
+
+
+def allocated(shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool) -> np.ndarray:
+    """Zeros, in memory or in a temporary file."""
+    if not spilled or not shape[0] * shape[1]:
+        # NumPy asks for huge pages, which are several times faster to touch first
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(prefix="gradbench-") as file:
+        found = np.memmap(file, dtype, "w+", shape=shape)
+    _mapped.add(found._mmap)  # pyright: ignore[reportAttributeAccessIssue]
+    return found.view(np.ndarray)
+
+
+def side_by_side(parts: Sequence[np.ndarray], *, spilled: bool) -> np.ndarray:
+    """The rows of several arrays, one after the other."""
+    if not spilled:
+        return np.concatenate(parts)
+    found = allocated((sum(map(len, parts)), parts[0].shape[1]), parts[0].dtype, spilled=True)
+    start = 0
+    for part in parts:
+        for row in part:
+            found[start] = row
+            start += 1
+            release()
+    return found
+
+
+def release() -> None:
+    """Give the pages of all spilled rows back to the system. What is in them stays, in their files."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for one in _mapped:
+            one.madvise(mmap.MADV_DONTNEED)
 
 
 def columns(width: int, rows: int, elements: int = 2**22) -> Iterable[slice]:
@@ -37,3 +80,4 @@ def columns(width: int, rows: int, elements: int = 2**22) -> Iterable[slice]:
     step = max(1, elements // max(rows, 1))
     for start in range(0, width, step):
         yield slice(start, min(start + step, width))
+        release()

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradbench.engine.bank import Bank
 from gradbench.engine.general import block_stream
 from gradbench.engine.moments import Moments
+from gradbench.engine.options import UNLIMITED
 from gradbench.engine.passes import plan
 from gradbench.engine.recording import RecordingCalls, sensitivities
 from gradbench.engine.task import Task, join_noise
@@ -87,20 +89,25 @@ def _fitted(task: Task, replicates: int, generator: torch.Generator) -> Control 
     return replace(control, coefficient=inner / size)
 
 
-def adjusted(task: Task, moments: Moments, blocks: range) -> Moments:
-    """``moments`` with the control subtracted from the block means that bias is measured by."""
+def adjusted(task: Task, moments: Moments, blocks: range, budget: int = UNLIMITED) -> Moments:
+    """``moments`` with the control subtracted from the block means that bias is measured by.
+
+    Those take up to ``budget`` bytes of memory before they go to a temporary file.
+    """
     control = control_for(task)
     if control is None:
         return moments
     score = control.task(task)
-    means = {name: np.array(value) for name, value in moments.means.items() if name.startswith("phi.")}
+    sizes = {name: value.shape[1] for name, value in moments.means.items() if name.startswith("phi.")}
+    bank = Bank(len(blocks), sizes, task.point.dtype(), budget)
     at_once = plan(task, moments.per_block).together
     for start in range(0, len(blocks), at_once):
-        some = blocks[start : start + at_once]
-        noises = task.noises(moments.per_block, [block_stream(task, block) for block in some])
+        rows = slice(start, start + at_once)
+        noises = task.noises(moments.per_block, [block_stream(task, block) for block in blocks[rows]])
         for name, value in _block_means(score, noises, moments.per_block).items():
-            means[name][start : start + len(some)] -= control.coefficient * value
-    return replace(moments, adjusted=means)
+            own = np.asarray(moments.means[name][rows])
+            bank.rows[name][rows] = torch.from_numpy(own - control.coefficient * value)
+    return replace(moments, adjusted=bank.arrays())
 
 
 def _block_means(score: Task, noises: list[Noise], per_block: int) -> dict[str, np.ndarray]:

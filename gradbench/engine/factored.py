@@ -13,6 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from gradbench.engine.bank import side_by_side
+
 Array = NDArray[np.float64]
 
 
@@ -25,7 +27,7 @@ class Factored:
     def __init__(self, left: Array, right: Array) -> None:
         self.left, self.right = left, right
         self.shape = (len(left), left.shape[2] * right.shape[1])
-        self.dtype = left.dtype
+        self.dtype, self.nbytes = left.dtype, left.nbytes
 
     def __len__(self) -> int:
         return len(self.left)
@@ -73,8 +75,11 @@ class Factored:
 Means = Array | Factored
 
 
-def concatenated(parts: Sequence[Means]) -> Means:
-    """Rows of several parts, one after the other; factored where all are, with the same inputs."""
+def concatenated(parts: Sequence[Means], *, spilled: bool = False) -> Means:
+    """Rows of several parts, one after the other; factored where all are, with the same inputs, and small then.
+
+    ``spilled``: to a temporary file.
+    """
     first = parts[0]
     lefts = [
         one.left for one in parts if isinstance(one, Factored) and isinstance(first, Factored)
@@ -82,4 +87,4 @@ def concatenated(parts: Sequence[Means]) -> Means:
     ]  # fmt: skip
     if isinstance(first, Factored) and len(lefts) == len(parts):
         return Factored(np.concatenate(lefts), first.right)
-    return np.concatenate([np.asarray(one) for one in parts])
+    return side_by_side([np.asarray(one) for one in parts], spilled=spilled)

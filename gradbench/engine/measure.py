@@ -36,7 +36,8 @@ def measure(
     """
     whole = aligned(blocks, plan(task, per_block).together)
     told = _Told(tick, len(blocks) * per_block)
-    moments = control.adjusted(task, _measured(task, whole, per_block, reference, told, options), whole)
+    moments = _measured(task, whole, per_block, reference, told, options)
+    moments = control.adjusted(task, moments, whole, options.budget())
     return moments.part(slice(blocks.start - whole.start, blocks.stop - whole.start))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradbench.engine.factored import Means, concatenated
+from gradbench.engine.options import UNLIMITED
 
 Array = NDArray[np.float64]
 
@@ -87,11 +88,16 @@ BY_BLOCK = ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", 
 """The fields of `Moments` that hold arrays with a row for each block, in order."""
 
 
-def joined(parts: list[Moments]) -> Moments:
-    """The moments of several runs of blocks as one; exact, since blocks are only put side by side."""
+def joined(parts: list[Moments], budget: int = UNLIMITED) -> Moments:
+    """The moments of several runs of blocks as one; exact, since blocks are only put side by side.
+
+    Block means that take more than ``budget`` bytes together go to a temporary file.
+    """
 
     def cat(name: str) -> dict[str, Means]:
-        return {key: concatenated([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
+        rows = [getattr(part, name) for part in parts]
+        spilled = name in ("means", "adjusted") and sum(v.nbytes for one in rows for v in one.values()) > budget
+        return {key: concatenated([one[key] for one in rows], spilled=spilled) for key in rows[0]}
 
     parts = alike(parts)
     first = parts[0]

@@ -20,6 +20,8 @@ Noise = Literal["latent", "latent+data"]
 UNLIMITED = 2**63
 FREE_SHARE = 0.5
 """Share of the memory that is free which is used where no budget is given."""
+BANKS = 3
+"""What takes K × P numbers: block means, the same with a control subtracted, and the blocks of the reference."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,12 @@ class Options:
     engine: Engine = "auto"
     variance: Variance = "auto"
     memory: int | None = None
-    """Bytes that block means may take before they go to a temporary file; None: half of what is free."""
+    """Bytes that all of K × P numbers may take before it goes to temporary files; None: half of what is free."""
 
     def budget(self) -> int:
-        """Bytes of main memory for block means."""
-        return int(psutil.virtual_memory().available * FREE_SHARE) if self.memory is None else self.memory
+        """Bytes of main memory for each of the `BANKS`."""
+        memory = int(psutil.virtual_memory().available * FREE_SHARE) if self.memory is None else self.memory
+        return memory // BANKS
 
 
 UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}

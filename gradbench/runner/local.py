@@ -124,7 +124,7 @@ def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[st
         point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
         counts = (suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
         if not redrawn:
-            return point, reference.compute(point, *counts)
+            return point, reference.compute(point, *counts, suite.measure.options().budget())
         assert point.rows is not None, "a cell without data is skipped"
         progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
         found = reference.over_data(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)))

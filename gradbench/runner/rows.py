@@ -60,10 +60,11 @@ def measured(
         return take(task, some, per_block, reference.gradient, tick, measure.options())
 
     moments = measured_blocks(range(blocks))
+    memory = measure.options().budget()
     if redrawn or not task.estimator.deterministic:
-        moments = topped_up(moments, measured_blocks, measure.precision, until)
+        moments = topped_up(moments, measured_blocks, measure.precision, until, memory)
         each = measure.replicates // measure.blocks
-        reference = extended(reference, point, each * moments.blocks, moments.blocks, bound(cell))
+        reference = extended(reference, point, each * moments.blocks, moments.blocks, bound(cell), memory)
     if redrawn:
         moments = minibatches.probed(task, moments)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from gradbench.engine.moments import Moments, joined
+from gradbench.engine.options import UNLIMITED
 from gradbench.statistics import block_variances, skewed_interval
 
 MOST_BLOCKS = 1024
@@ -14,9 +15,13 @@ GROUPS = ("all", "phi", "theta")
 
 
 def topped_up(
-    first: Moments, more: Callable[[range], Moments], precision: float | None, until: float | None
+    first: Moments,
+    more: Callable[[range], Moments],
+    precision: float | None,
+    until: float | None,
+    memory: int = UNLIMITED,
 ) -> Moments:
-    """``first`` with the blocks that ``more`` measures put beside it.
+    """``first`` with the blocks that ``more`` measures put beside it, in files past ``memory`` bytes.
 
     Blocks are added, a quarter of those there are at a time, while the widest interval of variance among all, φ and θ
     has a relative half-width above ``precision`` and the clock has not reached ``until`` (as `time.perf_counter`);
@@ -32,7 +37,7 @@ def topped_up(
         step = min(max(moments.blocks // 4, 1), MOST_BLOCKS - moments.blocks)
         if until is not None and each > 0:
             step = min(step, max(int((until - start) / each), 1))
-        moments = joined([moments, more(range(moments.blocks, moments.blocks + step))])
+        moments = joined([moments, more(range(moments.blocks, moments.blocks + step))], memory)
         each = (time.perf_counter() - start) / step
     return moments
 

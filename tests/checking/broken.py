@@ -289,6 +289,16 @@ def ties_datapoints(objective, q, noise):
     return score(objective, q, noise, weight=lambda f: f - 0.5 * f.mean(2, keepdim=True))
 
 
+def standardised_over_the_batch(objective, q, noise):
+    return score(objective, q, noise, weight=lambda f: f / f.std(2, keepdim=True, correction=0))
+
+
+def flipped_for_the_next(q, replicates, samples, generator):
+    noise = q.noise(replicates, samples, generator)
+    noise[:, :, 1] = -noise[:, :, 0]
+    return noise
+
+
 def noise_of_its_own(q, replicates, samples, generator):
     return torch.randn(replicates, samples, 2, 2, dtype=torch.float64)
 
@@ -334,6 +344,8 @@ VIOLATING = [
     Violating("too-few-arguments", too_few_arguments, "raises"),
     Violating("parameters-outside", outside, "parameters outside"),
     Violating("ties-datapoints", ties_datapoints, "mixes datapoints"),
+    Violating("standardised", standardised_over_the_batch, "mixes datapoints"),
+    Violating("antithetic-datapoints", pathwise, "mixes datapoints", declared={"noise": flipped_for_the_next}),
     Violating("noise-of-its-own", pathwise, "hidden randomness", declared={"noise": noise_of_its_own}),
     Violating("noise-the-same", pathwise, "no randomness", declared={"noise": noise_the_same}),
     Violating("noise-without-replicates", pathwise, "wrong shape", declared={"noise": noise_without_replicates}),
