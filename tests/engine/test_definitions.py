@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 
-from gradbench.engine import general, passes
+from gradbench.engine import general, layers, passes
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import groups_of
 from gradbench.engine.options import Options
@@ -22,8 +24,15 @@ POINTS = {
 }
 
 
-def gradients(task, by_datapoint: bool) -> dict[str, np.ndarray]:
+def given(name: str, samples: int):
+    problem, parameters = POINTS[name]
+    return task_of(point_of(problem, **parameters), name, samples)
+
+
+@cache
+def gradients(name: str, samples: int, by_datapoint: bool) -> dict[str, np.ndarray]:
     """Of the minibatch, or of each datapoint's share of it: [blocks, replicates, datapoints or 1, P] by tensor."""
+    task = given(name, samples)
     point = task.point
     parts = range(point.x.shape[2]) if by_datapoint else [None]
     rows: dict[str, list] = {name: [] for name in point.names}
@@ -49,18 +58,19 @@ def distances_of(asked: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return ((asked - draws.mean((0, 1))) ** 2).sum(-1)
 
 
+@pytest.mark.parametrize("small", [layers.SMALL, 0])
 @pytest.mark.parametrize("at_once", [10**6, PER_BLOCK + 1, 20, 1])
 @pytest.mark.parametrize("variance", ["datapoint", "whole"])
 @pytest.mark.parametrize(("name", "samples"), [("pathwise", 1), ("score-function", 2), ("disarm", 2)])
-def test_moments_are_their_definitions_however_passes_are_cut(name, samples, variance, at_once, monkeypatch):
+def test_moments_are_their_definitions_however_passes_are_cut(name, samples, variance, at_once, small, monkeypatch):
     monkeypatch.setattr(passes, "replicates_at_once", lambda task: at_once)
-    problem, parameters = POINTS[name]
-    task = task_of(point_of(problem, **parameters), name, samples)
+    monkeypatch.setattr(layers, "SMALL", small)  # 0: datapoint by datapoint, or piece by piece, as where there is much
+    task = given(name, samples)
     torch.manual_seed(0)
     reference = {n: torch.randn_like(v).double() for n, v in task.point.problem.named_parameters().items()}
     found = measure(task, range(BLOCKS), PER_BLOCK, reference, options=Options("layers", variance))
-    whole = {key: value[:, :, 0] for key, value in gradients(task, by_datapoint=False).items()}
-    shares = gradients(task, by_datapoint=True)
+    whole = {key: value[:, :, 0] for key, value in gradients(name, samples, by_datapoint=False).items()}
+    shares = gradients(name, samples, by_datapoint=True)
     probes = PER_BLOCK // passes.PROBED
     assert found.probes == probes
     piece = passes.piece_size(PER_BLOCK, samples)
@@ -95,10 +105,10 @@ def test_moments_are_their_definitions_however_passes_are_cut(name, samples, var
 
 def test_the_general_path_by_datapoint_is_its_definition_in_several_pieces(monkeypatch):
     monkeypatch.setattr(general, "MAX_CHUNK", 12)
-    task = task_of(point_of(POINTS["pathwise"][0], **POINTS["pathwise"][1]), "pathwise")
+    task = given("pathwise", 1)
     reference = {name: value.detach() for name, value in task.point.problem.named_parameters().items()}
     found = measure(task, range(BLOCKS), PER_BLOCK, reference, options=Options("general", "datapoint"))
-    shares = gradients(task, by_datapoint=True)
+    shares = gradients("pathwise", 1, by_datapoint=True)
     for group, members in groups_of(task.point.names).items():
         each = np.concatenate([shares[key] for key in members], -1)[:, :36].reshape(BLOCKS, 3, 12, 3, -1)
         expected = each.var(2, ddof=1).sum((2, 3)).mean(1)
