@@ -31,13 +31,26 @@ class Calls:
         return HeldCalls(self.module)
 
 
+def places(module: nn.Module) -> dict[str, Tensor]:
+    """The parameter in every place that holds one, by path.
+
+    A parameter in two modules is in two places; a module under two names is one, or `functional_call` would put into
+    it what it had just put there, and leave it there.
+    """
+    return {
+        f"{path}.{name}" if path else name: value
+        for path, child in module.named_modules()
+        for name, value in child.named_parameters(recurse=False, remove_duplicate=False)
+    }
+
+
 class HeldCalls(Calls):
     """Calls whose parameters are constants; inputs are differentiated through all the same."""
 
     def call(self, name: str, *inputs: Tensor) -> Tensor:
         module = self.module.get_submodule(name)
-        constants = {key: value.detach() for key, value in module.named_parameters()}
-        return _batched(lambda *batch: functional_call(module, constants, batch), inputs)
+        constants = {key: value.detach() for key, value in places(module).items()}
+        return _batched(lambda *batch: functional_call(module, constants, batch, tie_weights=False), inputs)
 
     def free(self, name: str) -> Tensor:
         return super().free(name).detach()
@@ -60,10 +73,11 @@ class PerReplicateCalls(Calls):
         if all(value.shape[0] == 1 and not value.requires_grad for value in inputs):
             return self._share(super().call(name, *inputs))
         module = self.module.get_submodule(name)
-        copies = {key: self._copy(f"{name}.{key}", value) for key, value in module.named_parameters()}
+        names = {id(value): f"{name}.{key}" for key, value in module.named_parameters()}
+        copies = {key: self._copy(names[id(value)], value) for key, value in places(module).items()}
 
         def one(parameters: dict[str, Tensor], *batch: Tensor) -> Tensor:
-            return functional_call(module, parameters, batch)
+            return functional_call(module, parameters, batch, tie_weights=False)
 
         lead = (self.replicates, *leading(inputs)[1:])
         flat = [value.expand(*lead, *value.shape[3:]).flatten(1, 2) for value in inputs]

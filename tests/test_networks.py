@@ -88,3 +88,21 @@ def test_replicates_at_once_are_replicates_one_by_one(values):
     together = replicate_gradients(task, noise, 5)
     for key, expected in gradients_by_loop(task, noise, 5).items():
         torch.testing.assert_close(together[key], expected.flatten(1), rtol=1e-10, atol=1e-11, msg=key)
+
+
+@pytest.mark.parametrize("tied", ["module", "weight"])
+def test_what_is_under_two_names_is_differentiated_once_and_left_in_place(tied):
+    first = nn.Linear(2, 2, dtype=F64)
+    second = first if tied == "module" else nn.Linear(2, 2, dtype=F64)
+    second.weight = first.weight
+    net = nn.ModuleDict({"net": nn.Sequential(first, nn.Tanh(), second)})
+    x = torch.randn(3, 1, 4, 2, dtype=F64, generator=stream(0))
+    before = dict(net.named_parameters())
+    assert not Calls(net).held().call("net", x).requires_grad
+    calls = PerReplicateCalls(net, 3)
+    found = gradients_of(calls.call("net", x).sum(), {"": calls})
+    assert all(value is before[name] for name, value in net.named_parameters())
+    for replicate in range(3):
+        expected = torch.autograd.grad(net["net"](x[replicate, 0]).sum(), list(before.values()))
+        for (name, value), one in zip(found.items(), expected, strict=True):
+            torch.testing.assert_close(value[replicate], one, rtol=1e-12, atol=1e-14, msg=name)

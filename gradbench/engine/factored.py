@@ -39,6 +39,13 @@ class Factored:
         rows = (self.left.transpose(0, 2, 1) @ self.right).reshape(self.shape)
         return rows if dtype is None else rows.astype(dtype)
 
+    def columns(self, part: slice) -> Array:
+        """Some of the columns, [K, columns]."""
+        width = self.right.shape[1]
+        first, last = part.start // width, -(-part.stop // width)
+        found = np.asarray(Factored(self.left[:, :, first:last], self.right))
+        return found[:, part.start - first * width : part.stop - first * width]
+
     def gram(self) -> Array:
         """Inner products of the rows, [K, K]."""
         left = self._wide.reshape(len(self), -1)

@@ -124,13 +124,13 @@ def _squares(means: Means, exact: Array, drawn: Tensor | None) -> Array:
 
 def _differences(means: Means, exact: Array, drawn: Tensor | None) -> Iterator[Array]:
     """Block means less the reference, [K, some parameters] at a time, each in the same room as the one before."""
-    rows = np.asarray(means)
-    blocks, width = rows.shape
-    single = exact.astype(rows.dtype)
-    room = np.empty((blocks, min(width, max(1, CACHED // blocks))), rows.dtype)
+    blocks, width = means.shape
+    single = exact.astype(means.dtype)
+    room = np.empty((blocks, min(width, max(1, CACHED // blocks))), means.dtype)
     for part in columns(width, blocks, CACHED):
-        target = single[part] if drawn is None else drawn[:, part].cpu().numpy().astype(rows.dtype)
-        yield np.subtract(rows[:, part], target, out=room[:, : part.stop - part.start])
+        target = single[part] if drawn is None else drawn[:, part].cpu().numpy().astype(means.dtype)
+        rows = means.columns(part) if isinstance(means, Factored) else means[:, part]
+        yield np.subtract(rows, target, out=room[:, : part.stop - part.start])
 
 
 def _variance_of_mean(drawn: Tensor, exact: Array) -> float:

@@ -46,7 +46,8 @@ def test_it_lowers_the_error_of_bias_and_leaves_the_variance_alone():
     assert adjusted.adjusted
     plain = dataclasses.replace(adjusted, adjusted={})
     a, b = (summarise(moments, reference, EPS)["phi"] for moments in (adjusted, plain))
-    assert a.bias_sq_se < 0.3 * b.bias_sq_se
+    # near the prior nearly all of the noise is f's mean times the score: half of the control would leave a quarter
+    assert a.bias_sq_se < 0.01 * b.bias_sq_se
     assert a.variance == b.variance
     assert (a.variance_low, a.variance_high) == (b.variance_low, b.variance_high)
     theta = [summarise(moments, reference, EPS)["theta"] for moments in (adjusted, plain)]

@@ -23,6 +23,7 @@ def test_products_are_those_of_the_rows(one):
     np.testing.assert_allclose(one.gram(), rows @ rows.T, rtol=1e-12)
     np.testing.assert_allclose(one.squares(), (rows**2).sum(1), rtol=1e-12)
     np.testing.assert_allclose(one.inner(target), rows @ target, rtol=1e-12)
+    np.testing.assert_allclose(one.columns(slice(5, 19)), rows[:, 5:19], rtol=1e-12)
     np.testing.assert_allclose(np.asarray(one.centred()), rows - rows.mean(0), atol=1e-12)
     np.testing.assert_allclose(one.spaced(2, 3), rows.reshape(5, 4, 7)[:, ::2, ::3].reshape(5, -1), rtol=1e-12)
 

@@ -242,7 +242,34 @@ class Odd(nn.Module):
         return self.inner(z) * self.scale
 
 
-@pytest.mark.parametrize("decoder", [Odd, Mixing, Reaching])
+class Tied(nn.Module):
+    """Two layers of one weight: its gradient is in neither of them alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, 2, dtype=F64)
+        self.second = nn.Linear(2, 2, dtype=F64)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(2, 64, dtype=F64)
+
+    def forward(self, z):
+        return self.last(self.second(torch.tanh(self.first(z))))
+
+
+class Repeated(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, 2, dtype=F64)
+        self.second = self.first
+        self.last = nn.Linear(2, 64, dtype=F64)
+
+    def forward(self, z):
+        return self.last(self.second(torch.tanh(self.first(z))))
+
+
+@pytest.mark.parametrize("decoder", [Odd, Mixing, Reaching, Tied, Repeated])
 def test_anything_else_takes_the_general_path_and_says_so(decoder):
     point = point_of("gaussian-vae", **SMALL["gaussian-vae"])
     point.problem.theta = nn.ModuleDict({"decoder": decoder()})
@@ -251,6 +278,24 @@ def test_anything_else_takes_the_general_path_and_says_so(decoder):
     assert measure(task, range(2), 4, reference).engine == "general"
     with pytest.raises(MeasurementError, match=r"engine = 'layers'.*decoder"):
         measure(task, range(2), 4, reference, options=Options("layers"))
+
+
+def noise_in_common(q, replicates, samples, generator):
+    return q.noise(replicates, samples, generator)[:, :, :1]
+
+
+@pytest.mark.parametrize("common", ["noise", "latents"])
+def test_datapoints_with_noise_in_common_are_not_told_apart(common, monkeypatch):
+    estimator = ESTIMATORS["pathwise"]
+    if common == "noise":
+        estimator = dataclasses.replace(estimator, noise=noise_in_common)
+    task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), estimator)
+    if common == "latents":
+        monkeypatch.setattr(type(task.point.problem), "independent_datapoints", False)
+    reference = {n: v.detach() for n, v in task.point.problem.named_parameters().items()}
+    assert not measure(task, range(2), 4, reference).by_datapoint
+    with pytest.raises(MeasurementError, match=r"datapoint.*use 'auto' or 'whole'"):
+        measure(task, range(2), 4, reference, options=Options(variance="datapoint"))
 
 
 def test_a_spilled_bank_changes_nothing():
