@@ -197,6 +197,7 @@ def cases() -> Iterator[tuple[Case, bool]]:
         yield synthetic(1, replicates, blocks), False
         yield synthetic(10, replicates, blocks), False
     yield synthetic(100, 1024, 32), False
+    yield synthetic(100, 2**14, 32), False
     yield synthetic(1, 2**16, 32, scale_too=False), False
     yield measured("bernoulli-cost", "bernoulli-cost", {"target": 0.45, "prob": 0.1}, 1024, 32), True
     yield measured("gaussian-cost", "gaussian-cost", {"k": -3.0}, 4096, 32), True
