@@ -214,7 +214,8 @@ class _Cell:
             rows = slice(part.first, part.first + first)
             self.centre = {name: self._mean(name, rows).mean(0).to(value) for name, value in self.reference.items()}
         elif not self.centre:
-            found = pilot(self.task, CENTRE_REPLICATES)
+            with torch.enable_grad():
+                found = pilot(self.task, CENTRE_REPLICATES)
             self.centre = {name: value.reshape(self.shapes[name]) for name, value in found.items()}
 
     # variance

@@ -60,7 +60,7 @@ def measure(
     bank = Bank(len(blocks), sizes, task.point.dtype(), options.budget())
     means, parts = bank.arrays(), []
     for row, block in enumerate(blocks):
-        here = replace(task, point=task.point.minibatch(block), alone=True)
+        here = replace(task, point=task.point.minibatch(block), together=1)
         part = measure_block(here, range(block, block + 1), per_block, reference, tick, options)
         for name, rows in means.items():
             rows[row] = np.asarray(part.means[name])[0]

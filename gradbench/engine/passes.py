@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from gradbench.engine.options import replicates_per_pass
-from gradbench.engine.task import Task
+from gradbench.engine.task import MOST_TOGETHER, Task
 
 PIECE = 32
 """Replicates whose gradients are compared with one another for the variance by datapoint, at L = 1."""
@@ -22,8 +22,6 @@ SMALL_PIECE = 4
 """The same at large L, where comparing costs more."""
 PROBED = 8
 """One in so many replicates is asked for what needs its whole gradient: the cosine and the kurtosis."""
-MOST_TOGETHER = 32
-"""Blocks evaluated in one pass at most: a range that is not aligned is measured with less than so many more."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +79,26 @@ class Plan:
 
 def plan(task: Task, per_block: int) -> Plan:
     """The plan of ``task``. It depends on sizes alone, never on what the machine has free."""
-    most = per_block if task.alone or task.estimator.deterministic else MOST_TOGETHER * per_block
+    most = per_block if task.estimator.deterministic else task.together * per_block
     return Plan(per_block, piece_size(per_block, task.samples), min(replicates_at_once(task), most))
+
+
+def enough(blocks: int) -> int:
+    """How many blocks a pass needs room for in a cell of ``blocks``: more would be evaluated in vain.
+
+    >>> enough(8), enough(10), enough(60), enough(100)
+    (8, 16, 32, 32)
+    """
+    return min(MOST_TOGETHER, 2 ** math.ceil(math.log2(blocks)))
 
 
 def together(at_once: int, per_block: int) -> int:
     """How many whole blocks go into a pass of ``at_once`` replicates: a power of two.
 
-    >>> together(200, 32), together(31, 32), together(10**6, 32)
-    (4, 1, 32)
+    >>> together(200, 32), together(31, 32)
+    (4, 1)
     """
-    return 2 ** int(math.log2(max(1, min(MOST_TOGETHER, at_once // per_block))))
+    return 2 ** int(math.log2(max(1, at_once // per_block)))
 
 
 def aligned(blocks: range, together: int) -> range:

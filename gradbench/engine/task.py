@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from gradbench.networks import Calls
 from gradbench.objective import Kl, Objective
 from gradbench.stage import Point
 from gradbench.types import Noise, PerSample, Values
+
+MOST_TOGETHER = 32
+"""Blocks that are evaluated in one pass at most. See `passes`."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Task:
     samples: int
     kl: Kl | None
     state: dict[str, Tensor] = field(default_factory=dict)
-    alone: bool = False
-    """Is each of its blocks evaluated by itself, since others have other data?"""
+    together: int = MOST_TOGETHER
+    """Blocks that are evaluated in one pass at most; a power of two."""
 
     def fitted(self) -> Task:
         """The task with its estimator's control variate trained, on draws of its own."""
@@ -35,7 +38,7 @@ class Task:
         generator = self.point.axes.stream("fit", self.kl, self.samples, device=self.point.device)
         objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
         state = self.estimator.fit(objective, self._held_q(), self.samples, generator, **self.parameters)
-        return Task(self.point, self.estimator, self.parameters, self.samples, self.kl, state)
+        return replace(self, state=state)
 
     def noise(self, replicates: int, generator: torch.Generator) -> Noise:
         """Noise for ``replicates`` gradient estimates."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gradbench.engine import minibatches, timing
+from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
@@ -51,7 +51,14 @@ def measured(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     redrawn = cell.noise == "latent+data"
-    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl)
+    task = Task(
+        point,
+        ESTIMATORS[cell.estimator],
+        cell.estimator_params,
+        cell.samples,
+        cell.kl,
+        together=passes.enough(measure.blocks),
+    )
     task = minibatches.fitted(task) if redrawn else task.fitted()
     take = minibatches.measure if redrawn else measure_moments
     blocks, per_block = plan(cell, measure)
@@ -62,7 +69,8 @@ def measured(
     moments = measured_blocks(range(blocks))
     memory = measure.options().budget()
     if redrawn or not task.estimator.deterministic:
-        moments = topped_up(moments, measured_blocks, measure.precision, until, memory)
+        together = 1 if redrawn else passes.plan(task, per_block).together
+        moments = topped_up(moments, measured_blocks, measure.precision, until, memory, together)
         each = measure.replicates // measure.blocks
         reference = extended(reference, point, each * moments.blocks, moments.blocks, bound(cell), memory)
     if redrawn:

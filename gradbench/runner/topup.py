@@ -20,13 +20,15 @@ def topped_up(
     precision: float | None,
     until: float | None,
     memory: int = UNLIMITED,
+    together: int = 1,
 ) -> Moments:
     """``first`` with the blocks that ``more`` measures put beside it, in files past ``memory`` bytes.
 
-    Blocks are added, a quarter of those there are at a time, while the widest interval of variance among all, φ and θ
-    has a relative half-width above ``precision`` and the clock has not reached ``until`` (as `time.perf_counter`);
-    without ``precision`` until the time is up. A step is no longer than what is left of the time, as far as the last
-    one tells, but for the one block that it is at least. What is measured depends on the number of blocks alone.
+    Blocks are added, a quarter of those there are at a time in groups of ``together``, while the widest interval of
+    variance among all, φ and θ has a relative half-width above ``precision`` and the clock has not reached ``until``
+    (as `time.perf_counter`); without ``precision`` until the time is up. A step is no longer than what is left of the
+    time, as far as the last one tells, but for the one group that it is at least. What is measured depends on the
+    number of blocks alone.
     """
     moments, each = first, 0.0
     if precision is None and until is None:
@@ -34,9 +36,10 @@ def topped_up(
     while moments.blocks < MOST_BLOCKS and (start := time.perf_counter()) < (math.inf if until is None else until):
         if precision is not None and half_width(moments) <= precision:
             break
-        step = min(max(moments.blocks // 4, 1), MOST_BLOCKS - moments.blocks)
+        groups = max(moments.blocks // (4 * together), 1)
         if until is not None and each > 0:
-            step = min(step, max(int((until - start) / each), 1))
+            groups = min(groups, max(int((until - start) / each / together), 1))
+        step = min(groups * together, MOST_BLOCKS - moments.blocks)
         moments = joined([moments, more(range(moments.blocks, moments.blocks + step))], memory)
         each = (time.perf_counter() - start) / step
     return moments

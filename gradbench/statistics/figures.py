@@ -107,7 +107,9 @@ def _figures(
     # block k's mean of ‖ĝ − g‖², less what a reference of its own adds to it
     squares = moments.within(group) / per_block + tallied.away
     squares -= 0.0 if moments.minibatches else blocks * reference_noise
-    if variance > 0 and mse > 0 and squares.mean() > 0:
+    # the sum of two figures that are better known than the squares' mean has an interval of its own
+    apart = (moments.by_datapoint or moments.adjusted) and not moments.minibatches
+    if variance > 0 and mse > 0 and squares.mean() > 0 and not apart:
         mse_low, mse_high = skewed_interval(squares * (mse / squares.mean()))
     else:
         mse_low, mse_high = sum_interval(

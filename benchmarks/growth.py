@@ -1,0 +1,75 @@
+"""Does the cost of measuring grow linearly in replicates and in L? Processor seconds of one thread, as two tables.
+
+    python benchmarks/growth.py [--rounds 5] [--output docs/engine.md]
+
+Pathwise on a VAE of 64 inputs, hidden 200, latent 20, batch 32, in float32: block moments of 32 blocks by the engine,
+and one plain backward pass over the same replicates at once (the mean gradient alone).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from competitors import Case, plain
+from engine import task_of
+
+from gradbench.engine.measure import measure
+
+BLOCKS = 32
+CASE = Case("gaussian-vae", "pathwise", 32, 64, 200, 20, 1, 512, loop=0, chunk=0)
+REPLICATES, SAMPLES = (512, 1024, 2048, 4096), (1, 2, 4, 8, 16, 32)
+
+
+def seconds(work: Callable[[], object], rounds: int) -> float:
+    """The least processor time of several rounds, after one that is not counted."""
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def both(case: Case, rounds: int) -> tuple[float, float]:
+    """The engine and the plain pass."""
+    task, generator = task_of(case, "cpu"), torch.Generator().manual_seed(0)
+    reference = plain(task, 256, generator)
+    engine = seconds(lambda: measure(task, range(BLOCKS), case.replicates // BLOCKS, reference), rounds)
+    return engine, seconds(lambda: plain(task, case.replicates, generator), rounds)
+
+
+def table(head: str, values: tuple[int, ...], cases: list[Case], rounds: int) -> list[str]:
+    """A table in Markdown, with the price of a replicate and sample in the last lines."""
+    found = [both(case, rounds) for case in cases]
+    work = [case.replicates * case.samples for case in cases]
+    lines = [f"| {head} | " + " | ".join(map(str, values)) + " |", "| --- " * (len(values) + 1) + "|"]
+    for index, name in enumerate(("engine, ms", "one plain backward pass, ms")):
+        lines.append(f"| {name} | " + " | ".join(f"{1e3 * one[index]:.0f}" for one in found) + " |")
+    each = (f"{1e6 * one[0] / count:.0f}" for one, count in zip(found, work, strict=True))
+    return [*lines, "| engine, µs for each replicate and sample | " + " | ".join(each) + " |"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="file in which to replace the tables between the markers")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = table("replicates (L = 1)", REPLICATES, [replace(CASE, replicates=r) for r in REPLICATES], options.rounds)
+    lines += ["", *table("L (512 replicates)", SAMPLES, [replace(CASE, samples=s) for s in SAMPLES], options.rounds)]
+    print("\n".join(lines))
+    if options.output:
+        text = options.output.read_text(encoding="utf-8")
+        before, after = text.split("<!-- growth -->\n")[0], text.split("<!-- end of growth -->")[1]
+        body = "\n".join(lines)
+        options.output.write_text(f"{before}<!-- growth -->\n{body}\n<!-- end of growth -->{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
