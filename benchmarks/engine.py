@@ -1,6 +1,6 @@
 """How fast the engine measures, beside what people would use instead, in one run.
 
-    python benchmarks/engine.py [--device cpu] [--rounds 7] [--case TEXT] [--precision] [--json]
+    python benchmarks/engine.py [--device cpu] [--rounds 7] [--case TEXT] [--precision] [--json] [--output FILE …]
 
 Every case is one estimator on one model with random binary data. In each round, one after the other:
 
@@ -22,6 +22,7 @@ import json
 import statistics as stdlib_statistics
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -139,6 +140,20 @@ def compared(case: Case, device: str, count: int, threads: int | None = None) ->
     }
 
 
+HEADER = """| problem, estimator | batch | data | hidden | latent | L | replicates | floor, ms | engine, ms | engine / floor | loop / engine | vmap / engine | JAX / engine |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""  # noqa: E501
+
+
+def line(case: Case, one: dict) -> str:
+    """A row of the table."""
+    sizes = (case.batch, case.features, case.hidden, case.latent, case.samples, case.replicates)
+    times = (f"{1e3 * one[name]:.1f}" for name in ("floor_s", "engine_s"))
+    names = ("engine_over_floor", "loop_over_engine", "vmap_over_engine", "jax_over_engine")
+    ratios = (one[name] for name in names)
+    shown = ("–" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in ratios)
+    return "| " + " | ".join([f"{case.problem}, {case.estimator}", *map(str, sizes), *times, *shown]) + " |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
@@ -147,6 +162,7 @@ def main() -> None:
     parser.add_argument("--case", default="", help="only cases whose name contains this")
     parser.add_argument("--precision", action="store_true", help="also time to a 5 %% half-width of the variance")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--output", type=Path, nargs="*", default=[], help="files to put the table in, between markers")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -156,12 +172,15 @@ def main() -> None:
         from precision import compared as precision
 
         found += precision(arguments.device, arguments.rounds)
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return
-    for one in found:
-        print(one["case"])
-        print("   ", ", ".join(f"{key} {value:.4g}" for key, value in one.items() if isinstance(value, float)))
+    table = "\n".join([HEADER, *(line(case, one) for case, one in zip(chosen, found, strict=False))])
+    print(json.dumps(found, indent=2) if arguments.json else table)
+    if not arguments.json:
+        for one in found[len(chosen) :]:
+            print(", ".join(f"{key} {value}" for key, value in one.items()))
+    for file in arguments.output:
+        text = file.read_text(encoding="utf-8")
+        before, after = text.split("<!-- speed -->\n")[0], text.split("<!-- end of speed -->")[1]
+        file.write_text(f"{before}<!-- speed -->\n{table}\n<!-- end of speed -->{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
