@@ -31,8 +31,8 @@ CANCELLED = 1e-3
 """Below this variance / mean square, float32 sums of squares are not trusted: 1e-6 of rounding would be 0.1 %."""
 SMALL = 2**17
 """Numbers per datapoint below which copies are cheaper than one batched product for each datapoint."""
-CENTRE_REPLICATES = 32
-"""Replicates whose mean is the centre that distances are taken from."""
+CENTRE_REPLICATES, CENTRE_FEWEST = 32, 8
+"""Replicates whose mean is the centre that distances are taken from; if a pass has less, but at least the second."""
 
 
 def measure(
@@ -176,11 +176,11 @@ class _Cell:
         return name in self.factors
 
     def _mean(self, name: str, rows: slice) -> Tensor:
-        """Block means of some of the blocks, [K, *shape]."""
+        """The mean of some of the block means."""
         if name in self.factors:
             left, a = self.factors[name]
-            return left[rows].mT @ a
-        return self.bank.rows[name][rows].unflatten(1, self.shapes[name])
+            return left[rows].mean(0).mT @ a
+        return self.bank.rows[name][rows].mean(0).reshape(self.shapes[name])
 
     def _mean_squares(self, name: str, rows: slice, origin: Tensor | None) -> Tensor:
         """‖block mean − origin‖², [K] in float64."""
@@ -209,10 +209,10 @@ class _Cell:
 
     def _find_centre(self, part: Pass) -> None:
         """A gradient near the mean. It changes between passes, but never within a block."""
-        first = -(-CENTRE_REPLICATES // self.per_block)
-        if part.whole and part.blocks >= first:
+        if part.whole and part.replicates >= CENTRE_FEWEST:
+            first = min(-(-CENTRE_REPLICATES // self.per_block), part.blocks)
             rows = slice(part.first, part.first + first)
-            self.centre = {name: self._mean(name, rows).mean(0).to(value) for name, value in self.reference.items()}
+            self.centre = {name: self._mean(name, rows).to(value) for name, value in self.reference.items()}
         elif not self.centre:
             with torch.enable_grad():
                 found = pilot(self.task, CENTRE_REPLICATES)

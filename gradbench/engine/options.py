@@ -59,7 +59,7 @@ def parse_bytes(text: str | int) -> int:
 
 PASS_BYTES = {"cpu": 2**24, "cuda": 2**28}
 """Activations of one pass. Constants, so that figures do not depend on the machine's free memory."""
-FEW_REPLICATES, FEW_BYTES = 32, 2**26
+FEW_REPLICATES, FEW_BYTES = 32, 2**25
 """A pass of fewer replicates is made this large as long as its activations take no more than that."""
 
 
