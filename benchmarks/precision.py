@@ -35,7 +35,6 @@ from competitors import looped, plain, timed
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from gradbench.engine import passes
 from gradbench.engine.general import replicate_gradients
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import groups_of
@@ -74,7 +73,8 @@ class Setting:
 
     def figures(self, blocks: int, per_block: int, seed: int) -> dict[str, Figures]:
         """What the engine makes of its replicates, by row."""
-        task = replace(reseeded(self.task, seed), together=passes.enough(blocks))
+        # groups of no more blocks than there are, so that none is evaluated in vain
+        task = replace(reseeded(self.task, seed), together=2 ** math.ceil(math.log2(blocks)))
         moments = measure(task, range(blocks), per_block, self.reference.gradient)
         return summarise(moments, self.reference, torch.finfo(self.task.point.dtype()).eps)
 

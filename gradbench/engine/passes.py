@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from gradbench.engine.options import replicates_per_pass
-from gradbench.engine.task import MOST_TOGETHER, Task
+from gradbench.engine.task import Task
 
 PIECE = 32
 """Replicates whose gradients are compared with one another for the variance by datapoint, at L = 1."""
@@ -81,15 +81,6 @@ def plan(task: Task, per_block: int) -> Plan:
     """The plan of ``task``. It depends on sizes alone, never on what the machine has free."""
     most = per_block if task.estimator.deterministic else task.together * per_block
     return Plan(per_block, piece_size(per_block, task.samples), min(replicates_at_once(task), most))
-
-
-def enough(blocks: int) -> int:
-    """How many blocks a pass needs room for in a cell of ``blocks``: more would be evaluated in vain.
-
-    >>> enough(8), enough(10), enough(60), enough(100)
-    (8, 16, 32, 32)
-    """
-    return min(MOST_TOGETHER, 2 ** math.ceil(math.log2(blocks)))
 
 
 def together(at_once: int, per_block: int) -> int:

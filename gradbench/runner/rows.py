@@ -51,14 +51,7 @@ def measured(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     redrawn = cell.noise == "latent+data"
-    task = Task(
-        point,
-        ESTIMATORS[cell.estimator],
-        cell.estimator_params,
-        cell.samples,
-        cell.kl,
-        together=passes.enough(measure.blocks),
-    )
+    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl)
     task = minibatches.fitted(task) if redrawn else task.fitted()
     take = minibatches.measure if redrawn else measure_moments
     blocks, per_block = plan(cell, measure)
