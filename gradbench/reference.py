@@ -58,7 +58,7 @@ UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter, in main memory."""
+    """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter."""
 
     kind: Kind
     gradient: Gradients

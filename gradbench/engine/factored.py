@@ -87,11 +87,7 @@ def concatenated(parts: Sequence[Means], *, spilled: bool = False) -> Means:
 
     ``spilled``: to a temporary file.
     """
-    first = parts[0]
-    lefts = [
-        one.left for one in parts if isinstance(one, Factored) and isinstance(first, Factored)
-        if one.right is first.right or np.array_equal(one.right, first.right)
-    ]  # fmt: skip
-    if isinstance(first, Factored) and len(lefts) == len(parts):
-        return Factored(np.concatenate(lefts), first.right)
+    factored = [one for one in parts if isinstance(one, Factored)]
+    if len(factored) == len(parts) and all(np.array_equal(one.right, factored[0].right) for one in factored):
+        return Factored(np.concatenate([one.left for one in factored]), factored[0].right)
     return side_by_side([np.asarray(one) for one in parts], spilled=spilled)

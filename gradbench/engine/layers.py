@@ -118,8 +118,9 @@ class _Cell:
         if careful:
             rows = _rows(group[0])
             self.within[:, rows], self.pieces[rows] = 0, 0
-            for value in (*self.bank.rows.values(), *(left for left, _ in self.factors.values())):
-                value[rows] = 0
+            for name in self.row:
+                kept = self.factors[name][0] if name in self.factors else self.bank.rows[name]
+                kept[rows] = 0
         self.told.clear()
         for part in group:
             self._take(part, noise if part.whole else slice_noise(noise, slice(part.start, part.stop)))
@@ -170,7 +171,7 @@ class _Cell:
         name = f"{one.name}.weight"
         if name not in self.factors and one.shared:
             a, outputs = one.inputs.flatten(0, 2).cpu(), one.delta.shape[-1]
-            if 2 * len(a) * outputs < a.shape[1] * outputs:
+            if 2 * len(a) < a.shape[1]:
                 left = torch.zeros(len(self.bank.rows[name]), len(a), outputs, dtype=a.dtype)
                 self.factors[name] = (left, a)
         return name in self.factors

@@ -20,6 +20,7 @@ from gradbench.engine.general import block_stream, chunk_size, replicate_gradien
 from gradbench.engine.measure import measure as measure_block
 from gradbench.engine.moments import Moments, alike, groups_of, joined
 from gradbench.engine.options import Options
+from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, slice_noise
 from gradbench.types import Gradients
 
@@ -27,8 +28,6 @@ Array = NDArray[np.float64]
 
 FIT_ROWS = 512
 """Datapoints that a trained control variate is fitted on: more than one minibatch, fewer than a large data set."""
-PROBED = 8
-"""One in so many replicates of a block is asked for what needs its whole gradient."""
 
 
 def fitted(task: Task) -> Task:
@@ -75,7 +74,7 @@ def probed(task: Task, moments: Moments) -> Moments:
     ``fourth`` and ``spread`` become powers of ‖ĝ − mean of all blocks‖, under both kinds of noise.
     """
     names = task.point.names
-    count = max(1, moments.per_block // PROBED)
+    count = plan(task, moments.per_block).probes
     centre = {name: torch.from_numpy(np.asarray(moments.means[name]).mean(0)).to(task.point.x) for name in names}
     deviation = {name: np.zeros(moments.means[name].shape[1]) for name in names}
     away = np.zeros((len(names), moments.blocks, count))
