@@ -5,11 +5,6 @@ exact to rounding; quadrature is exact to far less than the 1e-6 of the norm tha
 The last is the mean of many unbiased estimates, in as many independent blocks as the cell has, so that its own
 error enters every figure of bias. Blocks are kept in the precision of the cell, as block means are, and like them go to
 a temporary file past the budget of memory.
-
-Where each block has a minibatch of its own, the reference is the gradient over the whole data set, which is the mean
-over minibatches. Bias is then measured block by block against the gradient at the block's own minibatch: the
-differences of those from the whole have mean 0, and taking them off leaves the bias as it is without the noise of the
-data (`over_data`).
 """
 
 from __future__ import annotations
@@ -48,10 +43,6 @@ MONTE_CARLO_SAMPLES = 64
 """Samples of z behind the reference, per replicate of the cells that it serves."""
 BOUND_REPLICATES = 4
 """Gradients behind the reference of a multi-sample bound, per replicate of the cells that it serves."""
-EXACT_EVALUATIONS = 2**23
-"""Latent states × datapoints that an exact gradient over a whole data set may take: tens of seconds on one core."""
-ROWS_AT_ONCE = 256
-"""Datapoints of a data set whose exact gradient is computed together."""
 UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
 """By family of latents: the estimator that a Monte-Carlo reference averages."""
 
@@ -85,13 +76,13 @@ def compute(point: Point, replicates: int, blocks: int, bound: int = 1, budget: 
     ``bound``: samples inside the log of the importance-weighted bound; 1 is the ELBO, or a cost. ``budget``: bytes
     that blocks may take before they go to a temporary file.
     """
-    found = _exact(point.to(torch.float64), bound)
+    found = exactly(point.to(torch.float64), bound)
     if found is not None:
         return found
-    return _estimated(point, bound, replicates, range(blocks), budget)
+    return estimated(point, bound, replicates, range(blocks), budget)
 
 
-def _exact(precise: Point, bound: int, most: float = math.inf, nodes: float = math.inf) -> Reference | None:
+def exactly(precise: Point, bound: int, most: float = math.inf, nodes: float = math.inf) -> Reference | None:
     """The exact reference at a point in float64; None where there is none.
 
     ``most``: evaluations per datapoint that it may take, and ``nodes``: those of the finest quadrature.
@@ -102,91 +93,19 @@ def _exact(precise: Point, bound: int, most: float = math.inf, nodes: float = ma
     if bound == 1:
         value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
         if value is not None:
-            return Reference("closed-form", _gradient(precise, iter([value])))
+            return Reference("closed-form", gradient_of(precise, iter([value])))
         if isinstance(q, Bernoulli) and 2 ** q.parameters["logits"].shape[-1] <= min(MAX_STATES, most):
-            return Reference("enumeration", _gradient(precise, _enumerated(precise)))
+            return Reference("enumeration", gradient_of(precise, _enumerated(precise)))
     if quadrature and (gradient := _quadrature(precise, bound, most)) is not None:
         return Reference("quadrature", gradient)
     return None
 
 
-def _estimated(point: Point, bound: int, replicates: int, blocks: range, budget: int = UNLIMITED) -> Reference:
+def estimated(point: Point, bound: int, replicates: int, blocks: range, budget: int = UNLIMITED) -> Reference:
     """The Monte-Carlo reference in the given blocks, which together serve ``replicates``."""
     if bound > 1:
         return importance_weighted(point, replicates, len(blocks), bound, blocks.start, budget)
     return monte_carlo(point, replicates, len(blocks), blocks.start, budget)
-
-
-def over_data(
-    point: Point,
-    replicates: int,
-    blocks: int,
-    bound: int = 1,
-    tick: Callable[[float], None] = lambda share: None,
-) -> Reference:
-    """The reference over the whole data set, for cells of ``replicates`` in ``blocks`` with a minibatch each.
-
-    The gradient is exact where that takes at most ``EXACT_EVALUATIONS``, else Monte-Carlo over all datapoints at the
-    price of `monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo estimate.
-    ``tick`` is told the share of the work that is done.
-    """
-    whole = _exact_over_data(point, bound, tick)
-    first = Reference(whole.kind, whole.gradient, None, {}) if whole else Reference("monte-carlo", {}, {}, {})
-    return _grown(first, point, replicates // blocks, range(blocks), bound, tick)
-
-
-def _exact_over_data(point: Point, bound: int, tick: Callable[[float], None]) -> Reference | None:
-    precise = point.to(torch.float64)
-    assert point.rows is not None, "a suite refuses to redraw the minibatch of a problem without data"
-    count = len(point.rows)
-    total = {name: torch.zeros_like(value) for name, value in precise.problem.named_parameters().items()}
-    found = None
-    for start in range(0, count, ROWS_AT_ONCE):
-        rows = slice(start, min(start + ROWS_AT_ONCE, count))
-        found = _exact(precise.at(rows), bound, EXACT_EVALUATIONS / count)
-        if found is None:
-            return None
-        share = (rows.stop - rows.start) / count
-        total = {name: total[name] + share * value for name, value in found.gradient.items()}
-        tick(share / 2)
-    assert found is not None
-    return Reference(found.kind, total)
-
-
-def _grown(
-    reference: Reference,
-    point: Point,
-    per_block: int,
-    more: range,
-    bound: int,
-    tick: Callable[[float], None] = lambda share: None,
-) -> Reference:
-    """``reference`` over the data set with the blocks ``more`` added."""
-    precise = point.to(torch.float64)
-    nodes = bound * MONTE_CARLO_SAMPLES * per_block  # as many evaluations as Monte-Carlo would take
-    assert point.rows is not None
-    same = reference.blocks is None and point.axes.parameters.batch == len(point.rows)
-    own: list[Gradients] = []
-    whole: list[Gradients] = []
-    for block in more:
-        found = reference if same else _exact(precise.minibatch(block), bound, nodes=nodes)
-        if found is None:
-            found = _estimated(point.minibatch(block), bound, per_block, range(block, block + 1))
-        own.append(found.gradient)
-        if reference.blocks is not None:
-            whole.append(_whole_block(point, per_block, bound, block))
-        tick(0.5 / len(more))
-    blocks = None if reference.blocks is None else _stacked(reference.blocks, whole, point)
-    gradient = reference.gradient if blocks is None else {name: value.mean(0) for name, value in blocks.items()}
-    minibatches = _stacked(reference.minibatches or {}, own, point)
-    return Reference(reference.kind, gradient, blocks, minibatches)
-
-
-def _stacked(before: Gradients, more: list[Gradients], point: Point) -> Gradients:
-    stacked = {name: torch.stack([one[name] for one in more]) for name in point.names}
-    if not all(torch.isfinite(value).all() for value in stacked.values()):
-        raise MeasurementError("the reference gradient is not finite")
-    return {name: torch.cat([before[name], value]) if before else value for name, value in stacked.items()}
 
 
 def extended(
@@ -194,14 +113,12 @@ def extended(
 ) -> Reference:
     """``reference`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell.
 
-    One that has nothing by block stays as it is. ``budget``: see `compute`.
+    An exact one stays as it is. ``budget``: see `compute`.
     """
     have, per_block = reference.count, replicates // blocks
     if have is None or have >= blocks:
         return reference
-    if reference.minibatches is not None:
-        return _grown(reference, point, per_block, range(have, blocks), bound)
-    extra = _estimated(point, bound, per_block * (blocks - have), range(have, blocks), budget)
+    extra = estimated(point, bound, per_block * (blocks - have), range(have, blocks), budget)
     assert extra.blocks is not None
     assert reference.blocks is not None
     kept = reference.blocks
@@ -222,12 +139,12 @@ def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0, budg
     samples = MONTE_CARLO_SAMPLES * replicates // blocks
 
     def pieces(block: int) -> Iterator[Tensor]:
-        return _elbo_pieces(point, samples, point.axes.stream("reference", block, device=point.device))
+        return elbo_pieces(point, samples, point.axes.stream("reference", block, device=point.device))
 
     return _from_blocks(point, pieces, range(first, first + blocks), budget)
 
 
-def _elbo_pieces(point: Point, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
+def elbo_pieces(point: Point, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
     """An unbiased estimate of the objective's gradient from ``samples`` per datapoint, in pieces that add up to it."""
     estimator = ESTIMATORS[UNBIASED[point.problem.family]]
     batch = 1 if point.x is None else point.x.shape[2]
@@ -254,12 +171,12 @@ def importance_weighted(
     each = BOUND_REPLICATES * replicates // blocks
 
     def pieces(block: int) -> Iterator[Tensor]:
-        return _bound_pieces(point, each, bound, point.axes.stream("reference", bound, block, device=point.device))
+        return bound_pieces(point, each, bound, point.axes.stream("reference", bound, block, device=point.device))
 
     return _from_blocks(point, pieces, range(first, first + blocks), budget)
 
 
-def _bound_pieces(point: Point, replicates: int, bound: int, generator: torch.Generator) -> Iterator[Tensor]:
+def bound_pieces(point: Point, replicates: int, bound: int, generator: torch.Generator) -> Iterator[Tensor]:
     """The mean of ``replicates`` gradients of the ``bound``-sample bound, in pieces that add up to it."""
     estimator = ESTIMATORS["iwae-dreg"]
     batch = 1 if point.x is None else point.x.shape[2]
@@ -272,31 +189,11 @@ def _bound_pieces(point: Point, replicates: int, bound: int, generator: torch.Ge
         yield estimator.surrogate(objective, q, noise).sum() / replicates
 
 
-def _whole_block(point: Point, per_block: int, bound: int, block: int) -> Gradients:
-    """One block of the Monte-Carlo gradient over the whole data set: as many evaluations as of a minibatch's."""
-    assert point.rows is not None
-    count, batch = len(point.rows), point.axes.parameters.batch
-    generator = point.axes.stream("reference", "data", bound, block, device=point.device)
-    each = BOUND_REPLICATES if bound > 1 else MONTE_CARLO_SAMPLES
-    draws = math.ceil(each * per_block * batch / count)
-    draws = draws if bound > 1 else draws + draws % 2  # they come in antithetic pairs
-    at_once = max(1, EVALUATIONS_AT_ONCE // (draws * bound))
-
-    def pieces() -> Iterator[Tensor]:
-        for start in range(0, count, at_once):
-            rows = slice(start, min(start + at_once, count))
-            here, share = point.at(rows), (rows.stop - rows.start) / count
-            found = _bound_pieces(here, draws, bound, generator) if bound > 1 else _elbo_pieces(here, draws, generator)
-            yield from (share * piece for piece in found)
-
-    return _gradient(point, pieces())
-
-
 def _from_blocks(point: Point, pieces: Callable[[int], Iterator[Tensor]], blocks: range, budget: int) -> Reference:
     sizes = {name: value.numel() for name, value in point.problem.named_parameters().items()}
     bank = Bank(len(blocks), sizes, point.dtype(), budget)
     for row, block in enumerate(blocks):
-        mean = _gradient(point, pieces(block))
+        mean = gradient_of(point, pieces(block))
         if not all(torch.isfinite(value).all() for value in mean.values()):
             raise MeasurementError("the Monte-Carlo reference gradient is not finite")
         for name, value in mean.items():
@@ -324,7 +221,7 @@ def _objective(point: Point, bound: int = 1) -> Objective:
     return Objective(point.problem, Calls(point.problem.theta), point.x, kl)
 
 
-def _gradient(point: Point, pieces: Iterator[Tensor]) -> Gradients:
+def gradient_of(point: Point, pieces: Iterator[Tensor]) -> Gradients:
     """The gradient of the sum of ``pieces``, in float64; each piece's graph is freed before the next is made."""
     parameters = point.problem.named_parameters()
     total = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in parameters.items()}
@@ -386,7 +283,7 @@ def _quadrature(point: Point, bound: int = 1, most: float = math.inf) -> Gradien
             f = _objective(point, bound).f(q.sample(nodes[rows]), q)
             return (masses[rows, None] * (f.logsumexp(1) - math.log(bound))).sum(0)
 
-        gradient = _gradient(point, _weighted(point, len(masses), part, bound))
+        gradient = gradient_of(point, _weighted(point, len(masses), part, bound))
         if before is not None and _distance(gradient, before) <= QUADRATURE_TOLERANCE * _norm(gradient):
             return gradient
         before = gradient

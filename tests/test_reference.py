@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench import reference
+from gradbench import over_data, reference
 from gradbench.networks import Calls
 from tests.helpers import case, point_of
 
@@ -43,7 +43,7 @@ def test_enumeration_agrees_with_the_closed_form(dim):
     point = point_of("bernoulli-cost", target=0.3, prob=0.2, dim=dim)
     found = reference.compute(point, 64, 8)
     assert found.kind == "closed-form"
-    assert close(reference._gradient(point, reference._enumerated(point)), found.gradient, 1e-11)
+    assert close(reference.gradient_of(point, reference._enumerated(point)), found.gradient, 1e-11)
     np.testing.assert_allclose(flat(found.gradient), 0.2 * 0.8 * (0.49 - 0.09) / dim, rtol=1e-12)
 
 
@@ -178,7 +178,7 @@ OVER_DATA = [
 @pytest.mark.parametrize("one", OVER_DATA, ids=lambda one: one.label)
 def test_the_gradient_over_the_data_is_that_of_one_large_minibatch(one):
     point = one.point()
-    found = reference.over_data(point, 64, 4)
+    found = over_data.compute(point, 64, 4)
     assert found.exact
     assert close(found.gradient, reference.compute(point.at(slice(None)), 64, 4).gradient, 1e-11)
     assert found.minibatches is not None
@@ -190,9 +190,9 @@ def test_the_gradient_over_the_data_is_that_of_one_large_minibatch(one):
 @pytest.mark.parametrize("one", OVER_DATA, ids=lambda one: one.label)
 def test_a_monte_carlo_gradient_over_the_data_agrees_within_its_own_error(one, monkeypatch):
     point = one.point()
-    exact = reference.over_data(point, 512, 16)
-    monkeypatch.setattr(reference, "_exact", lambda *given, **keys: None)
-    found = reference.over_data(point, 512, 16)
+    exact = over_data.compute(point, 512, 16)
+    monkeypatch.setattr(reference, "exactly", lambda *given, **keys: None)
+    found = over_data.compute(point, 512, 16)
     assert found.kind == "monte-carlo"
     for mine, truth in (
         (found.blocks, flat(exact.gradient)),
@@ -208,10 +208,10 @@ def test_a_bound_over_the_data_agrees_within_its_own_error():
     """One latent and two samples: quadrature of the same bound, at each of 40 datapoints."""
     point = point_of("linear-gaussian", latent=1, features=3, batch=4)
     point = dataclasses.replace(point, rows=point.rows[:40])
-    exact = reference._exact_over_data(point, 2, lambda share: None)
+    exact = over_data._exact_over_data(point, 2, lambda share: None)
     assert exact is not None
     assert exact.kind == "quadrature"
-    whole = [reference._whole_block(point, 64, 2, block) for block in range(16)]
+    whole = [over_data._whole_block(point, 64, 2, block) for block in range(16)]
     rows = np.stack([flat(one) for one in whole])
     trace = rows.var(0, ddof=1).sum() / 16
     assert float(np.square(rows.mean(0) - flat(exact.gradient)).sum()) < (1 + 4 * math.sqrt(2)) * trace
@@ -219,24 +219,24 @@ def test_a_bound_over_the_data_agrees_within_its_own_error():
 
 def test_an_exact_gradient_that_takes_too_long_is_estimated(monkeypatch):
     point = point_of("sigmoid-belief", latent=4, batch=3)
-    monkeypatch.setattr(reference, "EXACT_EVALUATIONS", 16 * 1797 - 1)
-    found = reference.over_data(point, 32, 4)
+    monkeypatch.setattr(over_data, "EXACT_EVALUATIONS", 16 * 1797 - 1)
+    found = over_data.compute(point, 32, 4)
     assert found.kind == "monte-carlo"
     assert found.minibatches is not None
     # at a minibatch there are few states to sum over
     own = {name: value[2] for name, value in found.minibatches.items()}
     assert close(own, reference.compute(point.minibatch(2), 32, 4).gradient, 1e-12)
-    monkeypatch.setattr(reference, "EXACT_EVALUATIONS", 16 * 1797)
-    assert reference.over_data(point, 32, 4).kind == "enumeration"
+    monkeypatch.setattr(over_data, "EXACT_EVALUATIONS", 16 * 1797)
+    assert over_data.compute(point, 32, 4).kind == "enumeration"
 
 
 @pytest.mark.parametrize("kind", ["closed-form", "monte-carlo"])
 def test_blocks_that_are_added_are_those_of_a_longer_reference(kind, monkeypatch):
     point = point_of("linear-gaussian", latent=2, features=4, batch=3)
     if kind == "monte-carlo":
-        monkeypatch.setattr(reference, "_exact", lambda *given, **keys: None)
-    long = reference.over_data(point, 48, 6)
-    short = reference.extended(reference.over_data(point, 32, 4), point, 48, 6)
+        monkeypatch.setattr(reference, "exactly", lambda *given, **keys: None)
+    long = over_data.compute(point, 48, 6)
+    short = over_data.extended(over_data.compute(point, 32, 4), point, 48, 6)
     assert short.kind == long.kind == kind
     assert long.minibatches is not None
     assert short.minibatches is not None
@@ -246,6 +246,6 @@ def test_blocks_that_are_added_are_those_of_a_longer_reference(kind, monkeypatch
 
 def test_progress_over_the_data_adds_up_to_the_whole():
     told = []
-    reference.over_data(point_of("sigmoid-belief", latent=2, batch=3), 32, 4, tick=told.append)
+    over_data.compute(point_of("sigmoid-belief", latent=2, batch=3), 32, 4, tick=told.append)
     assert sum(told) == pytest.approx(1)
     assert len(told) > 8

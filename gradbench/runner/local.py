@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradbench import plugins, reference, slopes, stage, store
+from gradbench import over_data, plugins, reference, slopes, stage, store
 from gradbench.errors import NothingMeasuredError, RunError
 from gradbench.runner import rows
 from gradbench.runner.machine import now, provenance
@@ -127,7 +127,7 @@ def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[st
             return point, reference.compute(point, *counts, suite.measure.options().budget())
         assert point.rows is not None, "a cell without data is skipped"
         progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
-        found = reference.over_data(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)))
+        found = over_data.compute(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)))
         progress.cell(label(cell))
         return point, found
     finally:

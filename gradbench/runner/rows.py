@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from gradbench import over_data
 from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import Moments, groups_of
@@ -65,9 +66,12 @@ def measured(
         together = 1 if redrawn else passes.plan(task, per_block).together
         moments = topped_up(moments, measured_blocks, measure.precision, until, memory, together)
         each = measure.replicates // measure.blocks
-        reference = extended(reference, point, each * moments.blocks, moments.blocks, bound(cell), memory)
-    if redrawn:
-        moments = minibatches.probed(task, moments)
+        counts = (each * moments.blocks, moments.blocks, bound(cell))
+        if redrawn:
+            reference = over_data.extended(reference, point, *counts)
+            moments = minibatches.probed(task, moments)
+        else:
+            reference = extended(reference, point, *counts, memory)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
     cost = timing.cost(task)

@@ -1,0 +1,127 @@
+"""The gradient over a whole data set, for cells whose blocks each have a minibatch of their own.
+
+It is the mean of the gradients at single minibatches. Bias is measured block by block against the gradient at the block's own minibatch: the
+differences of those from the whole have mean 0, and taking them off leaves the bias as it is without the noise of the
+data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from gradbench import reference
+from gradbench.errors import MeasurementError
+from gradbench.reference import Reference
+from gradbench.stage import Point
+from gradbench.types import Gradients
+
+EXACT_EVALUATIONS = 2**23
+"""Latent states × datapoints that an exact gradient over a whole data set may take: tens of seconds on one core."""
+ROWS_AT_ONCE = 256
+"""Datapoints of a data set whose exact gradient is computed together."""
+
+
+def compute(
+    point: Point,
+    replicates: int,
+    blocks: int,
+    bound: int = 1,
+    tick: Callable[[float], None] = lambda share: None,
+) -> Reference:
+    """The reference over the whole data set, for cells of ``replicates`` in ``blocks`` with a minibatch each.
+
+    The gradient is exact where that takes at most ``EXACT_EVALUATIONS``, else Monte-Carlo over all datapoints at the
+    price of `reference.monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo estimate.
+    ``tick`` is told the share of the work that is done.
+    """
+    whole = _exact_over_data(point, bound, tick)
+    first = Reference(whole.kind, whole.gradient, None, {}) if whole else Reference("monte-carlo", {}, {}, {})
+    return _grown(first, point, replicates // blocks, range(blocks), bound, tick)
+
+
+def extended(known: Reference, point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+    """``known`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell."""
+    have = known.count or 0
+    return known if have >= blocks else _grown(known, point, replicates // blocks, range(have, blocks), bound)
+
+
+def _exact_over_data(point: Point, bound: int, tick: Callable[[float], None]) -> Reference | None:
+    precise = point.to(torch.float64)
+    assert point.rows is not None, "a suite refuses to redraw the minibatch of a problem without data"
+    count = len(point.rows)
+    total = {name: torch.zeros_like(value) for name, value in precise.problem.named_parameters().items()}
+    found = None
+    for start in range(0, count, ROWS_AT_ONCE):
+        rows = slice(start, min(start + ROWS_AT_ONCE, count))
+        found = reference.exactly(precise.at(rows), bound, EXACT_EVALUATIONS / count)
+        if found is None:
+            return None
+        share = (rows.stop - rows.start) / count
+        total = {name: total[name] + share * value for name, value in found.gradient.items()}
+        tick(share / 2)
+    assert found is not None
+    return Reference(found.kind, total)
+
+
+def _grown(
+    known: Reference,
+    point: Point,
+    per_block: int,
+    more: range,
+    bound: int,
+    tick: Callable[[float], None] = lambda share: None,
+) -> Reference:
+    """``known``, a reference over the data set, with the blocks ``more`` added."""
+    precise = point.to(torch.float64)
+    nodes = bound * reference.MONTE_CARLO_SAMPLES * per_block  # as many evaluations as Monte-Carlo would take
+    assert point.rows is not None
+    same = known.blocks is None and point.axes.parameters.batch == len(point.rows)
+    own: list[Gradients] = []
+    whole: list[Gradients] = []
+    for block in more:
+        found = known if same else reference.exactly(precise.minibatch(block), bound, nodes=nodes)
+        if found is None:
+            found = reference.estimated(point.minibatch(block), bound, per_block, range(block, block + 1))
+        own.append(found.gradient)
+        if known.blocks is not None:
+            whole.append(_whole_block(point, per_block, bound, block))
+        tick(0.5 / len(more))
+    blocks = None if known.blocks is None else _stacked(known.blocks, whole, point)
+    gradient = known.gradient if blocks is None else {name: value.mean(0) for name, value in blocks.items()}
+    minibatches = _stacked(known.minibatches or {}, own, point)
+    return Reference(known.kind, gradient, blocks, minibatches)
+
+
+def _stacked(before: Gradients, more: list[Gradients], point: Point) -> Gradients:
+    stacked = {name: torch.stack([one[name] for one in more]) for name in point.names}
+    if not all(torch.isfinite(value).all() for value in stacked.values()):
+        raise MeasurementError("the reference gradient is not finite")
+    return {name: torch.cat([before[name], value]) if before else value for name, value in stacked.items()}
+
+
+def _whole_block(point: Point, per_block: int, bound: int, block: int) -> Gradients:
+    """One block of the Monte-Carlo gradient over the whole data set: as many evaluations as of a minibatch's."""
+    assert point.rows is not None
+    count, batch = len(point.rows), point.axes.parameters.batch
+    generator = point.axes.stream("reference", "data", bound, block, device=point.device)
+    each = reference.BOUND_REPLICATES if bound > 1 else reference.MONTE_CARLO_SAMPLES
+    draws = math.ceil(each * per_block * batch / count)
+    draws = draws if bound > 1 else draws + draws % 2  # they come in antithetic pairs
+    at_once = max(1, reference.EVALUATIONS_AT_ONCE // (draws * bound))
+
+    def pieces() -> Iterator[Tensor]:
+        for start in range(0, count, at_once):
+            rows = slice(start, min(start + at_once, count))
+            here, share = point.at(rows), (rows.stop - rows.start) / count
+            found = (
+                reference.bound_pieces(here, draws, bound, generator)
+                if bound > 1
+                else reference.elbo_pieces(here, draws, generator)
+            )
+            yield from (share * piece for piece in found)
+
+    return reference.gradient_of(point, pieces())
