@@ -1,8 +1,8 @@
 """The gradient over a whole data set, for cells whose blocks each have a minibatch of their own.
 
-It is the mean of the gradients at single minibatches. Bias is measured block by block against the gradient at the block's own minibatch: the
-differences of those from the whole have mean 0, and taking them off leaves the bias as it is without the noise of the
-data.
+It is the mean of the gradients at single minibatches. Bias is measured block by block against the gradient at the
+block's own minibatch: the differences of those from the whole have mean 0, and taking them off leaves the bias as it is
+without the noise of the data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def compute(
     """The reference over the whole data set, for cells of ``replicates`` in ``blocks`` with a minibatch each.
 
     The gradient is exact where that takes at most ``EXACT_EVALUATIONS``, else Monte-Carlo over all datapoints at the
-    price of `reference.monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo estimate.
+    price of `reference.monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo
+    estimate.
     ``tick`` is told the share of the work that is done.
     """
     whole = _exact_over_data(point, bound, tick)
