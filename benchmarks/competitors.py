@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 
 from gradbench.engine.task import Task, slice_noise
 from gradbench.networks import Calls
+from gradbench.stage import Point
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,14 @@ class Case:
         )
 
 
+def reseeded(task: Task, seed: int) -> Task:
+    """The same point with other noise."""
+    point = task.point
+    return replace(task, point=Point(replace(point.axes, seed=seed), point.problem, point.x, point.device))
+
+
 def plain(task: Task, replicates: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """The floor: the mean gradient of all replicates by one backward pass."""
+    """The mean gradient of so many replicates by one backward pass."""
     return task.gradient(task.noise(replicates, generator))
 
 

@@ -4,7 +4,8 @@
 
 Every case is one estimator on one model with random binary data. In each round, one after the other:
 
-- floor: noise, forward and one backward pass over all replicates at once. It yields the mean gradient and nothing else.
+- floor: noise, forward and one backward pass over the engine's replicates, all at once. It yields their mean gradient
+  and nothing else, which is compared with the engine's.
 - engine: this engine, producing every statistic of a row of results (block moments of 32 blocks, then all figures).
 - loop: a Python loop over replicates with ``backward()``, its mean and squared norms; a part of the replicates, scaled.
 - vmap: ``torch.func.vmap(grad)`` in chunks; a part of the replicates, scaled.
@@ -21,27 +22,34 @@ import argparse
 import json
 import statistics as stdlib_statistics
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from competitors import Case, looped, plain, timed, vmapped
+from competitors import Case, looped, plain, reseeded, timed, vmapped
 
+from gradbench.engine.general import block_stream
 from gradbench.engine.measure import measure
+from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
-from gradbench.engine.task import Task
+from gradbench.engine.task import Task, join_noise
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.reference import Reference
 from gradbench.seeding import stream
 from gradbench.stage import Axes, Point
 from gradbench.statistics import summarise
+from gradbench.types import Gradients
 
 if TYPE_CHECKING:
     from jax_cases import JaxStep
 
 BLOCKS = 32
+TOLERANCE = 1e-4
+"""Of the largest entry, that two means of the same gradients in float32 may differ by."""
 CASES = (
     Case("gaussian-vae", "pathwise", 64, 784, 200, 20, 1, 128, loop=8, chunk=8),
     Case("gaussian-vae", "pathwise", 1, 784, 200, 20, 1, 1024, loop=64, chunk=16),
@@ -80,6 +88,19 @@ def in_jax(case: Case, task: Task, threads: int | None) -> JaxStep | None:
     return jax_cases.jax_step(case, task)
 
 
+def floor(task: Task, per_block: int) -> Gradients:
+    """The mean gradient over the replicates of all blocks, by one backward pass."""
+    return task.gradient(join_noise(task.noises(per_block, [block_stream(task, block) for block in range(BLOCKS)])))
+
+
+def agree(mean: Gradients, moments: Moments) -> None:
+    """Raises AssertionError where the engine's block means have another mean than ``mean``."""
+    for name, value in mean.items():
+        found = torch.from_numpy(np.asarray(moments.means[name])).mean(0).reshape(value.shape)
+        away = float((found - value.cpu()).abs().max())
+        assert away <= TOLERANCE * float(value.abs().max()), f"{name}: the engine's mean is off by {away}"
+
+
 def rounds(case: Case, task: Task, count: int, jax: JaxStep | None) -> Iterator[dict[str, float | None]]:
     """The seconds of each competitor, round by round, after one round that is not counted."""
     device = task.point.device
@@ -89,25 +110,27 @@ def rounds(case: Case, task: Task, count: int, jax: JaxStep | None) -> Iterator[
     vmap_run = vmapped(task, case.chunk)
     few = max(case.chunk, case.replicates // 8)
 
-    def engine() -> None:
-        moments = measure(task, range(BLOCKS), per_block, reference.gradient, options=Options())
-        assert moments.engine == "layers"
-        summarise(moments, reference, torch.finfo(torch.float32).eps)
+    def engine(task: Task) -> None:
+        summarise(moments(task), reference, torch.finfo(torch.float32).eps)
 
-    def moments_alone() -> None:
-        measure(task, range(BLOCKS), per_block, reference.gradient, options=Options())
+    def moments(task: Task) -> Moments:
+        return measure(task, range(BLOCKS), per_block, reference.gradient, options=Options())
 
     for index in range(count + 1):
+        own = reseeded(task, index)
         seconds = {
-            "floor_s": timed(lambda: plain(task, case.replicates, generator), device),
-            "engine_s": timed(engine, device),
-            "moments_s": timed(moments_alone, device),
+            "floor_s": timed(partial(floor, own, per_block), device),
+            "engine_s": timed(partial(engine, own), device),
+            "moments_s": timed(partial(moments, own), device),
             "loop_s": timed(lambda: looped(task, case.loop, generator), device) * case.replicates / case.loop,
             "vmap_s": timed(lambda: vmap_run(few, generator), device) * case.replicates / few,
             "jax_s": None if jax is None else timed(jax.run, device),
         }
         if index:
             yield seconds
+        else:
+            assert moments(own).engine == "layers"
+            agree(floor(own, per_block), moments(own))
 
 
 def compared(case: Case, device: str, count: int, threads: int | None = None) -> dict:

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from competitors import looped, plain, timed
+from competitors import looped, plain, reseeded, timed
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
@@ -42,7 +42,7 @@ from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.reference import Reference
-from gradbench.stage import Axes, Point, build
+from gradbench.stage import Axes, build
 from gradbench.statistics import Figures, summarise
 from gradbench.types import Gradients
 
@@ -86,12 +86,6 @@ def setting(estimator: str, train_steps: int, device: str = "cpu") -> Setting:
     task = Task(build(axes, device, torch.float32), ESTIMATORS[estimator], {}, 1, "analytic")
     generator = torch.Generator(device=device).manual_seed(0)
     return Setting(task, Reference("closed-form", {n: v.double() for n, v in plain(task, 256, generator).items()}))
-
-
-def reseeded(task: Task, seed: int) -> Task:
-    """The same point with other noise."""
-    point = task.point
-    return replace(task, point=Point(replace(point.axes, seed=seed), point.problem, point.x, point.device))
 
 
 def relative_half_width(figures: dict[str, Figures], rows: str) -> float:
