@@ -151,7 +151,7 @@ def _p_values(measured: Measured, name: str) -> tuple[float, float]:
     away = measured.multiples(name) - 1
     if not np.isfinite(away).all() or anywhere in (0.0, 1.0):  # settled without a test: constant, or at rounding level
         return anywhere, anywhere
-    return anywhere, sign_flip_p(np.outer(away, away))
+    return anywhere, float(sign_flip_p(np.outer(away, away)))
 
 
 ENOUGH = 1.9

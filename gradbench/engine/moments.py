@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -62,16 +63,21 @@ class Moments:
             return self
         return replace(self, **{name: {k: v[rows] for k, v in getattr(self, name).items()} for name in BY_BLOCK})
 
-    def within(self, group: str) -> Array:
-        """Sum over each block's replicates of ‖ĝ − block mean‖², [K]."""
-        return np.maximum(self.square[group] - self.per_block * self.shift[group], 0.0)
+    def stacked(self, name: str, groups: Sequence[str]) -> Array:
+        """A field of arrays by group as one array, [G, K]."""
+        values = getattr(self, name)
+        return np.array([values[group] for group in groups])
 
-    def kurtosis(self, group: str) -> float | None:
-        """E‖ĝ − centre‖⁴ / (E‖ĝ − centre‖²)²; None where nothing varies."""
+    def within(self, groups: Sequence[str]) -> Array:
+        """Sum over each block's replicates of ‖ĝ − block mean‖², [G, K]."""
+        return np.maximum(self.stacked("square", groups) - self.per_block * self.stacked("shift", groups), 0.0)
+
+    def kurtosis(self, groups: Sequence[str]) -> Array:
+        """E‖ĝ − centre‖⁴ / (E‖ĝ − centre‖²)², [G]; NaN where nothing varies."""
         count = self.blocks * (self.probes or self.per_block)
-        fourth = self.fourth[group].sum() / count
-        spread = (self.spread or self.square)[group].sum() / count
-        return float(fourth / spread**2) if spread > 0 else None
+        fourth = self.stacked("fourth", groups).sum(1) / count
+        spread = self.stacked("spread" if self.spread else "square", groups).sum(1) / count
+        return np.divide(fourth, spread**2, out=np.full_like(fourth, np.nan), where=spread > 0)
 
 
 def groups_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -82,6 +88,12 @@ def groups_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         if members:
             groups[group] = members
     return groups | {name: (name,) for name in names}
+
+
+def membership(names: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], Array]:
+    """`groups_of` parameter tensors, and which tensors are in which: 1 or 0, [groups, tensors]."""
+    groups = groups_of(names)
+    return groups, np.array([[name in members for name in names] for members in groups.values()], dtype=float)
 
 
 BY_BLOCK = ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", "by_datapoint", "spread")
@@ -125,8 +137,7 @@ def assembled(
     Probes are ‖ĝ − centre‖², ‖ĝ‖² and ⟨ĝ, reference⟩ of some replicates; ``norms`` are ‖reference‖².
     """
     names = tuple(means)
-    groups = groups_of(names)
-    member = np.array([[name in members for name in names] for members in groups.values()], dtype=float)
+    groups, member = membership(names)
     square = member @ within
     away, size, inner = np.tensordot(member, probes, (1, 1)).transpose(1, 0, 2, 3)
     norm = np.sqrt(member @ np.array([norms[name] for name in names]))

@@ -52,6 +52,6 @@ def half_width(moments: Moments) -> float:
         for group, values in block_variances(moments).items():
             if group in GROUPS and values.mean() > 0:
                 low, high = skewed_interval(values)
-                yield (high - low) / 2 / float(values.mean())
+                yield float(high - low) / 2 / float(values.mean())
 
     return max(widths(), default=0.0)

@@ -31,83 +31,98 @@ NORMAL_POINT = 1.959964
 
 @dataclass(frozen=True)
 class Bias:
-    """‖bias‖² debiased, its standard error, and ‖bias‖ with its interval and the p value of "no bias"."""
+    """‖bias‖² debiased, its standard error, and ‖bias‖ with its interval and the p value of "no bias"; each [...]."""
 
-    square: float
-    standard_error: float
-    norm: float
-    low: float
-    high: float
-    p: float
+    square: Array
+    standard_error: Array
+    norm: Array
+    low: Array
+    high: Array
+    p: Array
 
 
-def bias_of(gram: Array, rounding: float, *, constant: bool) -> Bias:
-    """Bias from the Gram matrix of block differences; ‖mean difference‖² ≤ ``rounding`` is no bias.
+def bias_of(gram: Array, rounding: Array | float, constant: NDArray[np.bool_] | bool = False) -> Bias:
+    """Bias from Gram matrices of block differences, [..., K, K]; ‖mean difference‖² ≤ ``rounding`` is no bias.
 
     ``constant``: every replicate is the same number, so that the difference is the bias, without error.
     """
-    blocks = len(gram)
-    whole = float(gram.sum())
+    blocks, lead = gram.shape[-1], gram.shape[:-2]
+    gram = gram.reshape(-1, blocks, blocks)
+    rounding, constant = np.broadcast_to(rounding, lead).reshape(-1), np.broadcast_to(constant, lead).reshape(-1)
+    whole = gram.sum((1, 2))
     total = whole / blocks**2
-    if constant:
-        if total <= rounding:
-            return Bias(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-        return Bias(total, 0.0, math.sqrt(total), math.sqrt(total), math.sqrt(total), 0.0)
-    square = (whole - float(gram.trace())) / (blocks * (blocks - 1))
+    known = np.where(total > rounding, total, 0.0)
+    square = np.where(constant, known, (whole - gram.trace(axis1=1, axis2=2)) / (blocks * (blocks - 1)))
+    norm = np.sqrt(np.maximum(square, 0.0))
     spread = _spread(gram)
-    error = math.sqrt(spread.variance_of_square(max(square, 0.0), blocks))
-    p = 1.0 if total <= rounding else sign_flip_p(gram)
-    low, high = _stretched(*_bias_interval(total, spread, blocks), math.sqrt(max(square, 0.0)), spread.skewness, blocks)
+    error = np.where(constant, 0.0, np.sqrt(spread.variance_of_square(norm**2, blocks)))
+    p = np.where(constant, known == 0, 1.0)
+    tested = (total > rounding) & np.logical_not(constant)
+    p[tested] = sign_flip_p(gram[tested])
+    low, high = _stretched(*_bias_interval(total, spread, blocks), norm, spread.skewness, blocks)
     # a bias is not known better than to the rounding of the gradients that it is the difference of
-    low, high = max(low - math.sqrt(rounding), 0.0), high + math.sqrt(rounding)
-    return Bias(square, error, math.sqrt(max(square, 0.0)), low if p < 1 else 0.0, high, p)
+    low, high = np.maximum(low - np.sqrt(rounding), 0.0), high + np.sqrt(rounding)
+    low = np.where(constant, norm, np.where(p < 1, low, 0.0))
+    high = np.where(constant, norm, high)
+    return Bias(*(value.reshape(lead)[()] for value in (square, error, norm, low, high, p)))
 
 
 @dataclass(frozen=True)
 class _Spread:
     """tr Σ and tr Σ² of the block differences; their variance along the mean difference, and its mean's skewness."""
 
-    trace: float
-    trace_sq: float
-    along: float
-    skewness: float
+    trace: Array
+    trace_sq: Array
+    along: Array
+    skewness: Array
 
-    def variance_of_square(self, bias_sq: float, blocks: int) -> float:
+    def variance_of_square(self, bias_sq: Array, blocks: int) -> Array:
         return 4 * bias_sq * self.along / blocks + 2 * self.trace_sq / (blocks * (blocks - 1))
 
 
 def _spread(gram: Array) -> _Spread:
-    blocks = len(gram)
-    rows = gram.sum(1) / blocks
-    mean_sq = float(rows.sum()) / blocks
-    covariance = (gram - rows[:, None] - (rows - mean_sq)) / (blocks - 1)
-    trace = max(float(covariance.trace()), 0.0)
-    raw = float(np.vdot(covariance, covariance))
+    """Of each of the matrices [..., K, K]."""
+    blocks = gram.shape[-1]
+    rows = gram.mean(-1)
+    mean_sq = rows.mean(-1)
+    away = rows - mean_sq[..., None]
+    covariance = (gram - rows[..., :, None] - away[..., None, :]) / (blocks - 1)
+    trace = np.maximum(covariance.trace(axis1=-2, axis2=-1), 0.0)
+    raw = np.square(covariance).sum((-2, -1))
     # unbiased for Gaussian blocks; kept within what is possible for positive semi-definite Σ
-    trace_sq = (
-        (blocks - 1) ** 2 / ((blocks - 2) * (blocks + 1)) * (raw - trace**2 / (blocks - 1)) if blocks > 2 else raw
-    )
-    trace_sq = min(max(trace_sq, trace**2 * 1e-12), trace**2)
-    away = rows - mean_sq
-    along = float(away @ away) / (blocks - 1) / mean_sq if mean_sq > 0 else 0.0
-    return _Spread(trace, trace_sq, min(along, trace), skewness_of_mean(rows))
+    if blocks > 2:
+        raw = (blocks - 1) ** 2 / ((blocks - 2) * (blocks + 1)) * (raw - trace**2 / (blocks - 1))
+    trace_sq = np.minimum(np.maximum(raw, trace**2 * 1e-12), trace**2)
+    along = np.square(away).sum(-1) / (blocks - 1)
+    along = np.divide(along, mean_sq, out=np.zeros_like(along), where=mean_sq > 0)
+    return _Spread(trace, trace_sq, np.minimum(along, trace), skewness_of_mean(rows))
 
 
-def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float, float]:
+def _bias_interval(observed: Array, spread: _Spread, blocks: int) -> tuple[Array, Array]:
     """Bounds of ‖bias‖: the values that the observed ‖mean difference‖² would not be surprising under."""
-    if spread.trace <= 0 or observed <= 0:
-        return math.sqrt(max(observed, 0.0)), math.sqrt(max(observed, 0.0))
     # Σ is estimated from K blocks: widen as Student's t widens the normal
     widening = (quantile(blocks) / NORMAL_POINT) ** 2
     # few skewed blocks underestimate their own spread
-    uncertain = 1 + UNCERTAINTY_OF_SPREAD * spread.skewness**2
+    widening = widening * (1 + UNCERTAINTY_OF_SPREAD * spread.skewness**2)
+    noise, flat = spread.trace / blocks, widening * 2 * spread.trace_sq / blocks**2
+    steep = widening * 4 * spread.along / blocks
+    figures = np.broadcast_arrays(observed, noise, flat, steep)
+    ends = [_bounds(*one) for one in zip(*(value.ravel().tolist() for value in figures), strict=True)]
+    low, high = np.array(ends).T.reshape(2, *figures[0].shape)
+    return low, high
+
+
+def _bounds(observed: float, noise: float, flat: float, steep: float) -> tuple[float, float]:
+    """The bounds where ‖mean difference‖² has the mean b² + ``noise`` and the variance ``steep`` b² + ``flat``."""
+    if noise <= 0 or observed <= 0:
+        return math.sqrt(max(observed, 0.0)), math.sqrt(max(observed, 0.0))
 
     def below(bias: float) -> float:
-        mean = bias**2 + spread.trace / blocks
-        variance = widening * uncertain * (4 * bias**2 * spread.along / blocks + 2 * spread.trace_sq / blocks**2)
+        mean = bias**2 + noise
+        variance = steep * bias**2 + flat
         return float(gammainc(mean**2 / variance, observed * mean / variance))  # χ² without scipy.stats's checks
 
-    far = math.sqrt(observed) + 20 * math.sqrt(spread.trace / blocks) + 1e-300
+    far = math.sqrt(observed) + 20 * math.sqrt(noise) + 1e-300
     tail = ALPHA / 2
     at_zero = below(0.0)
 
@@ -119,12 +134,12 @@ def _bias_interval(observed: float, spread: _Spread, blocks: int) -> tuple[float
         return float(found)  # pyright: ignore
 
     low, high = crossing(1 - tail), crossing(tail)
-    return low, max(high, math.sqrt(max(observed - spread.trace / blocks, 0.0)))
+    return low, max(high, math.sqrt(max(observed - noise, 0.0)))
 
 
-def _stretched(low: float, high: float, norm: float, skewness: float, blocks: int) -> tuple[float, float]:
+def _stretched(low: Array, high: Array, norm: Array, skewness: Array, blocks: int) -> tuple[Array, Array]:
     """The interval with each arm lengthened as Hall's transformation lengthens that of a skewed mean."""
     point = quantile(blocks)
-    below, above = max(hall(point, skewness) / point, 1.0), max(-hall(-point, skewness) / point, 1.0)
-    middle = min(max(norm, low), high)
-    return max(middle - below * (middle - low), 0.0), middle + above * (high - middle)
+    below, above = np.maximum(hall(point, skewness) / point, 1.0), np.maximum(-hall(-point, skewness) / point, 1.0)
+    middle = np.minimum(np.maximum(norm, low), high)
+    return np.maximum(middle - below * (middle - low), 0.0), middle + above * (high - middle)

@@ -6,13 +6,16 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradbench.engine.moments import Moments, groups_of
+from gradbench.engine.moments import Moments, membership
 from gradbench.reference import Reference
 from gradbench.statistics.bias import bias_of
 from gradbench.statistics.parts import parts
 from gradbench.statistics.spread import signed_interval, skewed_interval, sum_interval
-from gradbench.statistics.tallies import Tally, tally, total
+from gradbench.statistics.tallies import Tally, tallies
+
+Array = NDArray[np.float64]
 
 ROUNDING = 256
 """Differences below this many units of rounding of the gradients' precision are rounding, not figures."""
@@ -63,99 +66,118 @@ class Figures:
 
 def summarise(moments: Moments, reference: Reference, precision: float) -> dict[str, Figures]:
     """Figures per group; ``precision`` is the machine epsilon of the dtype that gradients were computed in."""
-    groups = groups_of(tuple(moments.means))
-    whole = sum(float(value.square().sum()) for value in reference.gradient.values())
-    whole += float(moments.size["all"].sum()) / moments.replicates
-    tallies = {name: tally(name, moments, reference) for name in moments.means}
+    groups, member = membership(tuple(moments.means))
+    tallied = tallies(moments, reference)
+    whole = float(tallied.exact_sq.sum()) + float(moments.size["all"].sum()) / moments.replicates
+    columns = _columns(moments, tuple(groups), tallied.by_group(member), reference, precision, whole)
+    common = {"replicates": moments.replicates, "blocks": moments.blocks, "reference": reference.kind}
+    rows = zip(*(_optional(values) for values in columns.values()), strict=True)
     return {
-        group: _figures(moments, group, total([tallies[name] for name in members]), reference, precision, whole)
-        for group, members in groups.items()
+        group: Figures(**common, **dict(zip(columns, row, strict=True)))
+        for group, row in zip(groups, rows, strict=True)
     }
 
 
-def _figures(
+def _optional(values: Array) -> list[float | None]:
+    """Numbers, None for NaN."""
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _columns(
     moments: Moments,
-    group: str,
+    groups: tuple[str, ...],
     tallied: Tally,
     reference: Reference,
     precision: float,
     whole: float,
-) -> Figures:
+) -> dict[str, Array]:
+    """The columns of `Figures` by name, [G]; NaN for what cannot be known."""
     blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
     exact_sq, reference_noise = tallied.exact_sq, tallied.noise
     # a Monte-Carlo ‖g‖² exceeds the true one by the variance of the mean
-    gradient_sq = max(exact_sq - reference_noise, 0.0)
-    if exact_sq <= (WHOLE_ROUNDING * DOUBLE_PRECISION) ** 2 * whole:
-        gradient_sq = 0.0
-    gradient_norm = math.sqrt(gradient_sq)
-    size = exact_sq + moments.size[group].sum() / replicates
+    gradient_sq = np.maximum(exact_sq - reference_noise, 0.0)
+    gradient_sq[exact_sq <= (WHOLE_ROUNDING * DOUBLE_PRECISION) ** 2 * whole] = 0.0
+    gradient_norm = np.sqrt(gradient_sq)
+    size = exact_sq + moments.stacked("size", groups).sum(1) / replicates
     rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
 
-    shares = parts(moments, group, tallied.centred).without(rounding)
-    variance = float(shares.total.mean())
+    shares = parts(moments, groups, tallied.centred).without(rounding)
+    variance = shares.total.mean(1)
     variance_low, variance_high = skewed_interval(shares.total)
     latent_low, latent_high = variance_low, variance_high
-    data = data_low = data_high = None
+    data = data_low = data_high = np.full(len(groups), np.nan)
     if shares.data is not None:
         latent_low, latent_high = skewed_interval(shares.latent)
-        data, (data_low, data_high) = float(shares.data.mean()), signed_interval(shares.data)
-        data_low, data_high = max(data_low, min(data, 0.0)), max(data_high, 0.0)
+        data, (data_low, data_high) = shares.data.mean(1), signed_interval(shares.data)
+        data_low, data_high = np.maximum(data_low, np.minimum(data, 0.0)), np.maximum(data_high, 0.0)
 
-    constant = variance == 0 and reference.exact and not moments.minibatches
-    bias = bias_of(tallied.gram, rounding, constant=constant)
+    bias = bias_of(tallied.gram, rounding, (variance == 0) & (reference.exact and not moments.minibatches))
     mse = variance + bias.square
-    # block k's mean of ‖ĝ − g‖², less what a reference of its own adds to it
-    squares = moments.within(group) / per_block + tallied.away
-    squares -= 0.0 if moments.minibatches else blocks * reference_noise
+    mse_low, mse_high = sum_interval(
+        (variance, variance_low, variance_high), (bias.square, np.minimum(bias.low**2, bias.square), bias.high**2)
+    )
     # the sum of two figures that are better known than the squares' mean has an interval of its own
-    apart = (moments.by_datapoint or moments.adjusted) and not moments.minibatches
-    if variance > 0 and mse > 0 and squares.mean() > 0 and not apart:
-        mse_low, mse_high = skewed_interval(squares * (mse / squares.mean()))
-    else:
-        mse_low, mse_high = sum_interval(
-            (variance, variance_low, variance_high), (bias.square, min(bias.low**2, bias.square), bias.high**2)
-        )
-    angles = moments.cosine[group]
-    angles = angles[~np.isnan(angles)]
+    if not (moments.by_datapoint or moments.adjusted) or moments.minibatches:
+        # block k's mean of ‖ĝ − g‖², less what a reference of its own adds to it
+        squares = moments.within(groups) / per_block + tallied.away
+        squares -= 0.0 if moments.minibatches else blocks * reference_noise[:, None]
+        middle = squares.mean(1)
+        direct = (variance > 0) & (mse > 0) & (middle > 0)
+        scale = np.divide(mse, middle, out=np.ones_like(mse), where=direct)
+        low, high = skewed_interval(squares * scale[:, None])
+        mse_low, mse_high = np.where(direct, low, mse_low), np.where(direct, high, mse_high)
     # of blocks with own minibatches, single gradients are known by their probes alone
     single = bool(moments.deviation) or not moments.minibatches
-    known = gradient_sq > 0
-    return Figures(
-        replicates=replicates,
-        blocks=blocks,
-        reference=reference.kind,
-        gradient_norm=gradient_norm,
-        reference_se=math.sqrt(reference_noise),
-        bias_sq=bias.square,
-        bias_sq_se=bias.standard_error,
-        bias_norm=bias.norm,
-        bias_low=bias.low,
-        bias_high=bias.high,
-        relative_bias=bias.norm / gradient_norm if known else None,
-        relative_bias_high=bias.high / gradient_norm if known else None,
-        bias_p=bias.p,
-        variance=variance,
-        variance_low=variance_low,
-        variance_high=variance_high,
-        variance_mean=variance / tallied.numbers,
-        variance_latent=float(shares.latent.mean()),
-        variance_latent_low=latent_low,
-        variance_latent_high=latent_high,
-        variance_data=data,
-        variance_data_low=data_low,
-        variance_data_high=data_high,
-        snr=gradient_sq / variance if variance > 0 else math.inf if known else 0.0,
-        snr_mean=_snr_mean(tallied, 1 if moments.minibatches else per_block, variance) if single else None,
-        kurtosis=moments.kurtosis(group) if variance > 0 and single else None,
-        mse=mse,
-        mse_low=min(max(mse_low, variance_low), mse),
-        mse_high=mse_high,
-        cosine=float(angles.mean()) if known and len(angles) else None,
-    )
+    known, varies = gradient_sq > 0, variance > 0
+
+    def where(condition: NDArray[np.bool_] | bool, values: Array) -> Array:
+        return np.where(condition, values, np.nan)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = np.where(varies, gradient_sq / variance, np.where(known, np.inf, 0.0))
+        relative, relative_high = bias.norm / gradient_norm, bias.high / gradient_norm
+    return {
+        "gradient_norm": gradient_norm,
+        "reference_se": np.sqrt(reference_noise),
+        "bias_sq": bias.square,
+        "bias_sq_se": bias.standard_error,
+        "bias_norm": bias.norm,
+        "bias_low": bias.low,
+        "bias_high": bias.high,
+        "relative_bias": where(known, relative),
+        "relative_bias_high": where(known, relative_high),
+        "bias_p": bias.p,
+        "variance": variance,
+        "variance_low": variance_low,
+        "variance_high": variance_high,
+        "variance_mean": variance / tallied.numbers,
+        "variance_latent": shares.latent.mean(1),
+        "variance_latent_low": latent_low,
+        "variance_latent_high": latent_high,
+        "variance_data": data,
+        "variance_data_low": data_low,
+        "variance_data_high": data_high,
+        "snr": snr,
+        "snr_mean": where(single, _snr_mean(tallied, 1 if moments.minibatches else per_block, variance)),
+        "kurtosis": where(varies & single, moments.kurtosis(groups)),
+        "mse": mse,
+        "mse_low": np.minimum(np.maximum(mse_low, variance_low), mse),
+        "mse_high": mse_high,
+        "cosine": where(known, _mean_known(moments.stacked("cosine", groups))),
+    }
 
 
-def _snr_mean(tallied: Tally, per_block: int, variance: float) -> float | None:
+def _mean_known(values: Array) -> Array:
+    """Means along the last axis of the values that are not NaN; NaN where there is none."""
+    known = ~np.isnan(values)
+    count = known.sum(-1)
+    total = np.where(known, values, 0.0).sum(-1)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def _snr_mean(tallied: Tally, per_block: int, variance: Array) -> Array:
     """Mean over parameters of |mean| / standard deviation of one gradient."""
-    if variance == 0:
-        return None if tallied.zero else math.inf
-    return tallied.ratio_sum / tallied.moving / math.sqrt(per_block) if tallied.moving else None
+    moving = tallied.moving > 0
+    found = np.full_like(variance, np.nan)
+    np.divide(tallied.ratio_sum / math.sqrt(per_block), tallied.moving, out=found, where=moving)
+    return np.where(variance > 0, found, np.where(tallied.present > 0, np.inf, np.nan))

@@ -14,12 +14,13 @@ both. The block values of the three are independent from block to block but for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradbench.engine.moments import Moments, groups_of
+from gradbench.engine.moments import Moments, membership
 from gradbench.statistics.tallies import centred
 
 Array = NDArray[np.float64]
@@ -27,61 +28,58 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Parts:
-    """Variances of one gradient by block [K]: in all, of the latents, of the minibatch (None: it is fixed)."""
+    """Variances of one gradient by group and block [G, K]: in all, of the latents, of the minibatch (None: fixed)."""
 
     total: Array
     latent: Array
     data: Array | None = None
 
-    def without(self, rounding: float) -> Parts:
-        """The parts with those set to 0 whose mean is no more than ``rounding``."""
+    def without(self, rounding: Array) -> Parts:
+        """The parts with those set to 0 whose mean is no more than ``rounding`` [G]."""
 
-        def cut(values: Array, size: float) -> Array:
-            return values if size > rounding else np.zeros_like(values)
+        def cut(values: Array, size: Array) -> Array:
+            return np.where((size > rounding)[:, None], values, 0.0)
 
-        total = cut(self.total, float(self.total.mean()))
-        latent = cut(self.latent, float(self.latent.mean()))
+        total, latent = (cut(values, values.mean(1)) for values in (self.total, self.latent))
         # a difference of two that are nothing but rounding is nothing else
-        return Parts(total, latent, None if self.data is None else cut(self.data, float(np.abs(self.data).mean())))
+        return Parts(total, latent, None if self.data is None else cut(self.data, np.abs(self.data).mean(1)))
 
 
-def parts(moments: Moments, group: str, centred: Array) -> Parts:
-    """The parts for one group, with ``centred`` its ‖block mean − mean‖² [K]."""
+def parts(moments: Moments, groups: Sequence[str], centred: Array) -> Parts:
+    """The parts of some groups, with ``centred`` their ‖block mean − mean‖² [G, K]."""
     if not moments.minibatches:
-        total = _pooled(moments, group, centred)
+        total = _pooled(moments, groups, centred)
         return Parts(total, total)
-    latent, data = _latent(moments, group), centred * moments.blocks / (moments.blocks - 1)
+    latent, data = _latent(moments, groups), centred * moments.blocks / (moments.blocks - 1)
     data = data - latent / moments.per_block
     return Parts(latent + data, latent, data)
 
 
 def block_variances(moments: Moments) -> dict[str, Array]:
     """By group, the variance of one gradient block by block [K], under all of its noise; their mean is the variance."""
-    groups = groups_of(tuple(moments.means))
     if moments.by_datapoint and not moments.minibatches:
         return moments.by_datapoint
-    between = {name: centred(means) for name, means in moments.means.items()}
-    return {
-        group: parts(moments, group, np.sum([between[name] for name in members], axis=0)).total
-        for group, members in groups.items()
-    }
+    groups, member = membership(tuple(moments.means))
+    between = member @ np.array([centred(means) for means in moments.means.values()])
+    return dict(zip(groups, parts(moments, tuple(groups), between).total, strict=True))
 
 
-def _latent(moments: Moments, group: str) -> Array:
+def _latent(moments: Moments, groups: Sequence[str]) -> Array:
     """The variance within each block; 0 where a block is one replicate of an estimator that draws nothing."""
     if moments.by_datapoint:
-        return moments.by_datapoint[group]
+        return moments.stacked("by_datapoint", groups)
     if moments.per_block == 1:
-        return np.zeros(moments.blocks)
-    return moments.within(group) / (moments.per_block - 1)
+        return np.zeros((len(groups), moments.blocks))
+    return moments.within(groups) / (moments.per_block - 1)
 
 
-def _pooled(moments: Moments, group: str, centred: Array) -> Array:
+def _pooled(moments: Moments, groups: Sequence[str], centred: Array) -> Array:
     """The variance within the block, and its share of that between block means."""
     if moments.by_datapoint:
-        return moments.by_datapoint[group]
+        return moments.stacked("by_datapoint", groups)
     blocks, per_block, replicates = moments.blocks, moments.per_block, moments.replicates
-    within = moments.within(group)
-    pooled = float(within.sum() + per_block * centred.sum()) / (replicates - 1)
+    within = moments.within(groups)
+    pooled = (within + per_block * centred).sum(1, keepdims=True) / (replicates - 1)
     share = within + per_block * centred * blocks / (blocks - 1)
-    return share * (pooled / share.mean()) if pooled > 0 else np.zeros(blocks)
+    middle = share.mean(1, keepdims=True)
+    return share * np.divide(pooled, middle, out=np.zeros_like(middle), where=middle > 0)

@@ -38,67 +38,69 @@ def quantile(blocks: int) -> float:
     return float(t.ppf(0.5 + LEVEL / 2, blocks - 1))
 
 
-def skewed_interval(values: Array) -> tuple[float, float]:
-    """The 95 % interval of the mean of positive, possibly skewed block values [K].
+def skewed_interval(values: Array) -> tuple[Array, Array]:
+    """The 95 % intervals of the means of positive, possibly skewed block values [..., K]: both ends, [...].
 
     >>> low, high = skewed_interval(np.array([1.0, 1.1, 0.9, 1.0, 1.2, 0.8, 1.0, 5.0]))
-    >>> low > 0 and high - 1.5 > 1.5 - low  # the mean is 1.5: the longer arm points to the longer tail
+    >>> bool(low > 0 and high - 1.5 > 1.5 - low)  # the mean is 1.5: the longer arm points to the longer tail
     True
     """
     mean, second, third = _moments(values)
-    blocks = len(values)
-    deviation = math.sqrt(second * blocks / (blocks - 1))
-    if mean <= 0 or deviation <= 1e-12 * mean:
-        return mean, mean
+    blocks = values.shape[-1]
+    deviation = np.sqrt(second * blocks / (blocks - 1))
+    varies = (mean > 0) & (deviation > 1e-12 * mean)
     skewness = _skewness_of_mean(blocks, second, third)
-    error = deviation / math.sqrt(blocks) / mean * math.sqrt(1 + UNCERTAINTY_OF_ERROR * skewness**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = deviation / math.sqrt(blocks) / mean * np.sqrt(1 + UNCERTAINTY_OF_ERROR * skewness**2)
+    error = np.where(varies, error, 0.0)
     point = quantile(blocks)
     below, above = error * hall(point, skewness), -error * hall(-point, skewness)
-    return mean * math.exp(-min(below + below**2 / 2, LARGEST_LOG)), mean * (1 + above)
+    return mean * np.exp(-np.minimum(below + below**2 / 2, LARGEST_LOG)), mean * (1 + above)
 
 
-def signed_interval(values: Array) -> tuple[float, float]:
-    """The 95 % interval of the mean of block values [K] of either sign, such as estimates of a variance component.
+def signed_interval(values: Array) -> tuple[Array, Array]:
+    """The 95 % intervals of the means of block values [..., K] of either sign, such as a variance component's: [...].
 
     Hall's transformation follows a skewed law but trusts the third moment of few blocks; where the law is symmetric
     with long tails the interval that is symmetric about the mean holds better. The outer end of the two is taken.
     """
-    blocks, mean = len(values), float(values.mean())
-    deviation = float(values.std(ddof=1))
-    if deviation <= 1e-12 * abs(mean):
-        return mean, mean
-    skewness = skewness_of_mean(values)
-    error = deviation / math.sqrt(blocks) * math.sqrt(1 + UNCERTAINTY_OF_ERROR * skewness**2)
+    mean, second, third = _moments(values)
+    blocks = values.shape[-1]
+    deviation = np.sqrt(second * blocks / (blocks - 1))
+    deviation = np.where(deviation > 1e-12 * np.abs(mean), deviation, 0.0)
+    skewness = _skewness_of_mean(blocks, second, third)
+    error = deviation / math.sqrt(blocks) * np.sqrt(1 + UNCERTAINTY_OF_ERROR * skewness**2)
     point = quantile(blocks)
-    return mean - error * max(hall(point, skewness), point), mean + error * max(-hall(-point, skewness), point)
+    below, above = np.maximum(hall(point, skewness), point), np.maximum(-hall(-point, skewness), point)
+    return mean - error * below, mean + error * above
 
 
-def skewness_of_mean(values: Array) -> float:
-    """The skewness of the mean of block values: theirs, over √K; 0 for fewer than three blocks."""
+def skewness_of_mean(values: Array) -> Array:
+    """The skewness of the mean of block values [..., K]: theirs, over √K; 0 for fewer than three blocks."""
     _, second, third = _moments(values)
-    return _skewness_of_mean(len(values), second, third)
+    return _skewness_of_mean(values.shape[-1], second, third)
 
 
-def _moments(values: Array) -> tuple[float, float, float]:
+def _moments(values: Array) -> tuple[Array, Array, Array]:
     """The mean, and the mean square and cube of the distances from it."""
-    blocks = len(values)
-    mean = float(values.sum()) / blocks
-    away = values - mean
+    mean = values.mean(-1)
+    away = values - mean[..., None]
     square = away * away
-    return mean, float(square.sum()) / blocks, float(square @ away) / blocks
+    return mean, square.mean(-1), (square * away).mean(-1)
 
 
-def _skewness_of_mean(blocks: int, second: float, third: float) -> float:
-    if blocks < 3 or second == 0:
-        return 0.0
-    return math.sqrt(blocks * (blocks - 1)) / (blocks - 2) * third / second**1.5 / math.sqrt(blocks)
+def _skewness_of_mean(blocks: int, second: Array, third: Array) -> Array:
+    if blocks < 3:
+        return np.zeros_like(second)
+    factor = math.sqrt(blocks - 1) / (blocks - 2)
+    return factor * np.divide(third, second**1.5, out=np.zeros_like(second), where=second > 0)
 
 
-def hall(point: float, skewness: float) -> float:
-    """The studentised mean that Hall's transformation takes to ``point``."""
-    if abs(skewness) < 1e-6:
-        return point
-    return 3 / skewness * (math.cbrt(1 + skewness * (point - skewness / 6)) - 1)
+def hall(point: float, skewness: Array) -> Array:
+    """The studentised mean that Hall's transformation takes to ``point``; [...] from ``skewness`` of the mean."""
+    small = np.abs(skewness) < 1e-6
+    safe = np.where(small, 1.0, skewness)
+    return np.where(small, point, 3 / safe * (np.cbrt(1 + safe * (point - safe / 6)) - 1))[()]
 
 
 def log_interval(value: float, error: float, blocks: int) -> tuple[float, float]:
@@ -109,13 +111,13 @@ def log_interval(value: float, error: float, blocks: int) -> tuple[float, float]
     return value / factor, value * factor
 
 
-def sum_interval(*parts: tuple[float, float, float]) -> tuple[float, float]:
-    """The interval of a sum of independent figures, each (value, low, high): the arms add in squares.
+def sum_interval(*parts: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    """The intervals of sums of independent figures, each (value, low, high): the arms add in squares.
 
     Known as the method of variance estimates recovery (MOVER; Zou & Donner 2008). Unlike a standard error it keeps
     the asymmetry of the parts.
     """
     total = sum(value for value, _, _ in parts)
-    below = math.hypot(*(max(value - low, 0.0) for value, low, _ in parts))
-    above = math.hypot(*(max(high - value, 0.0) for value, _, high in parts))
+    below = np.sqrt(sum(np.maximum(value - low, 0.0) ** 2 for value, low, _ in parts))
+    above = np.sqrt(sum(np.maximum(high - value, 0.0) ** 2 for value, _, high in parts))
     return total - below, total + above

@@ -1,155 +1,215 @@
-"""One pass over block means [K, P], a cache's worth of columns at a time, to what is small: K × K numbers a tensor."""
+"""One pass over block means [K, P], a cache's worth of columns at a time, to what is small: K × K numbers a tensor.
+
+Small tensors are looked at side by side: a network has many of them, and each step costs the same for all together.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gradbench.engine.bank import columns
 from gradbench.engine.factored import Factored, Means
 from gradbench.engine.moments import Moments
 from gradbench.reference import Reference
+from gradbench.types import Gradients
 
 Array = NDArray[np.float64]
 
 CACHED = 2**18
 """Numbers of block means looked at in one go."""
-SNR_PARAMETERS = 2**14
+SNR_PARAMETERS = 2**13
 """``snr_mean`` of a larger tensor is taken over about so many of its parameters, evenly spaced."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What a tensor's block means amount to; of several tensors, the sum."""
+    """What block means amount to, by tensor or by group of tensors: n of them, K blocks."""
 
     gram: Array
-    """Inner products of the blocks' differences from the reference, each from that of its own minibatch, [K, K]."""
+    """Inner products of the blocks' differences from the reference, each from that of its own minibatch, [n, K, K]."""
     centred: Array
-    """‖block mean − mean‖², [K]; 0 where the variance was taken by datapoint and needs none."""
+    """‖block mean − mean‖², [n, K]; 0 where the variance was taken by datapoint and needs none."""
     away: Array
-    """‖block mean − reference‖² of the estimator itself, without the control that bias is measured through, [K].
+    """‖block mean − reference‖² of the estimator itself, without the control that bias is measured through, [n, K].
 
     Where blocks have own minibatches the reference is that over all the data."""
-    exact_sq: float
-    """‖reference‖²."""
-    noise: float
-    """Variance of a Monte-Carlo reference."""
-    numbers: int
-    """Parameters."""
-    ratio_sum: float
-    """Σ over parameters that move of |mean| / standard deviation of a block mean, less the noise of few blocks.
+    exact_sq: Array
+    """‖reference‖², [n]."""
+    noise: Array
+    """Variance of a Monte-Carlo reference, [n]."""
+    numbers: Array
+    """Parameters, [n]."""
+    ratio_sum: Array
+    """Σ over parameters that move of |mean| / standard deviation of a block mean, less the noise of few blocks, [n].
 
     Where blocks have own minibatches: of one gradient."""
-    moving: float
-    """How many parameters move."""
-    zero: bool
-    """Is every mean 0?"""
+    moving: Array
+    """How many parameters move, [n]."""
+    present: Array
+    """In how many tensors any block mean is other than 0, [n]."""
+
+    def by_group(self, member: Array) -> Tally:
+        """Tallies of groups from those of tensors, ``member`` [groups, tensors] being 1 where a tensor belongs."""
+        return Tally(*(np.tensordot(member, value, 1) for value in _fields(self)))
 
 
-def total(parts: Sequence[Tally]) -> Tally:
-    """The tally of several tensors together."""
-    if len(parts) == 1:
-        return parts[0]
-    return Tally(
-        sum((one.gram for one in parts), start=np.zeros(())),
-        sum((one.centred for one in parts), start=np.zeros(())),
-        sum((one.away for one in parts), start=np.zeros(())),
-        sum(one.exact_sq for one in parts),
-        sum(one.noise for one in parts),
-        sum(one.numbers for one in parts),
-        sum(one.ratio_sum for one in parts),
-        sum(one.moving for one in parts),
-        all(one.zero for one in parts),
-    )
-
-
-def tally(name: str, moments: Moments, reference: Reference) -> Tally:
-    """The tally of one parameter tensor."""
-    means = moments.means[name]
-    adjusted = moments.adjusted.get(name, means)
-    exact = reference.gradient[name].flatten().double().cpu().numpy()
-    drawn = None if reference.blocks is None else reference.blocks[name].flatten(1)
-    own = None if reference.minibatches is None else reference.minibatches[name].flatten(1)
-    noise = 0.0 if drawn is None else _variance_of_mean(drawn, exact)
-    gram = _gram(adjusted, exact, drawn if own is None else own)
-    apart = adjusted is not means or own is not None
-    shape = tuple(reference.gradient[name].shape)
-    few, share = _spaced(means, shape)
-    deviation = _spaced(moments.deviation[name][None], shape)[0][0] if moments.deviation else None
-    ratio_sum, moving = _ratios(few, deviation)
-    return Tally(
-        gram,
-        np.zeros(len(means)) if moments.by_datapoint and not moments.minibatches else centred(means),
-        _squares(means, exact, drawn if own is None else None) if apart else gram.diagonal(),
-        float(exact @ exact),
-        noise,
-        means.shape[1],
-        ratio_sum / share,
-        moving / share,
-        not any(np.asarray(means[row : row + 1]).any() for row in range(len(means))),
-    )
+def tallies(moments: Moments, reference: Reference) -> Tally:
+    """The tally of every parameter tensor, in the order of ``moments.means``."""
+    parts = [_tally(names, moments, reference) for names in _side_by_side(moments)]
+    return Tally(*map(np.concatenate, zip(*map(_fields, parts), strict=True)))
 
 
 def centred(means: Means) -> Array:
     """‖block mean − mean‖² of one tensor, [K]."""
     if isinstance(means, Factored):
         return means.centred().squares()
-    found = np.zeros(len(means))
+    return _centred(means, np.array([0]))[0]
+
+
+def _fields(tally: Tally) -> tuple[Array, ...]:
+    return tuple(vars(tally).values())
+
+
+def _side_by_side(moments: Moments) -> Iterator[list[str]]:
+    """Names of tensors, one by one, or several in a row that are small together."""
+    together: list[str] = []
+    width = 0
+    for name, means in moments.means.items():
+        if together and width + means.shape[1] > min(CACHED // moments.blocks, SNR_PARAMETERS):
+            yield together
+            together, width = [], 0
+        together.append(name)
+        width += means.shape[1]
+    yield together
+
+
+def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
+    means = _joined([moments.means[name] for name in names])
+    adjusted = means
+    if any(name in moments.adjusted for name in names):
+        adjusted = _joined([moments.adjusted.get(name, moments.means[name]) for name in names])
+    exact = np.concatenate([reference.gradient[name].flatten().double().cpu().numpy() for name in names])
+    drawn = None if reference.blocks is None else _flat(reference.blocks, names)
+    own = None if reference.minibatches is None else _flat(reference.minibatches, names)
+    widths = np.array([moments.means[name].shape[1] for name in names])
+    starts = np.cumsum(widths) - widths
+    gram = _grams(adjusted, exact, drawn if own is None else own, starts)
+    if adjusted is means and own is None:
+        away = gram.diagonal(axis1=1, axis2=2)
+    else:
+        away = _squares(means, exact, drawn if own is None else None, starts)
+    if moments.by_datapoint and not moments.minibatches:
+        between = np.zeros((len(names), moments.blocks))
+    elif isinstance(means, Factored):
+        between = centred(means)[None]
+    else:
+        between = _centred(means, starts)
+    shape = tuple(reference.gradient[names[0]].shape) if len(names) == 1 else (means.shape[1],)
+    few, share = _spaced(means, shape)
+    deviation = None
+    if moments.deviation:
+        deviation = _spaced(np.concatenate([moments.deviation[name] for name in names])[None], shape)[0][0]
+    ratio_sum, moving = _ratios(few, deviation, starts)
+    present = [any(np.asarray(moments.means[name][row : row + 1]).any() for row in range(len(means))) for name in names]
+    return Tally(
+        gram,
+        between,
+        away,
+        np.add.reduceat(exact * exact, starts),
+        np.zeros(len(names)) if drawn is None else _variance_of_mean(drawn, exact, starts),
+        widths.astype(float),
+        ratio_sum / share,
+        moving / share,
+        np.array(present, dtype=float),
+    )
+
+
+def _joined(parts: Sequence[Means]) -> Means:
+    """Columns side by side; one tensor's as they are."""
+    return parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part) for part in parts], 1)
+
+
+def _flat(values: Gradients, names: list[str]) -> Array:
+    """[K, P] of tensors [K, *shape]."""
+    parts = [values[name].flatten(1).cpu().numpy() for name in names]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
+
+
+def _centred(means: Array, starts: NDArray[np.int64]) -> Array:
+    """‖block mean − mean‖² by tensor, [n, K]."""
+    found = np.zeros((len(starts), len(means)))
     for part in columns(means.shape[1], len(means), CACHED):
         away = means[:, part] - means[:, part].mean(0)
-        found += np.einsum("kp,kp->k", away, away, dtype=np.float64)
+        found += _sums(away, away, starts)
     return found
 
 
-def _gram(means: Means, exact: Array, drawn: Tensor | None) -> Array:
+def _sums(left: Array, right: Array, starts: NDArray[np.int64]) -> Array:
+    """Inner products of rows [K, P] by tensor, [n, K]; one tensor may come in parts."""
+    if len(starts) == 1:
+        return np.einsum("kp,kp->k", left, right, dtype=np.float64)[None]
+    return np.add.reduceat(np.multiply(left, right, dtype=np.float64), starts, 1).T
+
+
+def _grams(means: Means, exact: Array, drawn: Array | None, starts: NDArray[np.int64]) -> Array:
     """Inner products of the blocks' differences from the reference, or from its value ``drawn`` block by block."""
     if isinstance(means, Factored) and drawn is None:
         along = means.inner(exact)
-        return means.gram() - along - along[:, None] + float(exact @ exact)
-    return sum((one @ one.T for one in _differences(means, exact, drawn)), start=np.zeros((len(means),) * 2))
+        return (means.gram() - along - along[:, None] + float(exact @ exact))[None]
+    found = np.zeros((len(starts), len(means), len(means)))
+    stops = [*starts[1:].tolist(), None]
+    for one in _differences(means, exact, drawn):
+        for gram, start, stop in zip(found, starts.tolist(), stops, strict=True):
+            gram += one[:, start:stop] @ one[:, start:stop].T
+    return found
 
 
-def _squares(means: Means, exact: Array, drawn: Tensor | None) -> Array:
-    """The diagonal of `_gram`."""
+def _squares(means: Means, exact: Array, drawn: Array | None, starts: NDArray[np.int64]) -> Array:
+    """The diagonal of `_grams`."""
     if isinstance(means, Factored) and drawn is None:
-        return means.squares() - 2 * means.inner(exact) + float(exact @ exact)
-    parts = (np.einsum("kp,kp->k", one, one, dtype=np.float64) for one in _differences(means, exact, drawn))
-    return sum(parts, start=np.zeros(len(means)))
+        return (means.squares() - 2 * means.inner(exact) + float(exact @ exact))[None]
+    found = np.zeros((len(starts), len(means)))
+    for one in _differences(means, exact, drawn):
+        found += _sums(one, one, starts)
+    return found
 
 
-def _differences(means: Means, exact: Array, drawn: Tensor | None) -> Iterator[Array]:
+def _differences(means: Means, exact: Array, drawn: Array | None) -> Iterator[Array]:
     """Block means less the reference, [K, some parameters] at a time, each in the same room as the one before."""
     blocks, width = means.shape
     single = exact.astype(means.dtype)
     room = np.empty((blocks, min(width, max(1, CACHED // blocks))), means.dtype)
     for part in columns(width, blocks, CACHED):
-        target = single[part] if drawn is None else drawn[:, part].cpu().numpy().astype(means.dtype)
+        target = single[part] if drawn is None else drawn[:, part].astype(means.dtype, copy=False)
         rows = means.columns(part) if isinstance(means, Factored) else means[:, part]
         yield np.subtract(rows, target, out=room[:, : part.stop - part.start])
 
 
-def _variance_of_mean(drawn: Tensor, exact: Array) -> float:
-    """The variance of a Monte-Carlo reference, from its blocks."""
-    found = 0.0
+def _variance_of_mean(drawn: Array, exact: Array, starts: NDArray[np.int64]) -> Array:
+    """The variance of a Monte-Carlo reference by tensor, [n], from its blocks."""
+    found = np.zeros(len(starts))
     for part in columns(drawn.shape[1], len(drawn), CACHED):
-        found += float(np.square(drawn[:, part].double().cpu().numpy() - exact[part]).sum())
+        away = drawn[:, part].astype(np.float64) - exact[part]
+        found += _sums(away, away, starts).sum(1)
     return found / (len(drawn) * (len(drawn) - 1))
 
 
 def _spaced(means: Means, shape: tuple[int, ...]) -> tuple[Array, float]:
-    """About `SNR_PARAMETERS` of the parameters, evenly spaced, [K, entries], and the share of all that they are."""
+    """About `SNR_PARAMETERS` of a tensor's parameters, evenly spaced, [K, entries], and the share of all they are.
+
+    Of a matrix they are whole rows, which lie together, as far as it has enough of them.
+    """
     apart = means.shape[1] / SNR_PARAMETERS
     if apart <= 1:
         return np.asarray(means), 1.0
     inputs = shape[-1] if len(shape) > 1 else 1
     outputs = means.shape[1] // inputs
-    in_ = max(1, min(inputs, round(math.sqrt(apart))))
-    out = max(1, min(outputs, round(apart / in_)))
+    out = max(1, min(outputs, round(apart)))
+    in_ = max(1, min(inputs, round(apart / out)))
     if isinstance(means, Factored):
         few = means.spaced(out, in_)
     else:
@@ -157,7 +217,8 @@ def _spaced(means: Means, shape: tuple[int, ...]) -> tuple[Array, float]:
     return few, few.shape[1] / means.shape[1]
 
 
-def _ratios(means: Array, deviation: Array | None) -> tuple[float, int]:
+def _ratios(means: Array, deviation: Array | None, starts: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Σ |mean| / standard deviation over the parameters that move, and how many do, by tensor, [n] each."""
     blocks, wide = len(means), means.astype(np.float64)
     mean = wide.mean(0)
     wide -= mean
@@ -165,5 +226,6 @@ def _ratios(means: Array, deviation: Array | None) -> tuple[float, int]:
     # (ĝ − mean)² falls short of the variance by that of the mean
     spread = variance if deviation is None else deviation + variance / blocks
     moving = (variance > 0) & (spread > 0)
-    signal = mean[moving] ** 2 - variance[moving] / blocks
-    return float(np.sqrt(np.maximum(signal, 0.0) / spread[moving]).sum()), int(moving.sum())
+    signal = np.maximum(mean**2 - variance / blocks, 0.0)
+    ratio = np.sqrt(np.divide(signal, spread, out=np.zeros_like(signal), where=moving))
+    return np.add.reduceat(ratio, starts), np.add.reduceat(moving.astype(float), starts)

@@ -78,7 +78,7 @@ def test_both_paths_see_the_same_gradients(problem, estimator, samples, kl, vari
         if variance == "datapoint":
             close(found.by_datapoint[group], general.by_datapoint[group], general.size[group].max())
         else:
-            close(found.within(group), general.within(group), general.size[group].max())
+            close(found.within([group])[0], general.within([group])[0], general.size[group].max())
 
 
 @pytest.mark.parametrize("forming", [True, False])
@@ -115,17 +115,17 @@ def test_both_forms_of_the_variance_have_one_expectation():
         for form in ("whole", "datapoint")
     }  # fmt: skip
     for group in values["whole"].square:
-        whole = values["whole"].within(group) / 15
+        whole = values["whole"].within([group])[0] / 15
         apart = values["datapoint"].by_datapoint[group]
         error = (whole - apart).std(ddof=1) / 8
         assert abs(whole.mean() - apart.mean()) < 4.5 * error + 1e-12 * whole.mean()
-    assert values["datapoint"].by_datapoint["all"].std() < 0.9 * (values["whole"].within("all") / 15).std()
+    assert values["datapoint"].by_datapoint["all"].std() < 0.9 * (values["whole"].within(["all"])[0] / 15).std()
     alone = task_of(point_of("gaussian-vae", **{**SMALL["gaussian-vae"], "batch": 1}), "pathwise", 2)
     reference = dict(alone.point.problem.named_parameters())
     whole, apart = (
         measure(alone, range(4), 16, reference, options=Options("layers", f)) for f in ("whole", "datapoint")
     )
-    np.testing.assert_allclose(whole.within("all") / 15, apart.by_datapoint["all"], rtol=1e-9)
+    np.testing.assert_allclose(whole.within(["all"])[0] / 15, apart.by_datapoint["all"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("variance", ["whole", "datapoint"])
@@ -148,7 +148,7 @@ def test_a_variance_far_below_the_squared_mean_survives_float32(samples, varianc
     )
     ratios = []
     for group in exact.square:
-        a, b = ((m.by_datapoint or {g: m.within(g) / 31 for g in m.square})[group].mean() for m in (exact, found))
+        a, b = ((m.by_datapoint or {g: m.within([g])[0] / 31 for g in m.square})[group].mean() for m in (exact, found))
         ratios.append(a / (exact.size[group].mean() / 32))
         # float32 draws other numbers: compare where they have the same distribution, to the error of 8 × 32 replicates
         assert 0.6 < b / a < 1.6, group
@@ -200,7 +200,7 @@ def test_inner_differentiation_does_not_leak():
     task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), inner(through=False), 2)
     general, found = both(task, 2, 6, "whole")
     for group in general.square:
-        close(found.within(group), general.within(group), general.size[group].max())
+        close(found.within([group])[0], general.within([group])[0], general.size[group].max())
 
 
 def test_differentiation_through_an_inner_gradient_is_noticed():

@@ -54,7 +54,7 @@ def figures_of(task: Task, blocks: int = 64, per_block: int = 16) -> dict[str, F
 
 def error_of(moments: Moments, name: str, part: str) -> float:
     """The standard error of a part of one tensor's variance, from its block values."""
-    values = getattr(parts(moments, name, centred(moments.means[name])), part)
+    values = getattr(parts(moments, [name], centred(moments.means[name])[None]), part)[0]
     return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
