@@ -30,6 +30,10 @@ class Calls:
         """The same module with its parameters held constant."""
         return HeldCalls(self.module)
 
+    def once(self) -> Calls:
+        """The same calls for a term that is the same in every replicate: no axis of replicates, if that is cheaper."""
+        return self
+
 
 def places(module: nn.Module) -> dict[str, Tensor]:
     """The parameter in every place that holds one, by path.

@@ -10,6 +10,7 @@ inside themselves apart: their inner passes are seen by nobody.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +41,15 @@ class Site:
 class Shared:
     """A call whose inputs are the same in every replicate: run once, handed out as R copies."""
 
+    name: str
+    inputs: tuple[Tensor, ...]
     output: Tensor
     copies: Tensor
     lead: tuple[int, ...]
     sites: list[Site]
     chain: Chain | None
+    single: Tensor | None = None
+    """One copy for all replicates, where a term that is the same in all of them asked for it."""
 
 
 @dataclass
@@ -82,6 +87,7 @@ class RecordingCalls(Calls):
         self.sites: list[Site] = []
         self.shared: list[Shared] = []
         self.leaves: dict[str, Tensor] = {}
+        self.single_leaves: dict[str, Tensor] = {}
 
     def call(self, name: str, *inputs: Tensor) -> Tensor:
         if all(value.shape[0] == 1 and not value.requires_grad for value in inputs):
@@ -102,6 +108,9 @@ class RecordingCalls(Calls):
             self.leaves[name] = value.expand(self.replicates, 1, self.batch, *value.shape[3:]).requires_grad_()
         return self.leaves[name]
 
+    def once(self) -> Calls:
+        return _OnceCalls(self)
+
     def _share(self, name: str, inputs: tuple[Tensor, ...]) -> Tensor:
         lead = leading(inputs)
         stack = steps(self.module.get_submodule(name), self.prefix + name) if len(inputs) == 1 else None
@@ -113,7 +122,7 @@ class RecordingCalls(Calls):
             chain = None
             output = self._run(name, inputs, sites)
         copies = output.detach().expand(self.replicates, *output.shape[1:]).requires_grad_()
-        self.shared.append(Shared(output, copies, lead, sites, chain))
+        self.shared.append(Shared(name, inputs, output, copies, lead, sites, chain))
         return copies
 
     def _run(self, name: str, inputs: tuple[Tensor, ...], sites: list[Site]) -> Tensor:
@@ -137,6 +146,31 @@ class RecordingCalls(Calls):
                 sites.append(Site(layer, value.detach(), value._version, edge, output.shape[-1], lead))
 
         return record
+
+
+class _OnceCalls(Calls):
+    """Recorded calls for what is the same in every replicate: what is handed out has one copy for all of them."""
+
+    def __init__(self, owner: RecordingCalls) -> None:
+        super().__init__(owner.module)
+        self.owner = owner
+
+    def call(self, name: str, *inputs: Tensor) -> Tensor:
+        handed_out = self.owner.shared
+        again = [one for one in handed_out if one.name == name and all(map(operator.is_, one.inputs, inputs))]
+        if not again:
+            output, again = self.owner.call(name, *inputs), handed_out[-1:]
+            if not again or output is not again[0].copies:
+                return output
+        if again[0].single is None:
+            again[0].single = again[0].output.detach().requires_grad_()
+        return again[0].single
+
+    def free(self, name: str) -> Tensor:
+        leaves = self.owner.single_leaves
+        if name not in leaves:
+            leaves[name] = self.owner.free(name).detach()[:1].requires_grad_()
+        return leaves[name]
 
 
 def linear_layers(module: nn.Module, name: str, *, strict: bool = True) -> dict[str, nn.Linear]:
@@ -170,23 +204,30 @@ def deltas(
     ``check``: raise NeedsGeneralPathError where parameters have a part in ``total`` that was not recorded.
     """
     sites = [site for group in calls for site in group.sites]
-    shared = [one for group in calls for one in group.shared]
-    free = [(group.prefix + name, leaf) for group in calls for name, leaf in group.leaves.items()]
-    wanted: Sequence[Any] = [site.edge for site in sites] + [one.copies for one in shared] + [leaf for _, leaf in free]
+    shared = [(group, one) for group in calls for one in group.shared]
+    free = [(group, name) for group in calls for name in group.leaves]
+    wanted: list[Any] = [site.edge for site in sites]
+    wanted += [one.copies for _, one in shared] + [group.leaves[name] for group, name in free]
+    single = [one.single for _, one in shared] + [group.single_leaves.get(name) for group, name in free]
     if not total.requires_grad or not wanted:
         return [], []
     if check:
         names = {id(value): group.prefix + name for group in calls for name, value in group.module.named_parameters()}
         check_uses(total, [site.edge.node for site in sites], names)
-        for one in shared:
+        for _, one in shared:
             if one.chain is None and one.output.requires_grad:
                 check_uses(one.output, [site.edge.node for site in one.sites], names)
-    found = torch.autograd.grad(total, wanted, allow_unused=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    asked = wanted + [value for value in single if value is not None]
+    found = list(torch.autograd.grad(total, asked, allow_unused=True))
+    rest = iter(found[len(wanted) :])
+    alike = [None if value is None else next(rest) for value in single]
+    handed_out = zip((group for group, _ in shared + free), found[len(sites) : len(wanted)], alike, strict=True)
+    weights = [_each(one, all_, group.replicates) for group, one, all_ in handed_out]
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for site, delta in zip(sites, found, strict=False):
         if delta is not None:
             parts.setdefault(site.layer, []).append((_rows(site, site.inputs), _rows(site, delta)))
-    for one, weight in zip(shared, found[len(sites) :], strict=False):
+    for (_, one), weight in zip(shared, weights, strict=False):
         if weight is None:
             continue
         if one.chain is not None:
@@ -195,25 +236,33 @@ def deltas(
             continue
         if not one.sites:
             continue
-        edges = [site.edge for site in one.sites]
+        edges: Sequence[Any] = [site.edge for site in one.sites]
         back = torch.autograd.grad(one.output, edges, weight.unsqueeze(1), is_grads_batched=True, allow_unused=True)
         for site, delta in zip(one.sites, back, strict=True):
             if delta is not None:
                 parts.setdefault(site.layer, []).append((_rows(site, site.inputs), _rows(site, delta)))
     explicit = [
-        Explicit(name, gradient.squeeze(1))
-        for (name, _), gradient in zip(free, found[len(sites) + len(shared) :], strict=True)
+        Explicit(group.prefix + name, gradient.squeeze(1))
+        for (group, name), gradient in zip(free, weights[len(shared) :], strict=True)
         if gradient is not None
     ]
     linear = [_joined(name, calls_) for name, calls_ in parts.items()]
     return linear, explicit
 
 
+def _each(own: Tensor | None, together: Tensor | None, replicates: int) -> Tensor | None:
+    """Every replicate's gradient from its own and its share of the gradient that all have in common."""
+    if together is None:
+        return own
+    share = together / replicates
+    return share.expand(replicates, *share.shape[1:]) if own is None else own + share
+
+
 def sensitivities(total: Tensor, calls: RecordingCalls) -> dict[str, Tensor]:
     """Each replicate's gradient where ``calls`` handed something out, [R, numbers]: φ as the problem sees it.
 
     Everything that a module's parameters do goes through what it hands out, so that two gradients can be compared
-    here at the price of none of them.
+    here at the price of none of them. Without what is the same in all replicates.
     """
     wanted: dict[str, Any] = dict(calls.leaves)
     wanted |= {f"call {index}": one.copies for index, one in enumerate(calls.shared)}

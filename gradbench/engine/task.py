@@ -57,7 +57,9 @@ class Task:
         objective = Objective(self.point.problem, theta, self.point.x, self.kl)
         extra = {"state": self.state} if self.estimator.fit is not None else {}
         values = self.estimator.surrogate(objective, q, noise, **extra, **self.parameters)
-        remainder = objective.remainder(q)
+        if phi.once() is not phi:
+            q = self.point.problem.posterior(phi.once(), self.point.x)
+        remainder = replace(objective, theta=theta.once()).remainder(q)
         return values if remainder is None else values + remainder
 
     def f(self, noise: Tensor) -> PerSample:
