@@ -36,8 +36,9 @@ def measure(
     """
     whole = aligned(blocks, plan(task, per_block).together)
     told = _Told(tick, len(blocks) * per_block)
-    moments = _measured(task, whole, per_block, reference, told, options)
-    moments = control.adjusted(task, moments, whole, options.budget())
+    budget = options.budget()
+    moments = _measured(task, whole, per_block, reference, told, options, budget)
+    moments = control.adjusted(task, moments, whole, budget)
     return moments.part(slice(blocks.start - whole.start, blocks.stop - whole.start))
 
 
@@ -52,12 +53,13 @@ class _Told:
         self.left -= min(done, self.left)
 
 
-def _measured(task: Task, blocks: range, per_block: int, reference: Gradients, tick: Tick, options: Options) -> Moments:
+def _measured(
+    task: Task, blocks: range, per_block: int, reference: Gradients, tick: Tick, options: Options, budget: int
+) -> Moments:
     reason = _why_whole(task, per_block)
     if options.variance == "datapoint" and reason is not None:
         raise MeasurementError(f"variance = 'datapoint': {reason}; use 'auto' or 'whole'")
     apart = reason is None and (options.variance == "datapoint" or (options.variance == "auto" and _pays(task)))
-    budget = options.budget()
     if options.engine != "general":
         try:
             check_ties(task.point.problem)
