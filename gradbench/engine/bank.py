@@ -21,14 +21,19 @@ _mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 class Bank:
     """K rows of every parameter tensor, in the precision of the gradients."""
 
-    def __init__(self, rows: int, sizes: dict[str, int], dtype: torch.dtype, budget: int) -> None:
-        """Rows that take more than ``budget`` bytes go to a file that vanishes with the last array that uses it."""
+    def __init__(
+        self, rows: int, sizes: dict[str, int], dtype: torch.dtype, budget: int, *, zeroed: bool = True
+    ) -> None:
+        """Rows that take more than ``budget`` bytes go to a file that vanishes with the last array that uses it.
+
+        Not ``zeroed``: whoever asks will write every row before reading it.
+        """
         element = torch.empty(0, dtype=dtype).element_size()
         self.spilled = rows * sum(sizes.values()) * element > budget
         numpy_type = np.float32 if dtype == torch.float32 else np.float64
         self.rows: dict[str, Tensor] = _Rows() if self.spilled else {}
         for name, size in sizes.items():
-            self.rows[name] = torch.from_numpy(allocated((rows, size), numpy_type, spilled=self.spilled))
+            self.rows[name] = torch.from_numpy(allocated((rows, size), numpy_type, spilled=self.spilled, zeroed=zeroed))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The rows as NumPy arrays, without a copy."""
@@ -43,11 +48,11 @@ class _Rows(dict[str, Tensor]):
         return super().__getitem__(name)
 
 
-def allocated(shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool) -> np.ndarray:
-    """Zeros, in memory or in a temporary file."""
+def allocated(shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool, zeroed: bool = True) -> np.ndarray:
+    """An array, of zeros if that is asked for, in memory or in a temporary file (which is zeros)."""
     if not spilled or not shape[0] * shape[1]:
         # NumPy asks for huge pages, which are several times faster to touch first
-        return np.zeros(shape, dtype)
+        return np.zeros(shape, dtype) if zeroed else np.empty(shape, dtype)
     with tempfile.TemporaryFile(prefix="gradbench-") as file:
         found = np.memmap(file, dtype, "w+", shape=shape)
     _mapped.add(found._mmap)  # pyright: ignore[reportAttributeAccessIssue]

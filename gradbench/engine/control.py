@@ -28,7 +28,7 @@ from gradbench.networks import Calls, PerReplicateCalls, gradients_of
 from gradbench.objective import Objective, average
 from gradbench.types import Noise, Values
 
-PILOT_REPLICATES = 64
+PILOT_REPLICATES = 32
 FEWEST_REPLICATES = 8
 FIRST_LOOK = 256
 """Samples × datapoints of a first look: most estimators are seen there to have no use for the control."""

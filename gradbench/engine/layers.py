@@ -103,7 +103,8 @@ class _Cell:
         self.shapes = {name: _matrix(value) for name, value in parameters.items()}
         self.reference = {name: reference[name].to(value).reshape(_matrix(value)) for name, value in parameters.items()}
         self.norms = {name: float(value.square().sum()) for name, value in reference.items()}
-        self.bank = Bank(blocks, {n: v.numel() for n, v in parameters.items()}, task.point.dtype(), budget)
+        sizes = {name: value.numel() for name, value in parameters.items()}
+        self.bank = Bank(blocks, sizes, task.point.dtype(), budget, zeroed=False)
         self.row = {name: index for index, name in enumerate(parameters)}
         self.within = torch.zeros(len(parameters), blocks, dtype=torch.float64)
         self.pieces = torch.zeros(blocks, dtype=torch.float64)
@@ -111,19 +112,23 @@ class _Cell:
         self.factors: dict[str, tuple[Tensor, Tensor]] = {}
         self.centre: Gradients = {}
         self.told: dict[str, Tensor] = {}
+        self.written: set[str] = set()
+        """Parameters whose means the group at hand has put into the bank."""
 
     def take(self, group: list[Pass], noise: Noise, *, careful: bool) -> None:
         """Evaluate whole blocks. Raises _CancelledError where a variance is lost to rounding, and none has been yet."""
         self.careful = careful
+        rows = _rows(group[0])
         if careful:
-            rows = _rows(group[0])
             self.within[:, rows], self.pieces[rows] = 0, 0
-            for name in self.row:
-                kept = self.factors[name][0] if name in self.factors else self.bank.rows[name]
-                kept[rows] = 0
+            for left, _ in self.factors.values():
+                left[rows] = 0
         self.told.clear()
+        self.written.clear()
         for part in group:
             self._take(part, noise if part.whole else slice_noise(noise, slice(part.start, part.stop)))
+        for name in self.bank.rows.keys() - self.written - self.factors.keys():
+            self.bank.rows[name][rows] = 0  # no gradient reaches it
 
     def _take(self, part: Pass, noise: Noise) -> None:
         linear, explicit = record(
@@ -197,14 +202,21 @@ class _Cell:
         return products.squares(away if origin is None else away - origin.flatten().cpu())
 
     def _add(self, name: str, sums: Tensor, part: Pass) -> None:
-        if name in self.bank.rows:
-            self.bank.rows[name][_rows(part)].add_(sums.cpu(), alpha=1 / self.per_block)
+        if name not in self.bank.rows:
+            return
+        rows = self.bank.rows[name][_rows(part)]
+        if name in self.written:
+            rows.add_(sums.cpu(), alpha=1 / self.per_block)
+        else:
+            rows.copy_(sums).div_(self.per_block)
+        self.written.add(name)
 
     def _add_product(self, name: str, delta: Tensor, a: Tensor, part: Pass) -> None:
         rows = self.bank.rows[name][_rows(part)]
         if rows.device == delta.device:
             target = rows.unflatten(1, self.shapes[name])
-            target.baddbmm_(delta.mT, a, beta=0 if part.start == 0 else 1, alpha=1 / self.per_block)
+            target.baddbmm_(delta.mT, a, beta=1 if name in self.written else 0, alpha=1 / self.per_block)
+            self.written.add(name)
         else:
             self._add(name, torch.bmm(delta.mT, a).flatten(1), part)
 

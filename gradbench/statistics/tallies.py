@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gradbench.engine.bank import columns
@@ -92,7 +93,7 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
     adjusted = means
     if any(name in moments.adjusted for name in names):
         adjusted = _joined([moments.adjusted.get(name, moments.means[name]) for name in names])
-    exact = np.concatenate([reference.gradient[name].flatten().double().cpu().numpy() for name in names])
+    exact = _flat({name: reference.gradient[name][None].double() for name in names}, names)[0]
     drawn = None if reference.blocks is None else _flat(reference.blocks, names)
     own = None if reference.minibatches is None else _flat(reference.minibatches, names)
     widths = np.array([moments.means[name].shape[1] for name in names])
@@ -119,7 +120,7 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
         gram,
         between,
         away,
-        np.add.reduceat(exact * exact, starts),
+        _sums(exact[None], exact[None], starts)[:, 0],
         np.zeros(len(names)) if drawn is None else _variance_of_mean(drawn, exact, starts),
         widths.astype(float),
         ratio_sum / share,
@@ -163,8 +164,9 @@ def _grams(means: Means, exact: Array, drawn: Array | None, starts: NDArray[np.i
     found = np.zeros((len(starts), len(means), len(means)))
     stops = [*starts[1:].tolist(), None]
     for one in _differences(means, exact, drawn):
+        away = torch.from_numpy(one)  # whose products of few long rows are faster than NumPy's
         for gram, start, stop in zip(found, starts.tolist(), stops, strict=True):
-            gram += one[:, start:stop] @ one[:, start:stop].T
+            gram += (away[:, start:stop] @ away[:, start:stop].T).numpy()
     return found
 
 
