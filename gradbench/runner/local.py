@@ -14,6 +14,7 @@ import torch
 from gradbench import over_data, plugins, reference, slopes, stage, store
 from gradbench.errors import NothingMeasuredError, RunError
 from gradbench.runner import rows
+from gradbench.runner.interrupt import Interrupts
 from gradbench.runner.machine import now, provenance
 from gradbench.suite import Cell, Suite
 
@@ -80,8 +81,9 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
     interrupted = False
     try:
         share = _Share(suite.measure.budget, sum(cell.skip is None for cell in todo))
-        for cells in _by_target(todo):
-            _run_target(cells, suite, out, progress, share)
+        with Interrupts() as interrupts:
+            for cells in _by_target(todo):
+                _run_target(cells, suite, out, progress, share, interrupts)
         manifest = {**manifest, "finished": now()}
     except KeyboardInterrupt:
         interrupted = True
@@ -95,11 +97,14 @@ def default_folder(suite: str) -> Path:
     return Path("results") / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _run_target(cells: list[Cell], suite: Suite, out: Path, progress: Progress, share: _Share) -> None:
+def _run_target(
+    cells: list[Cell], suite: Suite, out: Path, progress: Progress, share: _Share, interrupts: Interrupts
+) -> None:
     """Cells of one target share its parameters and its reference; each multi-sample bound is a target of its own."""
     target: tuple[Any, Any] | None = None
     broken: Exception | None = None
     for cell in cells:
+        interrupts.check()
         progress.cell(label(cell))
         tick = _counted(progress.advance, _units(cell, suite))
         if cell.skip is not None:

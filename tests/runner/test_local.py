@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 
 import numpy as np
 import pandas as pd
@@ -130,6 +131,30 @@ def test_an_interrupted_run_can_be_loaded_and_resumed(first, tmp_path):
     resumed = local.run(suite, tmp_path / "run")
     assert resumed.exit_code == 0
     identical(figures(resumed.run.frame), figures(first.run.frame))
+
+
+class Lost(Interrupt):
+    """The same in a destructor, where Python drops the exception."""
+
+    def cell(self, label: str) -> None:
+        self.cells += 1
+        if self.cells == 2:
+            Ending()
+
+
+class Ending:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_in_a_destructor_is_not_lost(tmp_path):
+    suite = resolve({"name": "test", "measure": SMALL, "grid": list(GRIDS)}, "test.toml", Settings())
+    before = signal.getsignal(signal.SIGINT)
+    stopped = local.run(suite, tmp_path / "run", Lost())
+    assert stopped.exit_code == 130
+    assert stopped.run.frame.cell_id.nunique() == 2
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def broken_surrogate(objective, q, noise):
