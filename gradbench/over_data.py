@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gradbench import reference
-from gradbench.errors import MeasurementError
+from gradbench.engine.bank import Bank
+from gradbench.engine.options import UNLIMITED
 from gradbench.reference import Reference
 from gradbench.stage import Point
 from gradbench.types import Gradients
@@ -31,23 +33,27 @@ def compute(
     blocks: int,
     bound: int = 1,
     tick: Callable[[float], None] = lambda share: None,
+    budget: int = UNLIMITED,
 ) -> Reference:
     """The reference over the whole data set, for cells of ``replicates`` in ``blocks`` with a minibatch each.
 
     The gradient is exact where that takes at most ``EXACT_EVALUATIONS``, else Monte-Carlo over all datapoints at the
     price of `reference.monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo
     estimate.
-    ``tick`` is told the share of the work that is done.
+    ``tick`` is told the share of the work that is done. ``budget``: bytes that blocks may take, in the precision of the
+    cell, before they go to a temporary file.
     """
     whole = _exact_over_data(point, bound, tick)
     first = Reference(whole.kind, whole.gradient, None, {}) if whole else Reference("monte-carlo", {}, {}, {})
-    return _grown(first, point, replicates // blocks, range(blocks), bound, tick)
+    return _grown(first, point, replicates // blocks, range(blocks), bound, budget, tick)
 
 
-def extended(known: Reference, point: Point, replicates: int, blocks: int, bound: int = 1) -> Reference:
+def extended(
+    known: Reference, point: Point, replicates: int, blocks: int, bound: int = 1, budget: int = UNLIMITED
+) -> Reference:
     """``known`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell."""
     have = known.count or 0
-    return known if have >= blocks else _grown(known, point, replicates // blocks, range(have, blocks), bound)
+    return known if have >= blocks else _grown(known, point, replicates // blocks, range(have, blocks), bound, budget)
 
 
 def _exact_over_data(point: Point, bound: int, tick: Callable[[float], None]) -> Reference | None:
@@ -74,34 +80,39 @@ def _grown(
     per_block: int,
     more: range,
     bound: int,
+    budget: int,
     tick: Callable[[float], None] = lambda share: None,
 ) -> Reference:
     """``known``, a reference over the data set, with the blocks ``more`` added."""
     precise = point.to(torch.float64)
     nodes = bound * reference.MONTE_CARLO_SAMPLES * per_block  # as many evaluations as Monte-Carlo would take
     assert point.rows is not None
+    assert known.minibatches is not None
     same = known.blocks is None and point.axes.parameters.batch == len(point.rows)
-    own: list[Gradients] = []
-    whole: list[Gradients] = []
+    share = budget if known.blocks is None else budget // 2
+    own = _with_room(known.minibatches, point, more.stop, share)
+    whole = None if known.blocks is None else _with_room(known.blocks, point, more.stop, share)
     for block in more:
         found = known if same else reference.exactly(precise.minibatch(block), bound, nodes=nodes)
         if found is None:
             found = reference.estimated(point.minibatch(block), bound, per_block, range(block, block + 1))
-        own.append(found.gradient)
-        if known.blocks is not None:
-            whole.append(_whole_block(point, per_block, bound, block))
+        reference.put(own, block, found.gradient)
+        if whole is not None:
+            reference.put(whole, block, _whole_block(point, per_block, bound, block))
         tick(0.5 / len(more))
-    blocks = None if known.blocks is None else _stacked(known.blocks, whole, point)
-    gradient = known.gradient if blocks is None else {name: value.mean(0) for name, value in blocks.items()}
-    minibatches = _stacked(known.minibatches or {}, own, point)
-    return Reference(known.kind, gradient, blocks, minibatches)
+    minibatches = reference.shaped(own, point)
+    if whole is None:
+        return replace(known, minibatches=minibatches)
+    return replace(reference.mean_of(whole, point), minibatches=minibatches)
 
 
-def _stacked(before: Gradients, more: list[Gradients], point: Point) -> Gradients:
-    stacked = {name: torch.stack([one[name] for one in more]) for name in point.names}
-    if not all(torch.isfinite(value).all() for value in stacked.values()):
-        raise MeasurementError("the reference gradient is not finite")
-    return {name: torch.cat([before[name], value]) if before else value for name, value in stacked.items()}
+def _with_room(kept: Gradients, point: Point, blocks: int, budget: int) -> Bank:
+    """A bank for ``blocks`` that begins with those that there are."""
+    bank = reference.bank_for(point, blocks, budget)
+    for name, rows in kept.items():
+        for row in range(len(rows)):
+            bank.rows[name][row] = rows[row].flatten()
+    return bank
 
 
 def _whole_block(point: Point, per_block: int, bound: int, block: int) -> Gradients:

@@ -122,11 +122,11 @@ def extended(
     assert extra.blocks is not None
     assert reference.blocks is not None
     kept = reference.blocks
-    bank = Bank(blocks, {name: value.numel() // have for name, value in kept.items()}, point.dtype(), budget)
+    bank = bank_for(point, blocks, budget)
     for name in kept:
         for row in range(blocks):
             bank.rows[name][row] = (kept[name][row] if row < have else extra.blocks[name][row - have]).flatten()
-    return _monte_carlo(point, bank)
+    return mean_of(bank, point)
 
 
 def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0, budget: int = UNLIMITED) -> Reference:
@@ -190,26 +190,39 @@ def bound_pieces(point: Point, replicates: int, bound: int, generator: torch.Gen
 
 
 def _from_blocks(point: Point, pieces: Callable[[int], Iterator[Tensor]], blocks: range, budget: int) -> Reference:
-    sizes = {name: value.numel() for name, value in point.problem.named_parameters().items()}
-    bank = Bank(len(blocks), sizes, point.dtype(), budget)
+    bank = bank_for(point, len(blocks), budget)
     for row, block in enumerate(blocks):
-        mean = gradient_of(point, pieces(block))
-        if not all(torch.isfinite(value).all() for value in mean.values()):
-            raise MeasurementError("the Monte-Carlo reference gradient is not finite")
-        for name, value in mean.items():
-            bank.rows[name][row] = value.flatten()
-    return _monte_carlo(point, bank)
+        put(bank, row, gradient_of(point, pieces(block)))
+    return mean_of(bank, point)
 
 
-def _monte_carlo(point: Point, bank: Bank) -> Reference:
-    parameters = point.problem.named_parameters()
-    gradient, blocks = {}, {}
-    for name, value in parameters.items():
+def bank_for(point: Point, blocks: int, budget: int) -> Bank:
+    """Room for a gradient in each block."""
+    sizes = {name: value.numel() for name, value in point.problem.named_parameters().items()}
+    return Bank(blocks, sizes, point.dtype(), budget)
+
+
+def put(bank: Bank, block: int, gradient: Gradients) -> None:
+    """Keep the gradient of a block. Raises MeasurementError where it is not finite."""
+    if not all(bool(torch.isfinite(value).all()) for value in gradient.values()):
+        raise MeasurementError("the reference gradient is not finite")
+    for name, value in gradient.items():
+        bank.rows[name][block] = value.flatten()
+
+
+def mean_of(bank: Bank, point: Point) -> Reference:
+    """The Monte-Carlo reference that the gradients of the blocks make."""
+    gradient = {}
+    for name, value in point.problem.named_parameters().items():
         rows = bank.rows[name]
         means = [rows[:, part].mean(0, dtype=torch.float64) for part in columns(value.numel(), len(rows))]
         gradient[name] = torch.cat(means).reshape(value.shape).to(point.device)
-        blocks[name] = rows.unflatten(1, value.shape)
-    return Reference("monte-carlo", gradient, blocks)
+    return Reference("monte-carlo", gradient, shaped(bank, point))
+
+
+def shaped(bank: Bank, point: Point) -> Gradients:
+    """The rows of ``bank``, [K, *shape]."""
+    return {name: bank.rows[name].unflatten(1, value.shape) for name, value in point.problem.named_parameters().items()}
 
 
 def _posterior(point: Point) -> Posterior:

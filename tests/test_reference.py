@@ -242,6 +242,10 @@ def test_blocks_that_are_added_are_those_of_a_longer_reference(kind, monkeypatch
     assert short.minibatches is not None
     assert close(short.gradient, long.gradient, 0)
     assert close(short.minibatches, long.minibatches, 0)
+    spilled = over_data.extended(over_data.compute(point, 32, 4, budget=1), point, 48, 6, budget=1)
+    assert close(spilled.gradient, long.gradient, 0)
+    assert spilled.minibatches is not None
+    assert close(spilled.minibatches, long.minibatches, 0)
 
 
 def test_progress_over_the_data_adds_up_to_the_whole():

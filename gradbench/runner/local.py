@@ -128,11 +128,12 @@ def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[st
     try:
         point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
         counts = (suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
+        budget = suite.measure.options().budget()
         if not redrawn:
-            return point, reference.compute(point, *counts, suite.measure.options().budget())
+            return point, reference.compute(point, *counts, budget)
         assert point.rows is not None, "a cell without data is skipped"
         progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
-        found = over_data.compute(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)))
+        found = over_data.compute(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)), budget)
         progress.cell(label(cell))
         return point, found
     finally:

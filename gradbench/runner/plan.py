@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gradbench.engine.general import CHUNK_BYTES
+from gradbench.engine.options import BANKS
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.reference import MONTE_CARLO_SAMPLES
@@ -55,6 +56,7 @@ def estimate(suite: Suite) -> tuple[float, float]:
     """Seconds and bytes that the suite will take here, roughly: from counts of operations and a measured speed."""
     speed = EFFICIENCY * _flops_per_second()
     seconds, memory = 0.0, 0.0
+    most = BANKS * suite.measure.options().budget()  # past it, block means are in files
     sizes: dict[tuple, int] = {}
     references: set[tuple] = set()
     for cell in suite.cells:
@@ -75,7 +77,8 @@ def estimate(suite: Suite) -> tuple[float, float]:
             references.add(target)
             drawn = MONTE_CARLO_SAMPLES * suite.measure.replicates * batch
             seconds += FLOPS_PER_PARAMETER * sizes[key] * 2 * drawn / speed
-        memory = max(memory, 8.0 * sizes[key] * blocks * 3 + 4.0 * CHUNK_BYTES)
+        kept = BANKS * blocks * sizes[key] * getattr(torch, cell.dtype).itemsize
+        memory = max(memory, min(kept, most) + 4.0 * CHUNK_BYTES)
     return seconds, memory
 
 

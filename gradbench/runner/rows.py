@@ -68,7 +68,7 @@ def measured(
         each = measure.replicates // measure.blocks
         counts = (each * moments.blocks, moments.blocks, bound(cell))
         if redrawn:
-            reference = over_data.extended(reference, point, *counts)
+            reference = over_data.extended(reference, point, *counts, memory)
             moments = minibatches.probed(task, moments)
         else:
             reference = extended(reference, point, *counts, memory)
