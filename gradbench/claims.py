@@ -26,9 +26,28 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["value", "ratio", "ordering", "slope", "verdict"]
 Figure = Literal[
-    "variance", "mse", "bias_norm", "relative_bias", "seconds", "work_variance", "bias_sq", "snr_root", "gradient_norm"
+    "variance",
+    "variance_latent",
+    "variance_data",
+    "mse",
+    "bias_norm",
+    "relative_bias",
+    "seconds",
+    "work_variance",
+    "bias_sq",
+    "snr_root",
+    "gradient_norm",
 ]
-WITH_INTERVAL = ("variance", "mse", "seconds", "bias_norm", "relative_bias", "gradient_norm")
+WITH_INTERVAL = ("variance", "variance_latent", "variance_data", "mse", "seconds")
+WITH_INTERVAL += ("bias_norm", "relative_bias", "gradient_norm")
+COMPARED = ("variance", "mse", "seconds", "work_variance")
+FIGURES: dict[Kind, tuple[str, ...]] = {
+    "value": WITH_INTERVAL,
+    "ratio": COMPARED,
+    "ordering": COMPARED,
+    "slope": ("variance", "bias_sq", "snr_root"),
+}
+"""What each kind of claim may be about."""
 
 BAND = frozenset({"figure", "value", "tolerance", "above", "below"})
 BELONGS: dict[Kind, frozenset[str]] = {
@@ -92,12 +111,7 @@ class Claim(BaseModel):
         low, high = self.band()
         if low > high:
             raise ValueError(f"no figure lies above {low:g} and below {high:g}")
-        allowed = {
-            "value": WITH_INTERVAL,
-            "ratio": ("variance", "mse", "seconds", "work_variance"),
-            "ordering": ("variance", "mse", "seconds", "work_variance"),
-            "slope": ("variance", "bias_sq", "snr_root"),
-        }.get(self.kind)
+        allowed = FIGURES.get(self.kind)
         if allowed and self.figure not in allowed:
             raise ValueError(f"a claim of kind {self.kind!r} is about {', '.join(allowed)}, not {self.figure}")
         return self

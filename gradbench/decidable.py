@@ -32,6 +32,11 @@ def check(claim: Claim, cells: Sequence[Cell], where: str) -> None:
     named = [_named(selection, paths, cells, where) for selection, paths in _written(claim)]
     for some in named:
         _check_group(claim.group, some, where)
+    if claim.figure == "variance_data" and all(cell.noise != "latent+data" for cell in named[0]):
+        raise SuiteError(
+            f"{where}.figure: the minibatch is fixed, so that variance_data is unknown; measure with "
+            "noise = 'latent+data'"
+        )
     if claim.kind in ("ratio", "ordering"):
         for below, above in itertools.pairwise(named):
             _check_pairs(claim, below, above, where)

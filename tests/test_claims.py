@@ -64,6 +64,17 @@ def test_the_row_that_decides_is_named(tmp_path):
     assert value.note == "k = 0, L = 2", "the smallest variance has the least room above 0: 15, and 43.5 at k = 3"
 
 
+def test_both_parts_of_the_variance_can_be_claimed(tmp_path):
+    grid = {"problem": "linear-gaussian", "latent": 2, "features": 4, "batch": 2, "estimators": ["pathwise"]}
+    raw = suite(grid, select={}, figure="variance_data", above=0.0)
+    raw["measure"] |= {"noise": "latent+data"}
+    raw["expect"] += [raw["expect"][0] | {"figure": figure} for figure in ("variance_latent", "variance")]
+    data, latent, both = outcomes(tmp_path / "run", raw)
+    assert {data.status, latent.status, both.status} == {REPRODUCED}
+    assert data.figure + latent.figure == pytest.approx(both.figure, rel=1e-9)
+    assert data.low < data.figure < data.high < both.high
+
+
 def test_claims_against_a_run(tmp_path):
     raw = suite(below=1e-12)
     raw["expect"].append({**raw["expect"][0], "below": None, "above": 1.0})
@@ -138,6 +149,11 @@ ABSENT = {
         [COST, COST | {"k": 5.0, "scale": 2.0}],
         {"kind": "ratio", "above": 1.0, "select": {"k": 3.0}, "over": {"k": 5.0}},
         "over: nothing to compare: pathwise at scale = 1 and pathwise at scale = 2 share no target",
+    ),
+    "minibatch's part of a fixed one": (
+        [VAE],
+        {**ABOVE, "select": {}, "figure": "variance_data"},
+        "figure: the minibatch is fixed, so that variance_data is unknown; measure with noise = 'latent+data'",
     ),
     "slope of one point": ([COST], SLOPE, "against: a slope needs two values of samples"),
     "slope in size": (
