@@ -276,12 +276,15 @@ class _Cell:
         self._fold(part)
         if part.stop < self.per_block:
             return
-        for name in self.row:
-            total = self.within[self.row[name], _rows(part)]
-            left = total - self.per_block * self._mean_squares(name, _rows(part), origin.get(name))
-            if name not in origin and not self.careful and bool(left.sum() < CANCELLED * total.sum()):
-                raise _CancelledError
-            self.within[self.row[name], _rows(part)] = left.clamp_min(0.0)
+        rows = _rows(part)
+        shifts = torch.stack([self._mean_squares(name, rows, origin.get(name)) for name in self.row])
+        total = self.within[:, rows]
+        left = total - self.per_block * shifts
+        cancelled = left.sum(1) < CANCELLED * total.sum(1)
+        cancelled[[self.row[name] for name in origin]] = False
+        if not self.careful and bool(cancelled.any()):
+            raise _CancelledError
+        self.within[:, rows] = left.clamp_min(0.0)
 
     def _tally(self, name: str, values: Tensor) -> None:
         if name in self.row:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,10 +92,13 @@ def groups_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return groups | {name: (name,) for name in names}
 
 
-def membership(names: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], Array]:
+@lru_cache(maxsize=64)
+def membership(names: tuple[str, ...]) -> tuple[Mapping[str, tuple[str, ...]], Array]:
     """`groups_of` parameter tensors, and which tensors are in which: 1 or 0, [groups, tensors]."""
     groups = groups_of(names)
-    return groups, np.array([[name in members for name in names] for members in groups.values()], dtype=float)
+    member = np.array([[name in members for name in names] for members in groups.values()], dtype=float)
+    member.setflags(write=False)
+    return MappingProxyType(groups), member
 
 
 BY_BLOCK = ("means", "square", "fourth", "shift", "size", "cosine", "adjusted", "by_datapoint", "spread")
