@@ -127,8 +127,6 @@ class _Cell:
         self.written.clear()
         for part in group:
             self._take(part, noise if part.whole else slice_noise(noise, slice(part.start, part.stop)))
-        for name in self.bank.rows.keys() - self.written - self.factors.keys():
-            self.bank.rows[name][rows] = 0  # no gradient reaches it
 
     def _take(self, part: Pass, noise: Noise) -> None:
         linear, explicit = record(
@@ -170,6 +168,9 @@ class _Cell:
                 self._add_product(f"{one.name}.weight", delta.flatten(1, 3), a, part)
         for one in explicit:
             self._add(one.name, _blocked(one.gradient, part).sum((1, 2)).flatten(1), part)
+        for name in self.bank.rows.keys() - self.written - self.factors.keys():
+            self.bank.rows[name][_rows(part)] = 0  # no gradient reaches it
+            self.written.add(name)
 
     def _factors(self, one: Linear) -> bool:
         """Is the layer's mean kept as factors? So it is where they are the smaller."""

@@ -353,3 +353,15 @@ def test_figures_from_factors_are_those_from_gradients(variance):
                 else value == pytest.approx(other, rel=1e-7, abs=1e-300)
             )
             assert same, (group, name)
+
+
+@pytest.mark.parametrize("variance", ["datapoint", "whole"])
+def test_parameters_that_no_gradient_reaches_have_gradient_zero(monkeypatch, variance):
+    """φ has no part in a cost at samples that are held fixed; room for its means is not zeroed beforehand."""
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, np.nan, dtype))
+    task = task_of(point_of("gaussian-cost", dim=3), "fixed-sample")
+    reference = {name: torch.ones_like(value) for name, value in task.point.problem.named_parameters().items()}
+    found = measure(task, range(4), 8, reference, options=Options(engine="layers", variance=variance))
+    assert all(not np.asarray(value).any() for value in found.means.values())
+    assert not found.size["all"].any()
+    assert not found.within(["all"]).any()
