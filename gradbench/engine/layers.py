@@ -118,8 +118,8 @@ class _Cell:
     def take(self, group: list[Pass], noise: Noise, *, careful: bool) -> None:
         """Evaluate whole blocks. Raises _CancelledError where a variance is lost to rounding, and none has been yet."""
         self.careful = careful
-        rows = _rows(group[0])
         if careful:
+            rows = _rows(group[0])
             self.within[:, rows], self.pieces[rows] = 0, 0
             for left, _ in self.factors.values():
                 left[rows] = 0
