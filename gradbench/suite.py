@@ -23,6 +23,7 @@ from gradbench.engine.options import Engine, Noise, Options, Variance, parse_byt
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
+from gradbench.filters import means, shown
 from gradbench.objective import Kind, Kl
 from gradbench.problems import PROBLEMS
 from gradbench.seeding import digest
@@ -192,10 +193,10 @@ class Suite:
             known = {name for cell in self.cells for name in cell.flat()}
             if key not in known:
                 raise UnknownNameError("key", key, known, where="--select")
-            wanted = set(values.split(","))
-            left = tuple(cell for cell in chosen if str(cell.flat().get(key)) in wanted)
+            wanted = values.split(",")
+            left = tuple(c for c in chosen if key in c.flat() and any(means(one, c.flat()[key]) for one in wanted))
             if not left:
-                present = sorted({str(cell.flat().get(key)) for cell in chosen})
+                present = dict.fromkeys(shown(cell.flat()[key]) for cell in chosen if key in cell.flat())
                 raise UsageError(f"--select {text}: no cell of {self.name} matches; {key} is {', '.join(present)}")
             chosen = left
         return replace(self, cells=chosen, expect=tuple(c for c in self.expect if decidable.decidable(c, chosen)))

@@ -207,7 +207,7 @@ def test_select():
     assert len(whole.select([]).cells) == 6
     assert len(whole.select(["estimator=pathwise"]).cells) == 3
     assert {c.samples for c in whole.select(["estimator=pathwise", "samples=1,4"]).cells} == {1, 4}
-    assert len(whole.select(["k=0.0"]).cells) == 6
+    assert len(whole.select(["k=0.0"]).cells) == len(whole.select(["k=0"]).cells) == 6
     with pytest.raises(UnknownNameError, match="did you mean 'estimator'"):
         whole.select(["estimatr=pathwise"])
     with pytest.raises(UsageError, match="samples is 1, 2, 4"):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from gradbench.errors import UnknownNameError, UsageError
+from gradbench.filters import means, shown
 from gradbench.store import COLUMNS, Run
 
 
@@ -23,22 +24,22 @@ def where(run: Run, filters: Iterable[str]) -> Run:
         if not found:
             raise UsageError(f"--where {text!r}: expected key=value, such as estimator=pathwise")
         column = _values(frame, key)
-        matching = column.isin(values.split(","))
+        matching = column.map(lambda value: any(means(one, value) for one in values.split(",")))  # noqa: B023
         if not matching.any():
-            present = ", ".join(sorted(column.dropna().unique())[:8])
-            raise UsageError(f"--where {text}: no row of {run.path} matches; {key} is {present or 'null'}")
+            present = ", ".join(sorted(set(column.map(shown)))[:8])
+            raise UsageError(f"--where {text}: no row of {run.path} matches; {key} is {present}")
         frame = frame[matching]
     return replace(run, frame=frame)
 
 
 def _values(frame: pd.DataFrame, key: str) -> pd.Series:
-    """The values of a column or of a parameter, as text."""
+    """The values of a column or of a parameter; None where there is none."""
     if key in COLUMNS:
-        return frame[key].astype(object).where(frame[key].notna(), "null").map(str)
+        return frame[key].astype(object).where(frame[key].notna(), None)
     tables = [
         {**json.loads(p), **json.loads(e)} for p, e in zip(frame.problem_params, frame.estimator_params, strict=True)
     ]
     known = {name for table in tables for name in table}
     if key not in known:
         raise UnknownNameError("key", key, known | set(COLUMNS), where="--where")
-    return pd.Series([str(table.get(key)) for table in tables], index=frame.index)
+    return pd.Series([table.get(key) for table in tables], index=frame.index, dtype=object)

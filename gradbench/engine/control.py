@@ -28,7 +28,8 @@ from gradbench.networks import Calls, PerReplicateCalls, gradients_of
 from gradbench.objective import Objective, average
 from gradbench.types import Noise, Values
 
-PILOT_REPLICATES = 32
+PILOT_REPLICATES, PILOT_DRAWS = 32, 64
+"""Replicates that the control is fitted on: at least so many, with at least so many draws among them."""
 FEWEST_REPLICATES = 8
 FIRST_LOOK = 256
 """Samples × datapoints of a first look: most estimators are seen there to have no use for the control."""
@@ -61,11 +62,12 @@ def control_for(task: Task) -> Control | None:
         return None
     generator = task.point.axes.stream("control", device=task.point.device)
     batch = 1 if task.point.x is None else task.point.x.shape[2]
-    few = max(FEWEST_REPLICATES, min(PILOT_REPLICATES, FIRST_LOOK // (batch * task.samples)))
+    many = max(PILOT_REPLICATES, PILOT_DRAWS // (batch * task.samples))
+    few = max(FEWEST_REPLICATES, min(many, FIRST_LOOK // (batch * task.samples)))
     control = _fitted(task, few, generator)
-    if control is None or few == PILOT_REPLICATES:
+    if control is None or few == many:
         return control
-    return _fitted(task, PILOT_REPLICATES, generator)
+    return _fitted(task, many, generator)
 
 
 def _fitted(task: Task, replicates: int, generator: torch.Generator) -> Control | None:
