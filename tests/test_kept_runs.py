@@ -1,0 +1,37 @@
+"""The runs kept under results/reference are what this version writes, and say what the estimators declare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradbench import store
+from gradbench.estimators import ESTIMATORS
+from gradbench.metrics import METRICS
+from gradbench.suite import Settings, load, shipped
+
+KEPT = Path(__file__).parents[1] / "results" / "reference"
+SUITES = [name for name in shipped() if not name.startswith("papers/")]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_kept_run_is_of_today(suite):
+    run = store.load_run(KEPT / suite)
+    assert run.unreadable == ()
+    assert run.manifest["suite"] == suite
+    assert run.manifest["schema_version"] == store.SCHEMA_VERSION
+    assert set(run.frame.columns) <= METRICS.keys()
+    assert set(run.frame.cell_id) <= {cell.cell_id for cell in load(suite, Settings(device="cpu")).cells}
+    assert set(run.frame.status) <= {"ok", "skipped"}
+    assert run.block_variances(), "cells are kept, so that rows can be paired block by block"
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_kept_run_finds_no_bias_where_none_is_declared(suite):
+    ok = store.load_run(KEPT / suite).ok()
+    for row in ok[ok.group.isin(["phi", "theta"])].itertuples():
+        declared = getattr(ESTIMATORS[str(row.estimator)], f"unbiased_{row.group}")
+        assert row.verdict != "biased" or not declared, (row.estimator, row.samples, row.group)
+        if row.estimator == "fixed-sample" and row.group == "phi":
+            assert row.verdict == "biased"
