@@ -14,6 +14,7 @@ from gradbench.statistics.bias import bias_of
 from gradbench.statistics.parts import parts
 from gradbench.statistics.spread import signed_interval, skewed_interval, sum_interval
 from gradbench.statistics.tallies import Tally, tallies
+from gradbench.statistics.threads import single_threaded_numpy
 
 Array = NDArray[np.float64]
 
@@ -67,9 +68,10 @@ class Figures:
 def summarise(moments: Moments, reference: Reference, precision: float) -> dict[str, Figures]:
     """Figures per group; ``precision`` is the machine epsilon of the dtype that gradients were computed in."""
     groups, member = membership(tuple(moments.means))
-    tallied = tallies(moments, reference)
-    whole = float(tallied.exact_sq.sum()) + float(moments.size["all"].sum()) / moments.replicates
-    columns = _columns(moments, tuple(groups), tallied.by_group(member), reference, precision, whole)
+    with single_threaded_numpy():
+        tallied = tallies(moments, reference)
+        whole = float(tallied.exact_sq.sum()) + float(moments.size["all"].sum()) / moments.replicates
+        columns = _columns(moments, tuple(groups), tallied.by_group(member), reference, precision, whole)
     common = {"replicates": moments.replicates, "blocks": moments.blocks, "reference": reference.kind}
     rows = zip(*(_optional(values) for values in columns.values()), strict=True)
     return {
