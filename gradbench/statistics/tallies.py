@@ -188,7 +188,9 @@ def _differences(means: Means, exact: Array, drawn: Array | None) -> Iterator[Ar
     for part in columns(width, blocks, CACHED):
         target = single[part] if drawn is None else drawn[:, part].astype(means.dtype, copy=False)
         rows = means.columns(part) if isinstance(means, Factored) else means[:, part]
-        yield np.subtract(rows, target, out=room[:, : part.stop - part.start])
+        away = room[:, : part.stop - part.start]
+        torch.sub(torch.from_numpy(rows), torch.from_numpy(target), out=torch.from_numpy(away))
+        yield away
 
 
 def _variance_of_mean(drawn: Array, exact: Array, starts: NDArray[np.int64]) -> Array:
