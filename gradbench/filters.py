@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+
+MOST = 12
+"""Values that an error names."""
 
 
 def shown(value: Any) -> str:
@@ -28,3 +33,18 @@ def means(text: str, value: Any) -> bool:
         except ValueError:
             return False
     return shown(value) == text
+
+
+def choices(values: Iterable[Any]) -> str:
+    """The different values, in order: numbers before text; the first dozen of them.
+
+    >>> choices([4, 1.0, "auto", 10, 1])
+    '1, 4, 10, auto'
+    """
+
+    def order(value: Any) -> tuple[bool, float, str]:
+        number = isinstance(value, (int, float)) and value == value
+        return not number, value if number else 0.0, shown(value)
+
+    found = list(dict.fromkeys(map(shown, sorted(values, key=order))))
+    return ", ".join(found[:MOST] + ["…"] * (len(found) > MOST))

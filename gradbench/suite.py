@@ -23,7 +23,7 @@ from gradbench.engine.options import Engine, Noise, Options, Variance, parse_byt
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
-from gradbench.filters import means, shown
+from gradbench.filters import choices, means
 from gradbench.objective import Kind, Kl
 from gradbench.problems import PROBLEMS
 from gradbench.seeding import digest
@@ -196,8 +196,8 @@ class Suite:
             wanted = values.split(",")
             left = tuple(c for c in chosen if key in c.flat() and any(means(one, c.flat()[key]) for one in wanted))
             if not left:
-                present = dict.fromkeys(shown(cell.flat()[key]) for cell in chosen if key in cell.flat())
-                raise UsageError(f"--select {text}: no cell of {self.name} matches; {key} is {', '.join(present)}")
+                present = choices(cell.flat()[key] for cell in chosen if key in cell.flat())
+                raise UsageError(f"--select {text}: no cell of {self.name} matches; {key} is {present}")
             chosen = left
         return replace(self, cells=chosen, expect=tuple(c for c in self.expect if decidable.decidable(c, chosen)))
 

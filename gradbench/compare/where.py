@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from gradbench.errors import UnknownNameError, UsageError
-from gradbench.filters import means, shown
+from gradbench.filters import choices, means
 from gradbench.store import COLUMNS, Run
 
 
@@ -26,8 +26,7 @@ def where(run: Run, filters: Iterable[str]) -> Run:
         column = _values(frame, key)
         matching = column.map(lambda value: any(means(one, value) for one in values.split(",")))  # noqa: B023
         if not matching.any():
-            present = ", ".join(sorted(set(column.map(shown)))[:8])
-            raise UsageError(f"--where {text}: no row of {run.path} matches; {key} is {present}")
+            raise UsageError(f"--where {text}: no row of {run.path} matches; {key} is {choices(column)}")
         frame = frame[matching]
     return replace(run, frame=frame)
 
