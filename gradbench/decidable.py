@@ -7,8 +7,9 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gradbench.cell import Cell
 from gradbench.claims import Claim, matches
 from gradbench.engine.moments import groups_of
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
@@ -16,9 +17,6 @@ from gradbench.problems import PROBLEMS
 from gradbench.problems.base import SIZE_KEYS
 from gradbench.seeding import canonical, stream
 from gradbench.stage import construct
-
-if TYPE_CHECKING:
-    from gradbench.suite import Cell
 
 Paths = dict[str, str]
 """Where in the claim each key of a selection is written."""

@@ -1,4 +1,4 @@
-"""Suites: TOML to validated grids to cells.
+"""Suites: TOML to cells and claims.
 
 A suite is data. Everything in it is checked before anything runs, and what cannot work is a skipped cell with its
 reason, not an error: an estimator that a problem's latents rule out is a fact worth a row.
@@ -6,37 +6,29 @@ reason, not an error: an estimator that a problem's latents rule out is a fact w
 
 from __future__ import annotations
 
-import itertools
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from gradbench import data as data_sets
 from gradbench import decidable
+from gradbench.cell import Cell
 from gradbench.claims import Claim
 from gradbench.engine.options import Engine, Noise, Options, Variance, parse_bytes
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
-from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Setting
 from gradbench.filters import choices, means
-from gradbench.objective import Kind, Kl
-from gradbench.problems import PROBLEMS
-from gradbench.seeding import digest
-from gradbench.stage import Axes
+from gradbench.grids import grid_cells
 from gradbench.statistics import MARGIN
-
-Strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from gradbench.validation import STRICT, validated
 
 
 class Measure(BaseModel):
     """How much is measured of each cell."""
 
-    model_config = Strict
+    model_config = STRICT
 
     replicates: Annotated[int, Field(gt=0)] = 1024
     blocks: Annotated[int, Field(ge=4, le=1024)] = 32
@@ -76,25 +68,10 @@ class Measure(BaseModel):
         return Options(self.engine, self.variance, self.memory)
 
 
-class GridKeys(BaseModel):
-    """The keys of one point of a grid, apart from the problem's own parameters."""
-
-    model_config = Strict
-
-    data: str | None = None
-    train_steps: Annotated[int, Field(ge=0)] = 0
-    objective: Kind | None = None
-    kl: Kl | None = None
-    samples: Annotated[int, Field(gt=0)] = 1
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    dtype: Literal["auto", "float32", "float64"] = "auto"
-    seed: Annotated[int, Field(ge=0)] | None = None
-
-
 class SuiteFile(BaseModel):
     """The top level of a suite file."""
 
-    model_config = Strict
+    model_config = STRICT
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str = ""
@@ -102,62 +79,6 @@ class SuiteFile(BaseModel):
     measure: Measure = Measure()
     grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
     expect: list[Claim] = []
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One measurement, resolved: everything that fixes its figures but how many replicates are taken."""
-
-    axes: Axes
-    objective: Kind
-    kl: Kl | None
-    estimator: str
-    estimator_params: dict[str, Any]
-    samples: int
-    device: str
-    dtype: str
-    noise: Noise = "latent"
-    skip: str | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """The cell as plain data; what `cell_id` is the hash of."""
-        return {
-            **self.axes.canonical(),
-            "seed": self.axes.seed,
-            "objective": self.objective,
-            "kl": self.kl,
-            "estimator": self.estimator,
-            "estimator_params": self.estimator_params,
-            "samples": self.samples,
-            "device": self.device,
-            "dtype": self.dtype,
-            "noise": self.noise,
-        }
-
-    def flat(self) -> dict[str, Any]:
-        """The same with the parameters of problem and estimator beside the other keys."""
-        identity = self.identity()
-        return {**identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
-
-    def features(self) -> int:
-        """Columns of the data that the problem is built for. Raises UsageError where the data cannot be read."""
-        if self.axes.data in (None, "synthetic"):
-            return getattr(self.axes.parameters, "features", 0)
-        return data_sets.load(self.axes.data).shape[1]
-
-    @property
-    def cell_id(self) -> str:
-        """A hash of the resolved cell."""
-        identity = self.identity()
-        if self.noise == "latent":  # as cells were named before there was a choice
-            identity.pop("noise")
-        return digest(identity, 20)
-
-    def setting(self) -> Setting:
-        """What the estimator is asked to work with."""
-        problem = PROBLEMS[self.axes.problem]
-        latent_dim = problem.latent_dim(self.axes.parameters)
-        return Setting(problem.name, problem.family, latent_dim, self.objective, self.kl, self.samples)
 
 
 @dataclass(frozen=True)
@@ -254,14 +175,15 @@ def load(name: str, settings: Settings | None = None) -> Suite:
 
 def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
-    file = _validated(SuiteFile, raw, where)
+    file = validated(SuiteFile, raw, where)
     measure = file.measure
     for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:
-            measure = _validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
+            measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     cells: dict[str, Cell] = {}
     for index, grid in enumerate(file.grid):
-        for cell in _grid_cells(grid, file, f"{where}: grid[{index}]", settings):
+        found = grid_cells(grid, f"{where}: grid[{index}]", file.seed, seed=settings.seed, device=settings.device)
+        for cell in found:
             noisy = _with_noise(cell, measure.noise)
             cells.setdefault(noisy.cell_id, noisy)
     if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):
@@ -278,137 +200,3 @@ def _with_noise(cell: Cell, noise: Noise) -> Cell:
     if noise == "latent+data" and cell.axes.data is None and reason is None:
         reason = f"{cell.axes.problem} has no data to draw minibatches from; use noise = 'latent'"
     return replace(cell, noise=noise, skip=reason)
-
-
-def _grid_cells(grid: dict[str, Any], file: SuiteFile, where: str, settings: Settings) -> Iterator[Cell]:
-    grid = dict(grid)
-    name = grid.pop("problem", None)
-    if not isinstance(name, str):
-        raise SuiteError(f"{where}.problem: expected one problem by name, got {name!r}; see gradbench list problems")
-    if name not in PROBLEMS:
-        raise UnknownNameError("problem", name, PROBLEMS, where=f"{where}.problem")
-    estimators = list(_estimators(grid.pop("estimators", None), f"{where}.estimators"))
-    sizes = _listed(grid.pop("size", [{}]))
-    if not sizes or not all(isinstance(size, dict) for size in sizes):
-        raise SuiteError(f"{where}.size: expected a table or a list of tables, such as {{hidden = 32, latent = 2}}")
-    for size in sizes:
-        if twice := sorted(set(size) & set(grid)):
-            raise SuiteError(f"{where}.size: {twice[0]!r} is also a key of the grid; keep one of the two")
-        for values in _product(grid | size, where):
-            yield from _point_cells(name, values, estimators, file, where, settings)
-
-
-def _point_cells(
-    name: str,
-    values: dict[str, Any],
-    estimators: list[tuple[str, dict]],
-    file: SuiteFile,
-    where: str,
-    settings: Settings,
-) -> Iterator[Cell]:
-    problem = PROBLEMS[name]
-    own = {key: value for key, value in values.items() if key not in GridKeys.model_fields}
-    allowed = {*GridKeys.model_fields, *problem.Parameters.model_fields, "problem", "size", "estimators"}
-    for key in own:
-        if key not in problem.Parameters.model_fields:
-            raise UnknownNameError("key", key, allowed, where=where)
-    keys = _validated(GridKeys, {key: value for key, value in values.items() if key not in own}, where)
-    parameters = _validated(problem.Parameters, own, where)
-    _check_point(problem, keys, where)
-    seed = keys.seed if keys.seed is not None else file.seed
-    seed = settings.seed if settings.seed is not None else seed
-    data = keys.data or problem.data
-    axes = Axes(name, parameters, data, keys.train_steps, seed)
-    objective = keys.objective or problem.objective
-    kl = None if problem.objective == "cost" else keys.kl or ("monte-carlo" if objective == "iwae" else "analytic")
-    device = resolve_device(settings.device or keys.device)
-    dtype = problem.dtype if keys.dtype == "auto" else keys.dtype
-    for estimator, params in estimators:
-        cell = Cell(axes, objective, kl, estimator, params, keys.samples, device, dtype)
-        yield replace(cell, skip=ESTIMATORS[estimator].why_not(cell.setting()))
-
-
-def _check_point(problem: Any, keys: GridKeys, where: str) -> None:
-    if problem.objective == "cost":
-        for key in ("data", "kl", "train_steps"):
-            if getattr(keys, key):
-                raise SuiteError(f"{where}.{key}: {problem.name} is a cost, without data, KL or training; drop the key")
-        if keys.objective not in (None, "cost"):
-            raise SuiteError(f"{where}.objective: {problem.name} is a cost; drop the key or write 'cost'")
-    else:
-        if keys.objective == "iwae" and keys.kl == "analytic":
-            raise SuiteError(f"{where}.kl: a multi-sample bound has log p - log q inside the log; drop the key")
-        if keys.objective == "cost":
-            raise SuiteError(f"{where}.objective: {problem.name} has an ELBO, not a cost; write 'elbo'")
-        try:
-            data_sets.check_data(keys.data or problem.data or "digits")
-        except UsageError as error:
-            raise SuiteError(f"{where}.data: {error}") from error
-        if keys.data == "synthetic" and problem.synthesise is PROBLEMS["gaussian-vae"].synthesise:
-            raise SuiteError(f"{where}.data: {problem.name} draws no data of its own; write data = 'digits'")
-
-
-def resolve_device(name: str) -> str:
-    """``auto`` to the device that there is. Raises UsageError for a CUDA device that there is not."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        return name
-    kind, _, index = name.partition(":")
-    if kind != "cuda" or (index and not index.isdigit()):
-        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or 0) >= count:
-        raise UsageError(f"device {name!r}: there are {count} CUDA devices here; use --device cpu or auto")
-    return name
-
-
-def _estimators(given: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not isinstance(given, list) or not given:
-        raise SuiteError(f"{where}: expected a list of estimators, got {given!r}; see gradbench list estimators")
-    for index, item in enumerate(given):
-        here = f"{where}[{index}]"
-        table = dict(item) if isinstance(item, dict) else {"name": item}
-        name = table.pop("name", None)
-        if not isinstance(name, str):
-            raise SuiteError(f"{here}: expected a name, or a table with a name, got {item!r}")
-        if name not in ESTIMATORS:
-            raise UnknownNameError("estimator", name, ESTIMATORS, where=here)
-        for values in _product(table, here):
-            yield name, _validated(ESTIMATORS[name].Parameters, values, f"{here} ({name})").model_dump()
-
-
-def _product(table: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
-    for key, value in table.items():
-        if value == []:
-            raise SuiteError(f"{where}.{key}: an empty list leaves nothing to measure")
-    for values in itertools.product(*(_listed(value) for value in table.values())):
-        yield dict(zip(table, values, strict=True))
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _validated(model: Any, values: Any, where: str) -> Any:
-    """``model`` from ``values``; the first fault as one line with its path and remedy."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            parent = _model_at(model, fault["loc"][:-1])
-            raise UnknownNameError("key", str(fault["loc"][-1]), parent.model_fields, where=where) from error
-        path = "" if where == "--" + path.lstrip(".") else path
-        message = fault["msg"].removeprefix("Value error, ")
-        given = "" if fault["type"] in {"value_error", "missing"} else f", got {fault['input']!r}"
-        raise SuiteError(f"{where}{path}: {message[:1].lower()}{message[1:]}{given}") from error
-
-
-def _model_at(model: Any, path: tuple[int | str, ...]) -> Any:
-    for part in path:
-        inner = getattr(model, "model_fields", {}).get(part)
-        if inner is not None and isinstance(inner.annotation, type):
-            model = inner.annotation
-    return model

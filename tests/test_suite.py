@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from gradbench import suite
 from gradbench.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.grids import resolve_device
 from gradbench.seeding import digest
 from gradbench.suite import Settings, find, load, resolve, shipped
 
@@ -221,7 +221,7 @@ def test_select():
 )
 def test_a_device_that_is_not_there(name, says):
     with pytest.raises(UsageError, match=says):
-        suite.resolve_device(name)
+        resolve_device(name)
 
 
 # Noise

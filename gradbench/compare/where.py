@@ -23,9 +23,9 @@ def where(run: Run, filters: Iterable[str]) -> Run:
         key, found, values = text.partition("=")
         if not found:
             raise UsageError(f"--where {text!r}: expected key=value, such as estimator=pathwise")
-        column = _values(frame, key)
-        matching = column.map(lambda value: any(means(one, value) for one in values.split(",")))  # noqa: B023
-        if not matching.any():
+        column, wanted = _values(frame, key), values.split(",")
+        matching = [any(means(one, value) for one in wanted) for value in column]
+        if not any(matching):
             raise UsageError(f"--where {text}: no row of {run.path} matches; {key} is {choices(column)}")
         frame = frame[matching]
     return replace(run, frame=frame)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradbench.engine import products
 from gradbench.engine.bank import Bank
+from gradbench.engine.datapoints import blocked, datapoint_variances, pieces_of
 from gradbench.engine.factored import Factored
 from gradbench.engine.general import block_stream, pilot
 from gradbench.engine.moments import Moments, assembled
@@ -29,8 +30,6 @@ from gradbench.types import Gradients, Noise
 
 CANCELLED = 1e-3
 """Below this variance / mean square, float32 sums of squares are not trusted: 1e-6 of rounding would be 0.1 %."""
-SMALL = 2**17
-"""Numbers per datapoint below which copies are cheaper than one batched product for each datapoint."""
 CENTRE_REPLICATES, CENTRE_FEWEST = 32, 8
 """Replicates whose mean is the centre that distances are taken from; if a pass has less, but at least the second."""
 
@@ -155,7 +154,7 @@ class _Cell:
 
     def _add_means(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         for one in linear:
-            delta = _blocked(one.delta, part)
+            delta = blocked(one.delta, part)
             self._add(f"{one.name}.bias", delta.flatten(1, 3).sum(1), part)
             if self._factors(one):
                 sums = delta.sum(1).flatten(1, 2).cpu()
@@ -164,10 +163,10 @@ class _Cell:
                 a = one.inputs.flatten(1, 2).expand(part.blocks, -1, -1)
                 self._add_product(f"{one.name}.weight", delta.sum(1).flatten(1, 2), a, part)
             else:
-                a = _blocked(one.inputs, part).flatten(1, 3)
+                a = blocked(one.inputs, part).flatten(1, 3)
                 self._add_product(f"{one.name}.weight", delta.flatten(1, 3), a, part)
         for one in explicit:
-            self._add(one.name, _blocked(one.gradient, part).sum((1, 2)).flatten(1), part)
+            self._add(one.name, blocked(one.gradient, part).sum((1, 2)).flatten(1), part)
         for name in self.bank.rows.keys() - self.written - self.factors.keys():
             self.bank.rows[name][_rows(part)] = 0  # no gradient reaches it
             self.written.add(name)
@@ -243,7 +242,7 @@ class _Cell:
         sums: list[Tensor] = []
         sizes: list[Tensor] = []
         for one in linear:
-            weight, bias, size = _datapoint_variances(one, part, s, careful=self.careful)
+            weight, bias, size = datapoint_variances(one, part, s, careful=self.careful)
             if size is not None and not self.careful:
                 sizes += [size]
                 sums += [torch.stack([weight.sum(), bias.sum()])]
@@ -252,7 +251,7 @@ class _Cell:
         if sums and bool((torch.cat(sums) < CANCELLED * torch.cat(sizes)).any()):
             raise _CancelledError
         for one in explicit:
-            values = _pieces(one.gradient.flatten(2), part, s)
+            values = pieces_of(one.gradient.flatten(2), part, s)
             self._tally(one.name, products.variance_within(values))
         self._fold(part)
 
@@ -307,7 +306,7 @@ class _Cell:
         some = stop - part.start
 
         def chosen(value: Tensor) -> Tensor:
-            return _blocked(value, part)[:, :some].flatten(0, 1)
+            return blocked(value, part)[:, :some].flatten(0, 1)
 
         for one in linear:
             delta = chosen(one.delta).flatten(1, 2)
@@ -345,52 +344,6 @@ class _Cell:
         fine = torch.stack([torch.isfinite(value).flatten(1).all(1) for value in values]).all(0)
         broken, total = int((~fine).sum()) or part.replicates, part.replicates  # none: their squares are not finite
         raise MeasurementError(f"{broken} of {total} replicates gave a gradient that is not finite (NaN or infinite)")
-
-
-def _datapoint_variances(one: Linear, part: Pass, s: int, *, careful: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Σ_b of the unbiased variance of Σ_l δ aᵀ within pieces of ``s`` replicates, for weight and bias, by piece.
-
-    The third answer is the mean square that the variances were taken from, weight and bias, where they cancel.
-    """
-    delta = _pieces(one.delta, part, s)
-    pieces, _, samples, batch, _ = delta.shape
-    if one.shared and samples == 1:
-        away = (delta - delta.mean(1, keepdim=True)).square_().sum((1, 2, 4)) / (s - 1)
-        by_datapoint = away.double()
-        return by_datapoint @ products.squares(one.inputs[0, 0]), by_datapoint.sum(-1), None
-    inputs = one.inputs.expand(len(one.delta), -1, -1, -1) if one.shared else one.inputs
-    a, delta = _pieces(inputs, part, s).flatten(1, 2), delta.flatten(1, 2)
-    if batch > 1 and a.shape[0] > 1 and delta[:, :, 0].numel() < SMALL:
-        x, y = (value.transpose(1, 2).flatten(0, 1) for value in (a, delta))
-        found, size = products.variances(x, y, s, careful=careful)
-        found, size = (value.unflatten(1, (pieces, batch)).sum(2) for value in (found, size))
-        return found[0], found[1], size.sum(1)
-    found = delta.new_zeros(2, pieces, dtype=torch.float64)
-    size = delta.new_zeros(2, dtype=torch.float64)
-    # batched products run over the longer of the two axes, and need no copies
-    if pieces <= batch:
-        for index in range(pieces):
-            x, y = a[index].transpose(0, 1), delta[index].transpose(0, 1)
-            variance, square = products.variances(x, y, s, careful=careful)
-            found[:, index] = variance.sum(1)
-            size += square.sum(1)
-    else:
-        for index in range(batch):
-            variance, square = products.variances(a[:, :, index], delta[:, :, index], s, careful=careful)
-            found += variance
-            size += square.sum(1)
-    return found[0], found[1], size
-
-
-def _pieces(value: Tensor, part: Pass, s: int) -> Tensor:
-    """[R, …] to [pieces, s, …], block by block; replicates left over at a block's end are left out."""
-    value = _blocked(value, part)
-    whole = value.shape[1] // s * s
-    return value[:, :whole].unflatten(1, (-1, s)).flatten(0, 1)
-
-
-def _blocked(value: Tensor, part: Pass) -> Tensor:
-    return value.unflatten(0, (part.blocks, -1))
 
 
 def _rows(part: Pass) -> slice:

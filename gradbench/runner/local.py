@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from gradbench import over_data, plugins, reference, slopes, stage, store
+from gradbench.cell import Cell
 from gradbench.errors import NothingMeasuredError, RunError
 from gradbench.runner import rows
 from gradbench.runner.interrupt import Interrupts
 from gradbench.runner.machine import now, provenance
-from gradbench.suite import Cell, Suite
+from gradbench.suite import Suite
 
 REFERENCE_UNITS = 2**14
 """The work of a reference over a whole data set, beside replicates: about that of a large cell."""

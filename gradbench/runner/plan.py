@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gradbench.cell import Cell
 from gradbench.engine.general import CHUNK_BYTES
 from gradbench.engine.options import BANKS
 from gradbench.estimators import ESTIMATORS
@@ -15,7 +16,7 @@ from gradbench.problems import PROBLEMS
 from gradbench.reference import MONTE_CARLO_SAMPLES
 from gradbench.runner import rows
 from gradbench.seeding import stream
-from gradbench.suite import Cell, Suite
+from gradbench.suite import Suite
 
 SECONDS_PER_CELL = 0.25
 """Timing, fitting and bookkeeping of a cell of any size."""

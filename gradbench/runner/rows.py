@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gradbench import over_data
+from gradbench.cell import Cell
 from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import Moments, groups_of
@@ -26,7 +27,7 @@ from gradbench.seeding import canonical
 from gradbench.stage import Point
 from gradbench.statistics import block_variances, summarise
 from gradbench.store import BLOCK_VALUES, SCHEMA_VERSION
-from gradbench.suite import Cell, Measure
+from gradbench.suite import Measure
 from gradbench.version import VERSION
 
 

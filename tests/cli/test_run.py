@@ -100,6 +100,7 @@ def test_nothing_measured_is_exit_code_4(gradbench, tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_can_be_interrupted_and_resumed(tiny, tmp_path):
     import signal
     import time

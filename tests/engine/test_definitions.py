@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench.engine import general, layers, passes
+from gradbench.engine import datapoints, general, passes
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import groups_of
 from gradbench.engine.options import Options
@@ -58,13 +58,13 @@ def distances_of(asked: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return ((asked - draws.mean((0, 1))) ** 2).sum(-1)
 
 
-@pytest.mark.parametrize("small", [layers.SMALL, 0])
+@pytest.mark.parametrize("small", [datapoints.SMALL, 0])
 @pytest.mark.parametrize("at_once", [10**6, PER_BLOCK + 1, 20, 1])
 @pytest.mark.parametrize("variance", ["datapoint", "whole"])
 @pytest.mark.parametrize(("name", "samples"), [("pathwise", 1), ("score-function", 2), ("disarm", 2)])
 def test_moments_are_their_definitions_however_passes_are_cut(name, samples, variance, at_once, small, monkeypatch):
     monkeypatch.setattr(passes, "replicates_at_once", lambda task: at_once)
-    monkeypatch.setattr(layers, "SMALL", small)  # 0: datapoint by datapoint, or piece by piece, as where there is much
+    monkeypatch.setattr(datapoints, "SMALL", small)  # 0: one datapoint or piece at a time, as where there is much
     task = given(name, samples)
     torch.manual_seed(0)
     reference = {n: torch.randn_like(v).double() for n, v in task.point.problem.named_parameters().items()}

@@ -148,6 +148,7 @@ class Ending:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_in_a_destructor_is_not_lost(tmp_path):
     suite = resolve({"name": "test", "measure": SMALL, "grid": list(GRIDS)}, "test.toml", Settings())
     before = signal.getsignal(signal.SIGINT)

@@ -1,0 +1,56 @@
+"""The layout in CONTRIBUTING.md is the package's, and imports keep to it."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "gradbench"
+ENTRIES = {"__init__", "__main__"}
+"""What makes a package and a command of it; above and below everything."""
+
+
+def layout() -> list[str]:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = text.split("```\ngradbench/\n")[1].split("```")[0]
+    words = [word for line in block.splitlines() for word in line.split()]
+    return [word.removesuffix(".py").removesuffix("/") for word in words if word.endswith((".py", "/"))]
+
+
+def imported(file: Path) -> set[str]:
+    """The modules of the package, by their names in the layout, that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "gradbench":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gradbench."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("gradbench.")}
+    return found
+
+
+def imports() -> dict[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for file in PACKAGE.rglob("*.py"):
+        name = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        found[name] |= imported(file) - {name}
+    return found
+
+
+def test_the_layout_names_every_module_once():
+    named = layout()
+    assert sorted(named) == sorted(set(named))
+    assert set(named) | ENTRIES == set(imports())
+
+
+def test_a_module_imports_only_what_stands_above_it():
+    order = layout()
+    upwards = [
+        f"{name} imports {other}"
+        for name, others in imports().items()
+        if name not in ENTRIES
+        for other in others
+        if order.index(other) > order.index(name)
+    ]
+    assert upwards == []
