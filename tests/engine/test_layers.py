@@ -322,17 +322,6 @@ def test_bytes_with_units():
             parse_bytes(text)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_measures_the_same_twice():
-    point = point_of("gaussian-vae", **SMALL["gaussian-vae"])
-    on_gpu = type(point)(point.axes, point.problem.to(torch.float32, "cuda"), point.x.float().cuda(), "cuda")
-    reference = {n: v.detach() for n, v in on_gpu.problem.named_parameters().items()}
-    one, two = (measure(task_of(on_gpu, "pathwise"), range(4), 8, reference) for _ in range(2))
-    for group in one.square:
-        np.testing.assert_array_equal(one.square[group], two.square[group])
-
-
 @pytest.mark.parametrize("variance", ["whole", "datapoint"])
 def test_figures_from_factors_are_those_from_gradients(variance):
     """An encoder of many inputs at a small minibatch: its block means are kept as factors, and nothing else differs."""

@@ -1,0 +1,114 @@
+"""Nothing mixes devices. torch's meta device stands in for a GPU, so that this is tested where there is none.
+
+Tensors on ``meta`` have shapes and no values. What a GPU refuses is refused here: operations on tensors of two devices,
+other than copies and indices. Where values are read (a copy to the CPU, the truth of a tensor) they are made up, so
+nothing is said of figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gradbench import reference, seeding, stage
+from gradbench.engine import measure as engine
+from gradbench.engine.options import Options
+from gradbench.problems import PROBLEMS
+from gradbench.runner import local
+from gradbench.stage import Axes, Point
+from gradbench.statistics import bias
+from gradbench.suite import Settings, resolve
+from tests.helpers import CASES, label, pairs, task_of
+
+COPIES = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_"}
+ESTIMATED = [
+    (name, one, kl, samples)
+    for name, one, kl, samples in pairs(CASES, (2,))
+    if one.label in ("gaussian-vae", "sigmoid-belief-nonlinear") and kl == ("analytic" if "iwae" not in name else kl)
+]
+GRIDS = {
+    "gaussian": {"problem": "gaussian-vae", "hidden": 6, "latent": 3, "kl": ["analytic", "monte-carlo"]}
+    | {"estimators": ["pathwise", "score-function-loo"]},
+    "bits": {"problem": "sigmoid-belief", "latent": 4, "estimators": ["disarm", "score-function-learned"]},
+    "bound": {"problem": "gaussian-vae", "hidden": 6, "latent": 3, "objective": "iwae", "estimators": ["iwae-dreg"]},
+    "cost": {"problem": "gaussian-cost", "estimators": ["score-function", "fixed-sample"]},
+}
+
+
+class OneDevice(TorchDispatchMode):
+    """Raises RuntimeError where an operation takes tensors of several devices; makes up values where they are read."""
+
+    def __init__(self, *, truth: bool) -> None:
+        super().__init__()
+        self.truth = truth
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name, kwargs = func._schema.name.split("::")[1], dict(kwargs or {})
+        tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+        away = [value for value in tensors if value.device.type == "meta"]
+        # a number on the CPU may meet a tensor on a GPU, but not the other way round
+        if away and name not in COPIES and any(value.device.type == "cpu" and value.dim() > 0 for value in tensors):
+            raise RuntimeError(f"{func} on {[(value.device.type, tuple(value.shape)) for value in tensors]}")
+        if name == "_local_scalar_dense" and away:
+            return self.truth if away[0].dtype == torch.bool else 1
+        if name == "_to_copy" and away and torch.device(kwargs.get("device") or "meta").type == "cpu":
+            return torch.rand(away[0].shape, dtype=torch.float64).to(kwargs.get("dtype") or away[0].dtype)
+        if name == "copy_" and away and args[0].device.type == "cpu":
+            return args[0].copy_(torch.rand(args[0].shape, dtype=torch.float64))
+        return func(*args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def no_generator_away(monkeypatch):
+    """meta has no random streams of its own: it takes the CPU's."""
+    ours = types.SimpleNamespace(**vars(torch) | {"Generator": lambda device="cpu": torch.Generator()})
+    monkeypatch.setattr(seeding, "torch", ours)
+    monkeypatch.setattr(engine, "torch", ours)
+    monkeypatch.setattr(bias, "sign_flip_p", lambda gram: np.full(gram.shape[:-2], 0.5))  # of made-up values
+
+
+def away(problem: str, **parameters) -> Point:
+    kind = PROBLEMS[problem]
+    return stage.build(Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0), "meta", torch.float32)
+
+
+@pytest.mark.parametrize("values", ESTIMATED, ids=label)
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_no_engine_mixes_devices(values, cancelled):
+    name, one, kl, samples = values
+    with OneDevice(truth=cancelled):  # true: a variance was lost to rounding, and the blocks are evaluated with care
+        task = task_of(away(one.problem, **dict(one.parameters)), name, samples, kl)
+        exact = {key: torch.zeros_like(value) for key, value in task.point.problem.named_parameters().items()}
+        for options in (Options("auto"), Options("auto", "whole"), Options("general")):
+            moments = engine.measure(task, range(4), 4, exact, options=options)
+            assert all(isinstance(value, np.ndarray) for value in moments.square.values())
+
+
+@pytest.mark.parametrize("bound", [1, 4])
+@pytest.mark.parametrize("problem", ["gaussian-vae", "sigmoid-belief"])
+def test_no_reference_mixes_devices(problem, bound):
+    with OneDevice(truth=True):
+        found = reference.estimated(away(problem, latent=4, batch=2), bound, 8, range(4))
+    assert {value.device.type for value in found.gradient.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("noise", ["latent", "latent+data"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_no_run_mixes_devices(grid, noise, tmp_path):
+    if grid == "cost" and noise != "latent":
+        pytest.skip("a cost has no data")
+    measure = {"replicates": 64, "blocks": 8, "noise": noise}
+    batch = {} if grid == "cost" else {"batch": 4, "samples": 2}
+    suite = resolve({"name": "away", "measure": measure, "grid": [GRIDS[grid] | batch]}, "away.toml", Settings())
+    suite = dataclasses.replace(
+        suite, cells=tuple(dataclasses.replace(cell, device="meta", dtype="float32") for cell in suite.cells)
+    )
+    with OneDevice(truth=True):
+        frame = local.run(suite, tmp_path / "run").run.frame
+    assert set(frame.status) == {"ok"}, frame.message.dropna().unique()
