@@ -48,7 +48,7 @@ def _probe_formed(a: Tensor, delta: Tensor, centre: Tensor, reference: Tensor) -
         gradient = formed(a if len(a) == 1 else a[rows], delta[rows]).flatten(1)
         found[1, rows] = squares(gradient)
         found[2, rows] = (gradient @ reference.flatten()).double()
-        found[0, rows] = squares(gradient.sub_(flat))
+        found[0, rows] = squares(gradient - flat)  # in place, threads would write where others have read
     return found
 
 
