@@ -31,6 +31,15 @@ def test_a_run_equals_itself(first):
     assert alarms(table).empty
 
 
+def test_a_row_over_itself_is_one_without_an_interval(first):
+    _, table = rank(first, "score-function")
+    own, other = (table[table["estimator_b"] == name] for name in ("score-function", "disarm"))
+    for figure in ("variance", "mse", "seconds", "work_variance"):
+        assert (own[[f"{figure}_ratio{part}" for part in ("", "_low", "_high")]] == 1).all(axis=None)
+    assert (other["seconds_ratio_low"] < other["seconds_ratio_high"]).all()
+    assert set(own["mark"]) == {UNDECIDED}
+
+
 def test_what_only_one_run_has_says_why(first, tmp_path):
     second = run(tmp_path / "b", target=[0.45, 0.3])
     table = compare_runs(first, second)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradbench import store
+from gradbench.cli import main
 from gradbench.estimators import ESTIMATORS
 from gradbench.metrics import METRICS
 from gradbench.suite import Settings, load, shipped
@@ -35,3 +36,14 @@ def test_a_kept_run_finds_no_bias_where_none_is_declared(suite):
         assert row.verdict != "biased" or not declared, (row.estimator, row.samples, row.group)
         if row.estimator == "fixed-sample" and row.group == "phi":
             assert row.verdict == "biased"
+
+
+def test_the_readme_shows_the_kept_run(capsys):
+    readme = (KEPT.parents[1] / "README.md").read_text(encoding="utf-8")
+    tables = readme.split("```text\n")[1].split("```")[0].strip().split("\n\n")
+    with pytest.raises(SystemExit):
+        main(["show", str(KEPT / "quick")])
+    printed = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert len(tables) == 3
+    for table in tables:
+        assert table in printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from gradbench.compare.marks import INCOMPARABLE, marked
-from gradbench.compare.ratios import UNKNOWN, Ratio, paired_ratio, product, unpaired_ratio
+from gradbench.compare.ratios import ITSELF, UNKNOWN, Ratio, paired_ratio, product, unpaired_ratio
 from gradbench.errors import UnknownNameError, UsageError
 from gradbench.store import IDENTITY, Run
 
@@ -87,6 +88,8 @@ def _with_ratios(matched: pd.DataFrame, first: Run, second: Run) -> pd.DataFrame
         ratios["mse"] = _mse(row, ratios["variance"])
         ratios["seconds"] = _unpaired(row, "seconds") if str(row.hardware_a) == str(row.hardware_b) else UNKNOWN
         ratios["work_variance"] = product(ratios["variance"], ratios["seconds"], blocks=_blocks(row))
+        if second is first and str(row.cell_id_a) == str(row.cell_id_b):  # over itself: 1, however uncertain
+            ratios = {name: ratio if math.isnan(ratio.value) else ITSELF for name, ratio in ratios.items()}
         found["paired"].append(paired)
         for name, ratio in ratios.items():
             for part, value in zip(("", "_low", "_high"), astuple(ratio), strict=False):

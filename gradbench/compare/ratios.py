@@ -31,6 +31,8 @@ class Ratio:
 
 
 UNKNOWN = Ratio(math.nan, math.nan, math.nan, 1.0)
+ITSELF = Ratio(1.0, 1.0, 1.0, 1.0)
+"""A figure over itself."""
 
 
 def paired_ratio(a: Array, b: Array) -> Ratio:

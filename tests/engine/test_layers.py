@@ -64,7 +64,7 @@ def close(found, expected, scale):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9 * scale)
 
 
-@pytest.mark.parametrize(("problem", "estimator", "samples", "kl"), runnable())
+@pytest.mark.parametrize(("problem", "estimator", "samples", "kl"), list(runnable()))
 @pytest.mark.parametrize("variance", ["whole", "datapoint"])
 def test_both_paths_see_the_same_gradients(problem, estimator, samples, kl, variance):
     task = task_of(point_of(problem, **SMALL.get(problem, {})), estimator, samples, kl, **NEEDED.get(estimator, {}))
@@ -110,7 +110,7 @@ def test_both_forms_of_the_variance_have_one_expectation():
     """Within standard errors, from independent blocks; and the same sums where there is one datapoint."""
     task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), "pathwise", 2)
     values = {
-        form: measure(task, range(64), 16, dict(task.point.problem.named_parameters().items()),
+        form: measure(task, range(64), 16, {n: v.detach() for n, v in task.point.problem.named_parameters().items()},
                       options=Options("layers", form))
         for form in ("whole", "datapoint")
     }  # fmt: skip
@@ -121,7 +121,7 @@ def test_both_forms_of_the_variance_have_one_expectation():
         assert abs(whole.mean() - apart.mean()) < 4.5 * error + 1e-12 * whole.mean()
     assert values["datapoint"].by_datapoint["all"].std() < 0.9 * (values["whole"].within(["all"])[0] / 15).std()
     alone = task_of(point_of("gaussian-vae", **{**SMALL["gaussian-vae"], "batch": 1}), "pathwise", 2)
-    reference = dict(alone.point.problem.named_parameters())
+    reference = {n: v.detach() for n, v in alone.point.problem.named_parameters().items()}
     whole, apart = (
         measure(alone, range(4), 16, reference, options=Options("layers", f)) for f in ("whole", "datapoint")
     )
