@@ -144,7 +144,7 @@ def integrated(task: Task, nodes: int = 64) -> tuple[Tensor, Noise]:
     assert isinstance(shape, Tensor)
     if shape.numel() == 0:
         return torch.ones(1, dtype=F64), shape
-    q = task._held_q()
+    q = task.held_q
     if task.point.problem.family == "gaussian":
         roots, weights = roots_hermitenorm(nodes)
         axes = [(roots, weights / weights.sum())] * shape.numel()

@@ -38,7 +38,8 @@ def test_a_kept_run_finds_no_bias_where_none_is_declared(suite):
             assert row.verdict == "biased"
 
 
-def test_the_readme_shows_the_kept_run(capsys):
+def test_the_readme_shows_the_kept_run(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     readme = (KEPT.parents[1] / "README.md").read_text(encoding="utf-8")
     tables = readme.split("```text\n")[1].split("```")[0].strip().split("\n\n")
     with pytest.raises(SystemExit):

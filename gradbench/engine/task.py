@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradbench.estimators.base import Estimator
+from gradbench.latents import Posterior
 from gradbench.networks import Calls
 from gradbench.objective import Kl, Objective
 from gradbench.stage import Point
@@ -37,19 +39,18 @@ class Task:
             return self
         generator = self.point.axes.stream("fit", self.kl, self.samples, device=self.point.device)
         objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
-        state = self.estimator.fit(objective, self._held_q(), self.samples, generator, **self.parameters)
+        state = self.estimator.fit(objective, self.held_q, self.samples, generator, **self.parameters)
         return replace(self, state=state)
 
     def noise(self, replicates: int, generator: torch.Generator) -> Noise:
         """Noise for ``replicates`` gradient estimates."""
         with torch.no_grad():
-            return self.estimator.noise(self._held_q(), replicates, self.samples, generator)
+            return self.estimator.noise(self.held_q, replicates, self.samples, generator)
 
     def noises(self, replicates: int, generators: list[torch.Generator]) -> list[Noise]:
         """Noise for ``replicates`` gradient estimates from each of several streams."""
         with torch.no_grad():
-            q = self._held_q()
-            return [self.estimator.noise(q, replicates, self.samples, generator) for generator in generators]
+            return [self.estimator.noise(self.held_q, replicates, self.samples, generator) for generator in generators]
 
     def values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
         """Surrogate plus the closed-form remainder, one value per replicate, [R]."""
@@ -64,7 +65,7 @@ class Task:
 
     def f(self, noise: Tensor) -> PerSample:
         """f at the samples that standard ``noise`` gives, [R, L, B]."""
-        q = self._held_q()
+        q = self.held_q
         objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
         return objective.f(q.sample(noise), q)
 
@@ -81,7 +82,9 @@ class Task:
             for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
         }
 
-    def _held_q(self):
+    @cached_property
+    def held_q(self) -> Posterior:
+        """q at the point, held. Noise takes its shape from it, once: no gradient pays for it again."""
         with torch.no_grad():
             return self.point.problem.posterior(Calls(self.point.problem.phi), self.point.x).held()
 
