@@ -29,6 +29,8 @@ from gradbench.suite import Settings, resolve
 from gradbench.types import Noise
 
 F64 = torch.float64
+TIMED = ["seconds", "seconds_low", "seconds_high", "work_variance", "wall_seconds", "started_at"]
+"""Columns that differ from run to run."""
 
 
 def point_of(

@@ -18,12 +18,11 @@ from gradbench.problems import PROBLEMS
 from gradbench.runner import local
 from gradbench.stage import Axes
 from gradbench.suite import Settings, load
-from tests.helpers import CASES, exact_reference, label, pairs, point_of, task_of
+from tests.helpers import CASES, TIMED, exact_reference, label, pairs, point_of, task_of
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
-TIMED = ["seconds", "seconds_low", "seconds_high", "work_variance", "wall_seconds", "started_at"]
 SUITE = """name = "both"
 [measure]
 replicates = 4096

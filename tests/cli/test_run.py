@@ -11,8 +11,7 @@ import pytest
 
 import gradbench as library
 from gradbench.store import COLUMNS
-
-TIMED = ["seconds", "seconds_low", "seconds_high", "work_variance", "wall_seconds", "started_at"]
+from tests.helpers import TIMED
 
 
 def test_a_run_prints_tables_and_leaves_a_folder(gradbench, tiny, tmp_path):

@@ -15,7 +15,7 @@ from gradbench.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.runner import local
 from gradbench.suite import Settings, resolve
-from tests.helpers import run_grids
+from tests.helpers import TIMED, run_grids
 
 VAE = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "train_steps": 5, "samples": 2}
 BELIEF = {"problem": "sigmoid-belief", "latent": 4, "batch": 2, "samples": 2}
@@ -25,7 +25,7 @@ BITS = ["score-function", "disarm", "exact"]
 GRIDS = (VAE | {"estimators": NAMES}, BELIEF | {"estimators": BITS}, DEEP)
 SMALL = {"replicates": 128, "blocks": 8}
 
-MACHINE = {"seconds", "seconds_low", "seconds_high", "work_variance", "started_at", "wall_seconds", "hardware"}
+MACHINE = {*TIMED, "hardware"}
 STATISTICS = [name for name in store.COLUMNS if name not in MACHINE]
 
 
