@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradbench.compare import UNDECIDED, WORSE, marked, paired_ratio
-from gradbench.statistics import ALPHA, holm, sign_flip_p
+from gradbench.statistics import ALPHA, holm, no_bias_p
 
 Array = NDArray[np.float64]
 CELLS = 100
@@ -50,7 +50,7 @@ def repetition(seed: int, replicates: int, blocks: int, *, shared: bool, changed
         ratio = paired_ratio(block_values(first, blocks), block_values(second, blocks))
         records.append({"group": "phi", "variance_ratio": ratio.value, "variance_p": ratio.p})
         differences = (second - 2 * offset).reshape(blocks, -1).mean(1, keepdims=True)
-        p_bias.append(sign_flip_p(differences @ differences.T))
+        p_bias.append(no_bias_p(differences @ differences.T))
     marks = marked(pd.DataFrame(records))["mark"]
     others = marks.iloc[1:] if changed else marks
     return (

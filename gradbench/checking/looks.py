@@ -21,7 +21,7 @@ from scipy.stats import norm
 from gradbench import measurement
 from gradbench.engine.task import Task
 from gradbench.measurement import Measured
-from gradbench.statistics import Figures, holm, sign_flip_p
+from gradbench.statistics import Figures, holm, no_bias_p
 from gradbench.targets import Target
 
 FALSE_ALARMS = 0.01
@@ -151,7 +151,7 @@ def _p_values(measured: Measured, name: str) -> tuple[float, float]:
     away = measured.multiples(name) - 1
     if not np.isfinite(away).all() or anywhere in (0.0, 1.0):  # settled without a test: constant, or at rounding level
         return anywhere, anywhere
-    return anywhere, float(sign_flip_p(np.outer(away, away)))
+    return anywhere, float(no_bias_p(np.outer(away, away)))
 
 
 ENOUGH = 1.9

@@ -1,8 +1,13 @@
-"""What is said of every row of a run, corrected for how many rows there are."""
+"""What is said of every row of a run, corrected for how many rows there are.
+
+Groups are nested, φ in all, each tensor in φ: the family that a correction is for is the rows of one group. So a
+verdict does not depend on how many tensors a model has.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +28,50 @@ def holm(p_values: Array) -> Array:
 
 
 def verdicts(
-    bias_p: Array, bias_high: Array, gradient_norm: Array, variance: Array, margin: float = MARGIN
+    bias_p: Array,
+    bias_high: Array,
+    gradient_norm: Array,
+    variance: Array,
+    margin: float = MARGIN,
+    groups: Sequence[str] | NDArray[np.object_] | None = None,
 ) -> list[str]:
-    """``biased``, ``unbiased`` or ``unresolved`` for every row of a run, corrected over all of them.
+    """``biased``, ``unbiased`` or ``unresolved`` for every row of a run, corrected over those of its group.
+
+    ``groups`` names the group of each row; without it all rows are of one.
 
     ``unbiased`` is a claim of equivalence: the bias is certainly below ``margin`` times the exact gradient, or,
     where that is 0, below ``margin`` times the standard deviation of one gradient.
     """
-    rejected = holm(bias_p) <= ALPHA
+    rejected = np.zeros(len(bias_p), dtype=bool)
+    for rows in families(groups, len(bias_p)):
+        rejected[rows] = holm(bias_p[rows]) <= ALPHA
     scale = np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
     small = bias_high <= margin * scale
     return [
         "biased" if wrong else "unbiased" if fine else "unresolved" for wrong, fine in zip(rejected, small, strict=True)
     ]
+
+
+def families(groups: Sequence[str] | NDArray[np.object_] | None, rows: int) -> list[NDArray[np.int64]]:
+    """The rows of each group, as indices; all rows where there are no groups.
+
+    >>> [family.tolist() for family in families(["phi", "theta", "phi"], 3)]
+    [[0, 2], [1]]
+    """
+    if groups is None:
+        return [np.arange(rows)]
+    _, which = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(which[order])) + 1) if rows else []
+
+
+def blocks_needed(rows: int) -> int:
+    """The fewest blocks whose smallest p value survives the correction over so many rows of a group.
+
+    >>> blocks_needed(1), blocks_needed(120)
+    (6, 13)
+    """
+    return 1 + math.ceil(math.log2(max(rows, 1) / ALPHA))
 
 
 CLEAR = 0.001
