@@ -166,8 +166,13 @@ def exact_reference(point: Point) -> reference.Reference:
     return found
 
 
-def moments_of(replicates: np.ndarray, target: np.ndarray, centre: np.ndarray | None = None) -> Moments:
-    """The moments of given replicates [K, m, P] of one parameter ``phi.w``, by their definitions."""
+def moments_of(
+    replicates: np.ndarray, target: np.ndarray, centre: np.ndarray | None = None, *, certain: bool = False
+) -> Moments:
+    """The moments of given replicates [K, m, P] of one parameter ``phi.w``, by their definitions.
+
+    ``certain``: no draw reaches it.
+    """
     count = replicates.shape[1]
     centre = np.zeros(replicates.shape[-1]) if centre is None else centre
     away = ((replicates - centre) ** 2).sum(-1)
@@ -188,6 +193,7 @@ def moments_of(replicates: np.ndarray, target: np.ndarray, centre: np.ndarray | 
         every(((means - centre) ** 2).sum(-1)),
         every(sizes.sum(1)),
         every(cosine.mean(1)),
+        certain=frozenset({"phi.w"} if certain else ()),
     )
 
 

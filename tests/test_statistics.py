@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradbench.statistics import bias_of, holm, log_interval, sign_flip_p, summarise, verdicts
+from gradbench.statistics import (
+    bias_of,
+    blocks_needed,
+    holm,
+    log_interval,
+    sign_flip_p,
+    smallest_p,
+    summarise,
+    verdicts,
+)
 from gradbench.statistics.bias import _bias_interval, _spread
 from gradbench.statistics.figures import ROUNDING
 from tests.helpers import moments_of, reference_of
@@ -157,9 +166,10 @@ def test_kurtosis_of_a_normal_and_of_a_heavy_tail():
         assert abs(found - exact) < CLEAR * blocks.std(ddof=1) / math.sqrt(32)
 
 
-def constant(value: float, target: float, precision: float = EPS):
+def constant(value: float, target: float, precision: float = EPS, *, certain: bool = True):
     draws = np.full((4, 1, 2), value)
-    return summarise(moments_of(draws, np.full(2, target)), reference_of(np.full(2, target)), precision)["phi"]
+    moments = moments_of(draws, np.full(2, target), certain=certain)
+    return summarise(moments, reference_of(np.full(2, target)), precision)["phi"]
 
 
 def test_a_constant_that_is_right():
@@ -180,6 +190,34 @@ def test_a_constant_that_is_wrong():
     assert one.relative_bias == pytest.approx(0.5, rel=1e-12)
     assert one.bias_p == 0
     assert verdict(one) == "biased"
+
+
+def test_equal_draws_that_are_right():
+    assert constant(2.0, 2.0, certain=False) == constant(2.0, 2.0)
+
+
+def test_equal_draws_that_are_not_the_reference_are_no_proof():
+    """A rare event may be missing, of any size: nothing bounds the bias, or the variance."""
+    one = constant(3.0, 2.0, certain=False)
+    assert one.bias_norm == pytest.approx(math.sqrt(2), rel=1e-12)
+    assert (one.bias_p, one.bias_low, one.bias_high) == (1, 0, math.inf)
+    assert (one.variance, one.variance_low, one.variance_high) == (0, 0, math.inf)
+    assert one.mse_high == math.inf
+    assert verdict(one) == "unresolved"
+
+
+def test_equal_draws_in_one_coordinate_are_kept_out_of_the_test_and_in_the_bound():
+    draws = np.random.default_rng(11).normal(size=(32, 32, 2))
+    draws[:, :, 1] = 0.3
+    target = np.array([0.0, 1.0])
+    one = summarise(moments_of(draws, target), reference_of(target), EPS)["phi"]
+    assert one.bias_p > 0.01
+    assert one.bias_low == 0
+    assert 0.7 < one.bias_high < 1
+    assert verdict(one) == "unresolved"
+    certain = summarise(moments_of(draws, target, certain=True), reference_of(target), EPS)["phi"]
+    assert certain.bias_p < 1e-6
+    assert verdict(certain) == "biased"
 
 
 @pytest.mark.parametrize("precision", [EPS, float(np.finfo(np.float32).eps)])
@@ -264,6 +302,20 @@ def test_verdicts_by_hand():
     assert verdicts(p, high, norm, variance) == ["biased", "unbiased", "unbiased", "unresolved", "unbiased"]
     assert verdicts(p, high, norm, variance, margin=0.1)[3] == "unbiased"
     assert verdicts(p[1:2], high[1:2], norm[1:2], variance[1:2]) == ["biased"]  # nothing to correct for
+    # nested groups are families of their own
+    groups = ["all", "phi", "all", "all", "all"]
+    assert verdicts(p, high, norm, variance, groups=groups)[1] == "biased"
+
+
+def test_a_verdict_is_the_same_beside_many_rows():
+    """20 000 rows of a group, half of them a clear bias in 32 blocks."""
+    p = np.tile([smallest_p(32), 0.3], 10_000)
+    ones = np.ones(len(p))
+    assert verdicts(p, ones, ones, ones)[:2] == ["biased", "unresolved"]
+    few = np.tile([smallest_p(12), 0.3], 10_000)
+    assert verdicts(few, ones, ones, ones)[0] == "unresolved"
+    assert blocks_needed(20_000) == 20
+    assert smallest_p(20) * 20_000 <= 0.05 < smallest_p(19) * 20_000
 
 
 def test_intervals_on_the_log_scale():

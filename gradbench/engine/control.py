@@ -56,7 +56,7 @@ class Control:
 
 def control_for(task: Task) -> Control | None:
     """The control of ``task``, fitted on draws of its own; None where there is none, or it would not help."""
-    if task.estimator.noise is not standard_noise:
+    if not _standard(task):
         return None
     if not task.estimator.scored and task.kl != "monte-carlo":  # with a sampled KL, f has log q in it
         return None
@@ -68,6 +68,15 @@ def control_for(task: Task) -> Control | None:
     if control is None or few == many:
         return control
     return _fitted(task, many, generator)
+
+
+def _standard(task: Task) -> bool:
+    """Whether each of the L samples has one standard draw, whichever function draws it."""
+    noise = task.noise(1, torch.Generator(device=task.point.device).manual_seed(0))
+    generator = torch.Generator(device=task.point.device).manual_seed(0)
+    standard = standard_noise(task.held_q, 1, task.samples, generator)
+    assert isinstance(standard, Tensor)
+    return isinstance(noise, Tensor) and torch.equal(noise, standard)
 
 
 def _fitted(task: Task, replicates: int, generator: torch.Generator) -> Control | None:

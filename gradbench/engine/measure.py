@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from gradbench.engine import control, general, layers
+from gradbench.engine.certainty import certain, rounding
 from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
 from gradbench.engine.passes import aligned, plan
@@ -39,6 +41,7 @@ def measure(
     budget = options.budget()
     moments = _measured(task, whole, per_block, reference, told, options, budget)
     moments = control.adjusted(task, moments, whole, budget)
+    moments = replace(moments, certain=certain(task), rounding=rounding(task))
     return moments.part(slice(blocks.start - whole.start, blocks.stop - whole.start))
 
 

@@ -46,6 +46,10 @@ class Moments:
     """The path that was taken."""
     minibatches: bool = False
     """Has each block a minibatch of its own? Then block means differ by their data, too."""
+    certain: frozenset[str] = frozenset()
+    """Parameter tensors that no draw reaches: at one minibatch their gradient is one number, whatever else is seen."""
+    rounding: dict[str, float] = field(default_factory=dict)
+    """‖rounding error‖² by tensor, where it is known better than from the size of the gradient."""
     deviation: dict[str, Array] = field(default_factory=dict)
     """By parameter tensor, the mean of (ĝ − mean of all)² over probes, [P]; only where blocks have own minibatches."""
 

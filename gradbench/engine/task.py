@@ -52,12 +52,19 @@ class Task:
         with torch.no_grad():
             return [self.estimator.noise(self.held_q, replicates, self.samples, generator) for generator in generators]
 
+    def surrogate_values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
+        """What the surrogate says, one value per replicate, [R]: the estimate of E_q[f] alone."""
+        return self._surrogate(noise, self.point.problem.posterior(phi, self.point.x), theta)[0]
+
+    def _surrogate(self, noise: Noise, q: Posterior, theta: Calls) -> tuple[Values, Objective]:
+        objective = Objective(self.point.problem, theta, self.point.x, self.kl)
+        extra = {"state": self.state} if self.estimator.fit is not None else {}
+        return self.estimator.surrogate(objective, q, noise, **extra, **self.parameters), objective
+
     def values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
         """Surrogate plus the closed-form remainder, one value per replicate, [R]."""
         q = self.point.problem.posterior(phi, self.point.x)
-        objective = Objective(self.point.problem, theta, self.point.x, self.kl)
-        extra = {"state": self.state} if self.estimator.fit is not None else {}
-        values = self.estimator.surrogate(objective, q, noise, **extra, **self.parameters)
+        values, objective = self._surrogate(noise, q, theta)
         if phi.once() is not phi:
             q = self.point.problem.posterior(phi.once(), self.point.x)
         remainder = replace(objective, theta=theta.once()).remainder(q)

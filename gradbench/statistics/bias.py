@@ -3,6 +3,15 @@
 G holds all that is needed about bias, whatever the number of parameters. The mean of its off-diagonal is an unbiased
 estimate of ‖bias‖²; the interval of ‖bias‖ inverts the distribution of ‖mean d‖², a scaled χ² with matched mean and
 variance.
+
+Equal differences are no proof. What makes a constant certain is structure: an estimator that draws nothing, a
+parameter that no draw reaches. Else an event that was not drawn may be missing from it, which n equal draws bound to a
+frequency of about 3/n, and of a size that nothing bounds. So parameters whose blocks are all equal, and not certain,
+are kept out of the test; and where nothing else is left, the bias has no upper bound.
+
+Where blocks happen to agree, the inverted test accepts no bias at all, and its upper end would be the strongest claim
+of all. No upper end lies below the bias that blocks of such a spread tell from 0 half of the time; below that no
+interval misses a bias from above, so that the lower end may spend all of the error rate there.
 """
 
 from __future__ import annotations
@@ -13,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import gammainc
+from scipy.special import gammainc, gammaincinv
 
 from gradbench.statistics.levels import ALPHA
-from gradbench.statistics.signflip import sign_flip_p
+from gradbench.statistics.no_bias import no_bias_p
 from gradbench.statistics.spread import hall, quantile, skewness_of_mean
 
 Array = NDArray[np.float64]
@@ -41,28 +50,43 @@ class Bias:
     p: Array
 
 
-def bias_of(gram: Array, rounding: Array | float, constant: NDArray[np.bool_] | bool = False) -> Bias:
+def bias_of(
+    gram: Array,
+    rounding: Array | float,
+    constant: NDArray[np.bool_] | bool = False,
+    still: NDArray[np.bool_] | bool = False,
+    unseen: Array | None = None,
+) -> Bias:
     """Bias from Gram matrices of block differences, [..., K, K]; ‖mean difference‖² ≤ ``rounding`` is no bias.
 
-    ``constant``: every replicate is the same number, so that the difference is the bias, without error.
+    ``constant``: every replicate is certain to be the same number, so that the difference is the bias, without error.
+    ``still``: every replicate was the same number, which is no proof. ``unseen``: the part of the matrices, [..., K,
+    K], that comes from parameters whose blocks are all equal without being certain; None where there are none.
     """
     blocks, lead = gram.shape[-1], gram.shape[:-2]
     gram = gram.reshape(-1, blocks, blocks)
-    rounding, constant = np.broadcast_to(rounding, lead).reshape(-1), np.broadcast_to(constant, lead).reshape(-1)
+    seen = gram if unseen is None else gram - unseen.reshape(gram.shape)
+    rounding, constant, still = (np.broadcast_to(one, lead).reshape(-1) for one in (rounding, constant, still))
     whole = gram.sum((1, 2))
-    total = whole / blocks**2
+    total, tested = whole / blocks**2, seen.sum((1, 2)) / blocks**2
     known = np.where(total > rounding, total, 0.0)
     square = np.where(constant, known, (whole - gram.trace(axis1=1, axis2=2)) / (blocks * (blocks - 1)))
     norm = np.sqrt(np.maximum(square, 0.0))
     spread = _spread(gram)
     error = np.where(constant, 0.0, np.sqrt(spread.variance_of_square(norm**2, blocks)))
     p = np.where(constant, known == 0, 1.0)
-    tested = (total > rounding) & np.logical_not(constant)
-    p[tested] = sign_flip_p(gram[tested])
+    varies = (tested > rounding) & ~constant & ~still
+    p[varies] = no_bias_p(seen[varies])
     low, high = _stretched(*_bias_interval(total, spread, blocks), norm, spread.skewness, blocks)
+    # a difference that chance does not explain, and nothing that was seen to vary: nothing bounds it
+    high[~constant & (still | (tested <= rounding)) & (total > rounding) & (low > 0)] = np.inf
+    partly = (total - tested > rounding) & varies
+    if partly.any():  # what is certain of a bias is in what was seen to vary
+        part = _spread(seen[partly])
+        low[partly] = _stretched(*_bias_interval(tested[partly], part, blocks), norm[partly], part.skewness, blocks)[0]
     # a bias is not known better than to the rounding of the gradients that it is the difference of
     low, high = np.maximum(low - np.sqrt(rounding), 0.0), high + np.sqrt(rounding)
-    low = np.where(constant, norm, np.where(p < 1, low, 0.0))
+    low = np.where(constant, norm, np.where(p <= ALPHA, np.minimum(low, norm), 0.0))
     high = np.where(constant, norm, high)
     return Bias(*(value.reshape(lead)[()] for value in (square, error, norm, low, high, p)))
 
@@ -102,20 +126,31 @@ def _bias_interval(observed: Array, spread: _Spread, blocks: int) -> tuple[Array
     """Bounds of ‖bias‖: the values that the observed ‖mean difference‖² would not be surprising under."""
     # Σ is estimated from K blocks: widen as Student's t widens the normal
     widening = (quantile(blocks) / NORMAL_POINT) ** 2
-    # few skewed blocks underestimate their own spread
-    widening = widening * (1 + UNCERTAINTY_OF_SPREAD * spread.skewness**2)
     noise, flat = spread.trace / blocks, widening * 2 * spread.trace_sq / blocks**2
+    resolved = _resolved(noise, flat)
+    # few skewed blocks underestimate their own spread
+    skewed = 1 + UNCERTAINTY_OF_SPREAD * spread.skewness**2
+    widening, flat = widening * skewed, flat * skewed
     steep = widening * 4 * spread.along / blocks
-    figures = np.broadcast_arrays(observed, noise, flat, steep)
+    figures = np.broadcast_arrays(observed, noise, flat, steep, resolved)
     ends = [_bounds(*one) for one in zip(*(value.ravel().tolist() for value in figures), strict=True)]
     low, high = np.array(ends).T.reshape(2, *figures[0].shape)
     return low, high
 
 
-def _bounds(observed: float, noise: float, flat: float, steep: float) -> tuple[float, float]:
+def _resolved(noise: Array, flat: Array) -> Array:
+    """The ‖bias‖ that a test of "no bias" at 5 % finds half of the time: the mean is then at its critical value."""
+    varies = (noise > 0) & (flat > 0)
+    scale = np.divide(flat, noise, out=np.zeros_like(noise), where=varies)
+    shape = np.divide(noise, scale, out=np.ones_like(noise), where=varies)
+    return np.sqrt(np.maximum(scale * gammaincinv(shape, 1 - ALPHA) - noise, 0.0) * varies)
+
+
+def _bounds(observed: float, noise: float, flat: float, steep: float, resolved: float) -> tuple[float, float]:
     """The bounds where ‖mean difference‖² has the mean b² + ``noise`` and the variance ``steep`` b² + ``flat``."""
-    if noise <= 0 or observed <= 0:
-        return math.sqrt(max(observed, 0.0)), math.sqrt(max(observed, 0.0))
+    observed = max(observed, 0.0)
+    if noise <= 0:
+        return math.sqrt(observed), math.sqrt(observed)
 
     def below(bias: float) -> float:
         mean = bias**2 + noise
@@ -134,7 +169,9 @@ def _bounds(observed: float, noise: float, flat: float, steep: float) -> tuple[f
         return float(found)  # pyright: ignore
 
     low, high = crossing(1 - tail), crossing(tail)
-    return low, max(high, math.sqrt(max(observed - noise, 0.0)))
+    if low < resolved:  # where no interval misses from above
+        low = max(low, min(crossing(1 - ALPHA), resolved))
+    return low, max(high, math.sqrt(max(observed - noise, 0.0)), resolved)
 
 
 def _stretched(low: Array, high: Array, norm: Array, skewness: Array, blocks: int) -> tuple[Array, Array]:

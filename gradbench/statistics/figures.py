@@ -102,6 +102,7 @@ def _columns(
     gradient_norm = np.sqrt(gradient_sq)
     size = exact_sq + moments.stacked("size", groups).sum(1) / replicates
     rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
+    rounding += ROUNDING**2 * _known_rounding(moments, groups)
 
     shares = parts(moments, groups, tallied.centred).without(rounding)
     variance = shares.total.mean(1)
@@ -113,7 +114,13 @@ def _columns(
         data, (data_low, data_high) = shares.data.mean(1), signed_interval(shares.data)
         data_low, data_high = np.maximum(data_low, np.minimum(data, 0.0)), np.maximum(data_high, 0.0)
 
-    bias = bias_of(tallied.gram, rounding, (variance == 0) & (reference.exact and not moments.minibatches))
+    still, certain = (variance == 0) & (not moments.minibatches), _certain(moments, groups)
+    # where every draw was the exact gradient itself there is nothing left to be certain of
+    right = tallied.gram.mean((1, 2)) <= rounding
+    constant = still & reference.exact & (certain | right)
+    bias = bias_of(tallied.gram, rounding, constant, still & ~certain, tallied.unseen)
+    unbounded = still & np.isinf(bias.high)
+    variance_high, latent_high = (np.where(unbounded, np.inf, high) for high in (variance_high, latent_high))
     mse = variance + bias.square
     mse_low, mse_high = sum_interval(
         (variance, variance_low, variance_high), (bias.square, np.minimum(bias.low**2, bias.square), bias.high**2)
@@ -167,6 +174,18 @@ def _columns(
         "mse_high": mse_high,
         "cosine": where(known, _mean_known(moments.stacked("cosine", groups))),
     }
+
+
+def _certain(moments: Moments, groups: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Whether all tensors of each group are certain, [G]."""
+    members = membership(tuple(moments.means))[0]
+    return np.array([moments.certain.issuperset(members[group]) for group in groups])
+
+
+def _known_rounding(moments: Moments, groups: tuple[str, ...]) -> Array:
+    """‖rounding error‖² of each group, as far as it was looked at, [G]."""
+    members = membership(tuple(moments.means))[0]
+    return np.array([sum(moments.rounding.get(name, 0.0) for name in members[group]) for group in groups])
 
 
 def _mean_known(values: Array) -> Array:

@@ -16,6 +16,7 @@ from gradbench.engine.bank import columns
 from gradbench.engine.factored import Factored, Means
 from gradbench.engine.moments import Moments
 from gradbench.reference import Reference
+from gradbench.statistics.equal import unseen_grams, where_equal
 from gradbench.types import Gradients
 
 Array = NDArray[np.float64]
@@ -32,6 +33,8 @@ class Tally:
 
     gram: Array
     """Inner products of the blocks' differences from the reference, each from that of its own minibatch, [n, K, K]."""
+    unseen: Array
+    """The part of ``gram`` that is of parameters whose blocks are all equal without being certain, [n, K, K]."""
     centred: Array
     """‖block mean − mean‖², [n, K]; 0 where the variance was taken by datapoint and needs none."""
     away: Array
@@ -93,12 +96,15 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
     adjusted = means
     if any(name in moments.adjusted for name in names):
         adjusted = _joined([moments.adjusted.get(name, moments.means[name]) for name in names])
+        adjusted = where_equal(np.asarray(adjusted), means)
     exact = _flat({name: reference.gradient[name][None].double() for name in names}, names)[0]
     drawn = None if reference.blocks is None else _flat(reference.blocks, names)
     own = None if reference.minibatches is None else _flat(reference.minibatches, names)
     widths = np.array([moments.means[name].shape[1] for name in names])
     starts = np.cumsum(widths) - widths
     gram = _grams(adjusted, exact, drawn if own is None else own, starts)
+    open_ = np.repeat([name not in moments.certain for name in names], widths)
+    unseen = unseen_grams(adjusted, open_, exact, drawn if own is None else own, starts)
     if adjusted is means and own is None:
         away = gram.diagonal(axis1=1, axis2=2)
     else:
@@ -118,6 +124,7 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
     present = [any(np.asarray(moments.means[name][row : row + 1]).any() for row in range(len(means))) for name in names]
     return Tally(
         gram,
+        unseen,
         between,
         away,
         _sums(exact[None], exact[None], starts)[:, 0],

@@ -165,7 +165,8 @@ def best_sample_only(objective, q, noise):
 BIASED = [
     Broken("wrong-sign-phi", lambda o, q, n: score(o, q, n, sign=-1.0), "gaussian-cost", finds="wrong sign"),
     Broken("wrong-sign-theta", lambda o, q, n: score(o, q, n, theta=-1.0), "linear-gaussian", "theta", "wrong sign"),
-    Broken("z-live-in-score", z_live_in_score, "gaussian-cost", tensors=("phi.log_scale", "phi.mean")),
+    # its gradient in phi.mean is 0 in every draw, which is no proof by itself
+    Broken("z-live-in-score", z_live_in_score, "gaussian-cost", tensors=("phi.log_scale",)),
     Broken("weight-live", weight_live, "linear-gaussian", "theta"),
     Broken("z-held-in-pathwise", z_held_in_pathwise, "linear-gaussian", finds="lost"),
     Broken("log-q-held", log_q_held, "gaussian-cost", finds="lost", tensors=("phi.mean", "phi.log_scale")),

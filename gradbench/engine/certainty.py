@@ -1,0 +1,66 @@
+"""What is certain of a gradient without statistics: which of its tensors no draw reaches, and the rounding of those.
+
+Replicates that all came out equal may be equal by chance: a rare event was not drawn. Structure is what makes a number
+certain. An estimator that declares to draw nothing is one number; and a parameter that no path of autograd leads to
+from the surrogate has only the gradient of the objective's closed-form rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from gradbench.engine.task import Task
+from gradbench.networks import Calls
+from gradbench.stage import Point
+
+NEARBY = (1.0, 1 + 2**-9, 1 - 2**-9, 1 + 2**-8)
+"""Factors of the parameters at which rounding is looked at: at a single point it may vanish by chance."""
+
+
+def certain(task: Task) -> frozenset[str]:
+    """The parameter tensors whose gradient is the same number in every replicate, whatever is drawn."""
+    parameters = task.point.problem.named_parameters()
+    if task.estimator.deterministic:
+        return frozenset(parameters)
+    noise = task.noise(1, torch.Generator(device=task.point.device).manual_seed(0))
+    phi, theta = Calls(task.point.problem.phi), Calls(task.point.problem.theta)
+    value = task.surrogate_values(noise, phi, theta).sum()
+    if not value.requires_grad:
+        return frozenset(parameters)
+    found = torch.autograd.grad(value, tuple(parameters.values()), allow_unused=True)
+    return frozenset(name for name, gradient in zip(parameters, found, strict=True) if gradient is None)
+
+
+def rounding(task: Task) -> dict[str, float]:
+    """‖rounding error‖² of each tensor's gradient of an estimator that draws nothing; empty for all others.
+
+    A gradient that is a small difference of large terms, such as a probability's distance from 1, is known far less
+    well than to the rounding of its own size. The error of single precision is seen beside double precision at the
+    same parameters; that of double precision is as many times smaller as its unit is.
+    """
+    if not task.estimator.deterministic:
+        return {}
+    dtype = task.point.dtype()
+    unit = torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
+    largest: dict[str, float] = {}
+    for factor in NEARBY:
+        single = _scaled(task.point.to(torch.float32), factor)
+        coarse, fine = (_gradient(replace(task, point=point)) for point in (single, single.to(torch.float64)))
+        for name, value in fine.items():
+            error = float((coarse[name] - value).square().sum()) * unit**2
+            largest[name] = max(largest.get(name, 0.0), error)
+    return largest
+
+
+def _scaled(point: Point, factor: float) -> Point:
+    with torch.no_grad():
+        for value in point.problem.named_parameters().values():
+            value.mul_(factor)
+    return point
+
+
+def _gradient(task: Task) -> dict[str, torch.Tensor]:
+    noise = task.noise(1, torch.Generator(device=task.point.device).manual_seed(0))
+    return {name: value.detach().double() for name, value in task.gradient(noise).items()}

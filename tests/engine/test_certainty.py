@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gradbench.engine.certainty import certain, rounding
+from tests.helpers import case, exact_reference, pairs, point_of, task_of
+
+CASES = (
+    case("bit", "bernoulli-cost", prob=0.3),
+    case("cos", "gaussian-cost", cost="cos", k=1.0),
+    case("belief", "sigmoid-belief", latent=3, batch=2),
+    case("vae", "gaussian-vae", hidden=3, latent=1, batch=2),
+)
+
+
+@pytest.mark.parametrize("one", CASES, ids=lambda one: one.label)
+@pytest.mark.parametrize("kl", ["analytic", "monte-carlo"])
+def test_a_sample_held_fixed_leaves_phi_to_the_closed_form(one, kl):
+    task = task_of(one.point(), "fixed-sample", 2, None if "cost" in one.problem else kl)
+    phi = {name for name in task.point.names if name.startswith("phi.")}
+    # with a sampled KL, −log q is a path to φ
+    found = {name for name in certain(task) if name in phi}
+    assert found == (set() if kl == "monte-carlo" and task.kl else phi)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "kl", "samples"), pairs(CASES, (2,)), ids=lambda value: getattr(value, "label", str(value))
+)
+def test_what_is_certain_is_the_same_for_every_noise_and_nothing_else_is(name, one, kl, samples):
+    parameters = {"temperature": 0.5} if name == "gumbel-softmax" else {}
+    task = task_of(one.point(), name, samples, kl, **parameters)
+    found = certain(task)
+    draws = [task.gradient(task.noise(64, torch.Generator().manual_seed(seed))) for seed in range(3)]
+    for parameter in task.point.names:
+        same = all(torch.allclose(draws[0][parameter], one[parameter], rtol=1e-12) for one in draws[1:])
+        if parameter in found:
+            assert same, parameter
+        else:
+            assert not same, parameter
+
+
+def test_an_estimator_that_draws_nothing_is_certain_throughout():
+    task = task_of(CASES[2].point(), "exact", 2)
+    assert certain(task) == set(task.point.names)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("prob", [0.9, 0.999, 0.9999, 0.999999])
+def test_rounding_follows_the_distance_of_a_probability_from_one(prob, dtype):
+    """1 − p is known to the rounding of 1: the gradient's error is that of E|f| and does not fall with the gradient."""
+    task = task_of(point_of("bernoulli-cost", prob=prob, dtype=dtype), "exact", 2)
+    error = math.sqrt(rounding(task)["phi.logits"])
+    unit = torch.finfo(dtype).eps
+    assert 1e-4 * unit < error < unit
+    exact = exact_reference(task.point).gradient["phi.logits"]
+    value = task.gradient(task.noise(1, torch.Generator().manual_seed(0)))["phi.logits"]
+    assert float((value.double() - exact).abs().max()) < 256 * error
+
+
+def test_rounding_is_only_asked_for_where_nothing_is_drawn():
+    assert rounding(task_of(CASES[0].point(), "score-function", 2)) == {}

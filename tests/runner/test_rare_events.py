@@ -1,0 +1,68 @@
+"""A rare event that was not drawn is no proof: runs in which nearly all gradients are the same number."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from gradbench.store import replicates_to_resolve
+from tests.helpers import ok_rows, row_of
+
+RIGHT = ["score-function", "score-function-loo", "disarm", "exact"]
+BIT = {"problem": "bernoulli-cost", "samples": 2}
+
+
+@pytest.mark.slow
+def test_no_right_estimator_is_called_biased(tmp_path):
+    """The default measurement of 120 rows; their smallest p value is far from 1 in 120."""
+    grid = {**BIT, "prob": [0.9, 0.97, 0.991, 0.9985, 0.06, 0.004], "target": [0.3, 0.497]}
+    rows = ok_rows(tmp_path / "run", {**grid, "estimators": [*RIGHT, "fixed-sample"], "seed": [0, 1]})
+    rows = rows[rows.group == "phi"]
+    assert len(rows) == 120
+    assert set(rows[rows.estimator == "fixed-sample"].verdict) == {"biased"}
+    assert set(rows[rows.estimator == "exact"].verdict) == {"unbiased"}
+    noisy = rows[rows.estimator.isin(RIGHT[:3])]
+    assert "biased" not in set(noisy.verdict)
+    assert noisy.bias_p.min() > 1e-3
+
+
+def test_a_pair_of_rare_states_that_was_not_drawn(tmp_path):
+    """Leave-one-out at p = .99: with the control, gradients differ at two rare bits alone, once in 10 000 pairs."""
+    grid = {**BIT, "prob": 0.99, "target": 0.499, "estimators": ["score-function-loo"], "seed": [0, 1, 2, 3, 4, 5]}
+    rows = ok_rows(tmp_path / "run", grid)
+    assert set(rows.verdict) <= {"unresolved", "unbiased"}
+    assert (rows.bias_high > rows.bias_low).all()
+
+
+def test_a_bit_that_is_all_but_certain(tmp_path):
+    rows = ok_rows(tmp_path / "run", {**BIT, "prob": 0.9999, "estimators": RIGHT})
+    rows = rows[rows.group == "phi"]
+    assert row_of(rows, estimator="exact").verdict == "unbiased"
+    for name in RIGHT[:3]:
+        row = row_of(rows, estimator=name)
+        assert row.verdict == "unresolved"
+        assert row.bias_high == row.variance_high == math.inf
+        assert "rare event" in row.message
+        assert replicates_to_resolve(row.message) is None
+
+
+def test_four_replicates_decide_nothing_but_structure(tmp_path):
+    vae = {"problem": "gaussian-vae", "hidden": 4, "latent": 1, "batch": [1, 3], "samples": 2}
+    bits = {**BIT, "prob": [0.5, 0.9, 0.99], "seed": [0, 1, 2]}
+    rows = ok_rows(
+        tmp_path / "run",
+        {**vae, "estimators": ["pathwise", "score-function", "fixed-sample", "double-counted"]},
+        {**bits, "estimators": [*RIGHT, "fixed-sample"]},
+        replicates=4,
+        blocks=4,
+    )
+    rows = rows[rows.group == "phi"]
+    assert set(rows[rows.estimator == "fixed-sample"].verdict) == {"biased"}
+    assert set(rows[rows.estimator == "exact"].verdict) == {"unbiased"}
+    for row in rows[rows.estimator.isin(["pathwise", "score-function", "score-function-loo", "disarm"])].itertuples():
+        exact_by_symmetry = row.estimator == "disarm" and '"prob":0.5' in row.problem_params
+        assert row.verdict == ("unbiased" if exact_by_symmetry else "unresolved"), row
+    message = row_of(rows, estimator="double-counted", batch_size=1).message
+    assert message.endswith("4 blocks are too few to tell a bias among 53 rows of a group: take blocks = 12")
+    assert replicates_to_resolve(message) is not None
