@@ -167,13 +167,6 @@ def test_the_header_of_a_table_without_names_may_be_their_numbers(tmp_path):
     assert torch.equal(data.load(f"file:{tmp_path / 'a.csv'}"), torch.eye(3, dtype=torch.float64))
 
 
-def test_folders_add_no_columns(tmp_path):
-    """Readers of whole data sets of files take year=2020/ in a path for a column."""
-    (tmp_path / "year=2020").mkdir()
-    written(tmp_path / "year=2020", "parquet")
-    assert data.load(f"file:{tmp_path / 'year=2020' / 'a.parquet'}").shape == (3, 2)
-
-
 def test_a_path_may_hold_the_character_of_a_choice(tmp_path):
     (tmp_path / "a#b").mkdir()
     written(tmp_path / "a#b", "npz")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from pyarrow import csv
 
 from gradbench.data.spelling import DataFile
@@ -28,8 +27,7 @@ def read_csv(file: DataFile) -> pd.DataFrame:
 
 def read_parquet(file: DataFile) -> pd.DataFrame:
     """The columns taken of a .parquet file."""
-    with pq.ParquetFile(file.path) as parquet:  # as a data set, its folders' names could add columns
-        frame = parquet.read().to_pandas()
+    frame = pd.read_parquet(file.path)
     return _taken(file, frame.set_axis([str(name) for name in frame.columns], axis="columns"))
 
 
