@@ -179,7 +179,12 @@ def check_point(kind: type[Problem], parameters: Any, data: data_sets.DataSet) -
 @lru_cache(maxsize=1024)
 def _construct_once(kind: type[Problem], parameters: Any, features: int) -> None:
     """Let the constructor raise, once for all points of a grid that it builds alike."""
-    construct(kind, parameters, features, stream(0, "check"))
+    try:
+        construct(kind, parameters, features, stream(0, "check"))
+    except UsageError:
+        raise
+    except Exception:  # a fault of the constructor, not of what it is given: the cell fails with it when it is measured
+        return
 
 
 def _features(parameters: Any, rows: Tensor | None) -> int:
