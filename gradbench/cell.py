@@ -30,9 +30,14 @@ class Cell:
     skip: str | None = None
 
     def identity(self) -> dict[str, Any]:
-        """The cell as plain data; what `cell_id` is the hash of."""
+        """The cell as plain data, a data file by its name; ``scale`` stands beside the problem's parameters."""
+        axes = self.axes.canonical()
+        if self.axes.scale is not None:
+            axes["problem_params"]["scale"] = self.axes.scale
+        return {**axes, "data": self.axes.data, **self._rest()}
+
+    def _rest(self) -> dict[str, Any]:
         return {
-            **self.axes.canonical(),
             "seed": self.axes.seed,
             "objective": self.objective,
             "kl": self.kl,
@@ -53,12 +58,12 @@ class Cell:
         """Columns of the data that the problem is built for. Raises UsageError where the data cannot be read."""
         if self.axes.data in (None, "synthetic"):
             return getattr(self.axes.parameters, "features", 0)
-        return data_sets.load(self.axes.data).shape[1]
+        return data_sets.load(self.axes.data, self.axes.scale, self.axes.contents).shape[1]
 
     @property
     def cell_id(self) -> str:
-        """A hash of the resolved cell."""
-        identity = self.identity()
+        """A hash of the resolved cell, in which a data file is its contents."""
+        identity = {**self.axes.canonical(), **self._rest()}
         if self.noise == "latent":  # as cells were named before there was a choice
             identity.pop("noise")
         return digest(identity, 20)

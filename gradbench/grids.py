@@ -16,7 +16,7 @@ from gradbench.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.objective import Kind, Kl
 from gradbench.problems import PROBLEMS
-from gradbench.stage import Axes
+from gradbench.stage import Axes, check_point
 from gradbench.validation import STRICT, validated
 
 
@@ -26,6 +26,8 @@ class GridKeys(BaseModel):
     model_config = STRICT
 
     data: str | None = None
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """What the values of a data file are divided by; a problem's own parameter of that name goes before."""
     train_steps: Annotated[int, Field(ge=0)] = 0
     objective: Kind | None = None
     kl: Kl | None = None
@@ -36,9 +38,17 @@ class GridKeys(BaseModel):
 
 
 def grid_cells(
-    grid: dict[str, Any], where: str, default_seed: int, *, seed: int | None = None, device: str | None = None
+    grid: dict[str, Any],
+    where: str,
+    default_seed: int,
+    shelf: data_sets.Shelf,
+    *,
+    seed: int | None = None,
+    device: str | None = None,
 ) -> Iterator[Cell]:
     """Every cell of a ``[[grid]]`` table; ``where`` names it in errors, ``seed`` and ``device`` go before its own.
+
+    ``shelf`` has the data sets that the suite has named so far.
 
     Raises SuiteError, UnknownNameError, or UsageError for a device that is not there.
     """
@@ -56,14 +66,17 @@ def grid_cells(
         if twice := sorted(set(size) & set(grid)):
             raise SuiteError(f"{where}.size: {twice[0]!r} is also a key of the grid; keep one of the two")
         for values in _product(grid | size, where):
-            axes, keys = _point(name, values, where, default_seed, seed)
+            axes, keys = _point(name, values, where, default_seed, seed, shelf)
             for estimator, params in estimators:
                 yield _cell(axes, keys, estimator, params, resolve_device(device or keys.device))
 
 
-def _point(name: str, values: dict[str, Any], where: str, default_seed: int, seed: int | None) -> tuple[Axes, GridKeys]:
+def _point(
+    name: str, values: dict[str, Any], where: str, default_seed: int, seed: int | None, shelf: data_sets.Shelf
+) -> tuple[Axes, GridKeys]:
     problem = PROBLEMS[name]
-    own = {key: value for key, value in values.items() if key not in GridKeys.model_fields}
+    shared = {key for key in GridKeys.model_fields if key != "scale" or key not in problem.Parameters.model_fields}
+    own = {key: value for key, value in values.items() if key not in shared}
     allowed = {*GridKeys.model_fields, *problem.Parameters.model_fields, "problem", "size", "estimators"}
     for key in own:
         if key not in problem.Parameters.model_fields:
@@ -71,8 +84,25 @@ def _point(name: str, values: dict[str, Any], where: str, default_seed: int, see
     keys = validated(GridKeys, {key: value for key, value in values.items() if key not in own}, where)
     parameters = validated(problem.Parameters, own, where)
     _check_point(problem, keys, where)
-    seeds = (one for one in (seed, keys.seed, default_seed) if one is not None)
-    return Axes(name, parameters, keys.data or problem.data, keys.train_steps, next(seeds)), keys
+    data = _data(problem, parameters, keys, where, shelf)
+    given = (one for one in (seed, keys.seed, default_seed) if one is not None)
+    return Axes(name, parameters, data.name, keys.train_steps, next(given), data.scale, data.contents), keys
+
+
+def _data(problem: Any, parameters: Any, keys: GridKeys, where: str, shelf: data_sets.Shelf) -> data_sets.DataSet:
+    """The data set of a point, read, and found fit for the problem. Raises SuiteError."""
+    name = keys.data or problem.data
+    if name is None:
+        return data_sets.DataSet(None)
+    try:
+        found = shelf.find(name, keys.scale)
+    except UsageError as error:
+        raise SuiteError(f"{where}.data: {error}") from error
+    try:
+        check_point(problem, parameters, found)
+    except UsageError as error:
+        raise SuiteError(f"{where}: {error}") from error
+    return found
 
 
 def _cell(axes: Axes, keys: GridKeys, estimator: str, params: dict[str, Any], device: str) -> Cell:
@@ -86,7 +116,7 @@ def _cell(axes: Axes, keys: GridKeys, estimator: str, params: dict[str, Any], de
 
 def _check_point(problem: Any, keys: GridKeys, where: str) -> None:
     if problem.objective == "cost":
-        for key in ("data", "kl", "train_steps"):
+        for key in ("data", "kl", "train_steps", "scale"):
             if getattr(keys, key):
                 raise SuiteError(f"{where}.{key}: {problem.name} is a cost, without data, KL or training; drop the key")
         if keys.objective not in (None, "cost"):
@@ -96,10 +126,6 @@ def _check_point(problem: Any, keys: GridKeys, where: str) -> None:
             raise SuiteError(f"{where}.kl: a multi-sample bound has log p - log q inside the log; drop the key")
         if keys.objective == "cost":
             raise SuiteError(f"{where}.objective: {problem.name} has an ELBO, not a cost; write 'elbo'")
-        try:
-            data_sets.check_data(keys.data or problem.data or "digits")
-        except UsageError as error:
-            raise SuiteError(f"{where}.data: {error}") from error
         if keys.data == "synthetic" and problem.synthesise is PROBLEMS["gaussian-vae"].synthesise:
             raise SuiteError(f"{where}.data: {problem.name} draws no data of its own; write data = 'digits'")
 

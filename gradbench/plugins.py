@@ -8,6 +8,7 @@ it names what is registered, and can load nothing.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import inspect
@@ -30,7 +31,7 @@ GROUPS = {"gradbench.estimators": Estimator, "gradbench.problems": Problem}
 
 @dataclass(frozen=True)
 class Plugin:
-    """Where something registered came from: a file with its SHA-256, or a package with its version."""
+    """Where something registered came from: a file with the SHA-256 of its source, or a package with its version."""
 
     source: str
     version: str
@@ -46,12 +47,18 @@ BUILT_IN = frozenset(id(thing) for thing in (*ESTIMATORS.values(), *PROBLEMS.val
 
 _loaded: dict[str, Plugin] = {}
 _owners: dict[tuple[str, str], str] = {}
+_versions: dict[str, str] = {}
 _modules: dict[Path, tuple[str, ModuleType]] = {}
 
 
 def loaded() -> list[Plugin]:
     """What has been loaded so far, in order."""
     return list(_loaded.values())
+
+
+def version_of(problem: str) -> str | None:
+    """The SHA-256 or version of the plugin that a problem is from; None for one of gradbench's own."""
+    return _versions.get(problem)
 
 
 def load_file(path: str | Path) -> Plugin:
@@ -70,6 +77,8 @@ def load_file(path: str | Path) -> Plugin:
     source, version = str(file.resolve()), _sha256(file)
     for thing in found:
         register(thing, source)
+        if not isinstance(thing, Estimator):
+            _versions[thing.name] = version
     _loaded[source] = Plugin(source, version, tuple(thing.name for thing in found))
     return _loaded[source]
 
@@ -91,7 +100,10 @@ def load_installed() -> list[str]:
             except Exception as error:  # another package's fault must not keep gradbench from working
                 complaints.append(f"package {package}: {point.name} is left out ({_one_line(error)})")
                 continue
-            _loaded[source] = Plugin(source, point.dist.version if point.dist else "", (thing.name,))
+            version = point.dist.version if point.dist else ""
+            _loaded[source] = Plugin(source, version, (thing.name,))
+            if kind is Problem:
+                _versions[thing.name] = f"{source} {version}"
     return complaints
 
 
@@ -124,6 +136,8 @@ def import_file(file: Path) -> ModuleType:
     kept = _modules.get(file.resolve())
     if kept is not None and kept[0] == version:
         return kept[1]
+    if kept is not None:
+        _forget(_sources(file))  # else the file would find its neighbours as they were
     name = f"gradbench_plugin_{file.stem}_{version[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
@@ -176,4 +190,46 @@ def _one_line(error: BaseException) -> str:
 
 
 def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    """Of a file's source; with the files beside it that it imports, of theirs, too."""
+    sources = _sources(file)
+    own = hashlib.sha256(file.read_bytes()).hexdigest()
+    if not sources:
+        return own
+    others = [f"{path.relative_to(file.parent)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sources]
+    return hashlib.sha256("\n".join([own, *others]).encode()).hexdigest()
+
+
+def _forget(files: list[Path]) -> None:
+    """Let modules of ``files`` be run anew when they are next imported."""
+    gone = {str(file.resolve()) for file in files}
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)) in gone:
+            del sys.modules[name]
+
+
+def _sources(file: Path) -> list[Path]:
+    """The Python files beside ``file`` that it imports, and those that they import, in order of their names.
+
+    Of a package all files are counted. What is imported by other means than an import statement is not seen.
+    """
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        for name in _imported(waiting.pop()):
+            module, package = file.parent / f"{name}.py", file.parent / name
+            beside = {module} if module.is_file() else set(package.rglob("*.py")) if package.is_dir() else set()
+            new = beside - found - {file}
+            found |= new
+            waiting += new
+    return sorted(found)
+
+
+def _imported(file: Path) -> set[str]:
+    """First parts of the names that a file imports anywhere in it, gradbench's left out; none where it is no Python."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return set()
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names} - {"", "gradbench"}

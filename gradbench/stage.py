@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gradbench import data as data_sets
-from gradbench.errors import UsageError
+from gradbench import plugins, trained
+from gradbench.errors import MeasurementError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.networks import Calls
 from gradbench.objective import Objective
@@ -40,18 +38,26 @@ class Axes:
     data: str | None
     train_steps: int
     seed: int
+    scale: float | None = None
+    """What the values of a data file are divided by."""
+    contents: str | None = None
+    """SHA-256 of the rows of a data file, read when it is not given; what the file is called fixes nothing."""
+
+    def __post_init__(self) -> None:
+        if self.contents is None and self.data is not None and self.data not in data_sets.DATA_SETS:
+            object.__setattr__(self, "contents", data_sets.find(self.data, self.scale).contents)
 
     @cached_property
     def _plain(self) -> dict:
         return {
             "problem": self.problem,
             "problem_params": self.parameters.model_dump(),
-            "data": self.data,
+            "data": self.data if self.contents is None else f"sha256:{self.contents}",
             "train_steps": self.train_steps,
         }
 
     def canonical(self) -> dict:
-        """As plain data, for hashing and for naming random streams."""
+        """As plain data, for hashing and for naming random streams; a data file by its contents."""
         return {**self._plain, "problem_params": dict(self._plain["problem_params"])}
 
     @cached_property
@@ -121,17 +127,15 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     """Build the problem, train it for ``train_steps``, and move it to ``device`` and ``dtype``.
 
     Trained parameters are kept in ``cache`` as safetensors, and read from there when they exist.
-    Raises UsageError where the data cannot be had.
+    Raises UsageError where the data cannot be had, or parameters in ``cache`` are not those that were put there.
     """
     kind = PROBLEMS[axes.problem]
     generator = axes.origin("initialise")
     rows = None
     if axes.data is not None and axes.data != "synthetic":
-        rows = data_sets.load(axes.data)
-        if (rows.min() < 0 or rows.max() > 1) and kind.unit_interval:
-            raise UsageError(f"data {axes.data!r}: {axes.problem} models pixels in [0, 1]; rescale the values")
-    features = rows.shape[1] if rows is not None else getattr(axes.parameters, "features", 0)
-    problem = construct(kind, axes.parameters, features, generator)
+        rows = data_sets.load(axes.data, axes.scale, axes.contents)
+        check_range(kind, axes.data, rows)
+    problem = construct(kind, axes.parameters, _features(axes.parameters, rows), generator)
     if axes.data == "synthetic":
         rows = problem.synthesise(SYNTHETIC_ROWS, axes.origin("synthesise"))
     if axes.train_steps:
@@ -156,18 +160,59 @@ def construct(kind: type[Problem], parameters: Any, features: int, generator: to
         return kind(parameters, features, generator)
 
 
+def check_point(kind: type[Problem], parameters: Any, data: data_sets.DataSet) -> None:
+    """Raise UsageError where a problem cannot be built for a data set, or the data cannot be what it models.
+
+    What only the constructor knows is asked of it where it is gradbench's own; a plugin's runs when it is measured.
+    """
+    rows = None
+    if data.name is not None and data.name != "synthetic":
+        rows = data_sets.load(data.name, data.scale, data.contents)
+        check_range(kind, data.name, rows)
+    batch = getattr(parameters, "batch", None)
+    if data.name is not None and batch is not None:
+        data_sets.check_batch(batch, SYNTHETIC_ROWS if rows is None else len(rows), f"data {data.name!r}")
+    if plugins.version_of(kind.name) is None:
+        _construct_once(kind, parameters, _features(parameters, rows))
+
+
+@lru_cache(maxsize=1024)
+def _construct_once(kind: type[Problem], parameters: Any, features: int) -> None:
+    """Let the constructor raise, once for all points of a grid that it builds alike."""
+    try:
+        construct(kind, parameters, features, stream(0, "check"))
+    except UsageError:
+        raise
+    except Exception:  # a fault of the constructor, not of what it is given: the cell fails with it when it is measured
+        return
+
+
+def _features(parameters: Any, rows: Tensor | None) -> int:
+    """Columns that a problem is built for: those of the data, or of what it draws itself."""
+    return getattr(parameters, "features", 0) if rows is None else rows.shape[1]
+
+
+def check_range(kind: type[Problem], data: str, rows: Tensor) -> None:
+    """Raise UsageError where a problem that models pixels is given values outside [0, 1]."""
+    low, high = float(rows.min()), float(rows.max())
+    if kind.unit_interval and (low < 0 or high > 1):
+        remedy = "scale = 255" if low >= 0 and 1 < high <= 255 and data.startswith("file:") else "rescaled values"
+        raise UsageError(
+            f"data {data!r}: {kind.name} models pixels in [0, 1], and these values lie in [{low:g}, {high:g}]; "
+            f"give it {remedy}"
+        )
+
+
 def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> None:
     """Ascend the ELBO with Adam, in place; in the problem's own precision, on the CPU, whatever is measured later."""
-    path = None if cache is None else cache / f"{digest([axes.seed, axes.model()])}.safetensors"
+    model: list[Any] = [axes.seed, axes.model()]
+    if (source := plugins.version_of(axes.problem)) is not None:
+        model.append(source)
+    path = None if cache is None else cache / f"{digest(model)}.safetensors"
     problem.to(getattr(torch, problem.dtype))
     parameters = problem.named_parameters()
     if path is not None and path.exists():
-        try:
-            kept = load_file(path)
-            for name, parameter in parameters.items():
-                parameter.data.copy_(kept[name])
-        except (SafetensorError, KeyError, RuntimeError) as error:
-            raise UsageError(f"{path}: trained parameters cannot be read ({error}); delete the file") from error
+        trained.read_into(path, canonical(model), parameters)
         return
     name, samples = TRAINED_BY[problem.family]
     estimator = ESTIMATORS[name]
@@ -183,10 +228,11 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
         optimiser.zero_grad()
         value.sum().backward()
         optimiser.step()
-    for parameter in parameters.values():
+    for name, parameter in parameters.items():
         parameter.grad = None
+        if not torch.isfinite(parameter).all():
+            raise MeasurementError(
+                f"{axes.problem}: {name} is not finite after training; take fewer train_steps than {axes.train_steps}"
+            )
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file({name: value.detach().contiguous() for name, value in parameters.items()}, partial)
-        partial.replace(path)
+        trained.write(path, canonical(model), parameters)

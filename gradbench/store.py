@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradbench import sessions
 from gradbench.errors import RunError
 from gradbench.statistics import (
     ALPHA,
@@ -109,17 +110,16 @@ class Run:
         return found
 
 
-def create(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Make the folder of a run, or take up one of the same suite where it stopped; the manifest in force.
+def create(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Make the folder of a run, or take up one of the same suite where it stopped.
 
-    Raises RunError where ``path`` cannot be written, or holds something else.
+    Returns the manifest in force, and what there is to say of a run taken up: which cells are stale because their
+    data file has other contents, what else has changed. Raises RunError where ``path`` cannot be written, or holds
+    something else.
     """
     existing = path / "manifest.json"
     if existing.exists():
-        kept = _manifest(path)
-        if kept.get("suite_resolved") != json.loads(json.dumps(manifest["suite_resolved"])):
-            raise RunError(f"{path}: holds a run of another suite, seed or replicates; give another --out")
-        return kept
+        return _taken_up(path, manifest)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path}: exists and is no run folder; give --out a new folder")
     try:
@@ -129,7 +129,26 @@ def create(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         raise RunError(
             f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write"
         ) from error
-    return manifest
+    return manifest, []
+
+
+def _taken_up(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    kept = _manifest(path)
+    if not sessions.same_run(kept, manifest):
+        raise RunError(f"{path}: holds a run of another suite, seed or replicates; give another --out")
+    if kept.get("plugins", []) != manifest["plugins"]:
+        raise RunError(f"{path}: holds a run with other plugins, or another version of them; give another --out")
+    in_force, notes = sessions.resumed(kept, manifest, finished_cells(path))
+    try:
+        if sessions.stale(kept, manifest):  # tables that hold stale cells must not outlive a session that is killed
+            for table in ("results.parquet", "slopes.parquet"):
+                (path / table).unlink(missing_ok=True)
+        write_manifest(path, in_force)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write"
+        ) from error
+    return in_force, notes
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
@@ -157,7 +176,7 @@ def finish(path: Path, manifest: dict[str, Any]) -> Run:
     """Gather the cells into ``results.parquet``, with verdicts corrected over the whole run."""
     write_manifest(path, manifest)
     order = {cell["cell_id"]: index for index, cell in enumerate(manifest["suite_resolved"]["cells"])}
-    table, unreadable = _gather(path)
+    table, unreadable = _gather(path, manifest)
     frame = _with_verdicts(_frame(table), manifest)
     frame = frame.sort_values("cell_id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     results = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
@@ -186,7 +205,7 @@ def load_run(path: str | Path) -> Run:
     manifest = _manifest(path)
     if manifest.get("schema_version", 0) > SCHEMA_VERSION:
         raise RunError(f"{path}: written by a newer gradbench (schema {manifest['schema_version']}); upgrade gradbench")
-    gathered, unreadable = _gather(path)
+    gathered, unreadable = _gather(path, manifest)
     results = path / "results.parquet"
     table = gathered
     if results.exists():
@@ -206,14 +225,23 @@ def load(path: str | Path) -> pd.DataFrame:
     return load_run(path).frame
 
 
-def _gather(path: Path) -> tuple[pa.Table, tuple[str, ...]]:
+def _gather(path: Path, manifest: dict[str, Any]) -> tuple[pa.Table, tuple[str, ...]]:
+    """The cells that the manifest names, and the files that cannot be read; cells of replaced data files are left out.
+
+    A data file has the name that the manifest gives it, under whatever name a session measured it.
+    """
+    names = {cell["cell_id"]: cell.get("data") for cell in manifest["suite_resolved"].get("cells", [])}
+    column = SCHEMA.get_field_index("data")
     tables, unreadable = [], []
     for file in sorted((path / "cells").glob("*.parquet")):
+        if file.stem not in names:
+            continue
         table = _read(file)
         if table is None:
             unreadable.append(f"cells/{file.name}")
         else:
-            tables.append(table)
+            name = pa.array([names[file.stem]] * table.num_rows, pa.string())
+            tables.append(table.set_column(column, SCHEMA.field(column), name))
     return (pa.concat_tables(tables) if tables else SCHEMA.empty_table()), tuple(unreadable)
 
 
@@ -249,7 +277,14 @@ def _manifest(path: Path) -> dict[str, Any]:
     suite = manifest.get("suite_resolved") if isinstance(manifest, dict) else None
     if not isinstance(suite, dict) or not isinstance(manifest.get("schema_version"), int):
         raise RunError(f"{path / 'manifest.json'}: expected the manifest of a run; give a folder of gradbench run")
+    cells, files = suite.get("cells", []), manifest.get("data", [])
+    if not (_tables(cells, {"cell_id"}) and _tables(files, {"data", "scale", "sha256", "cells"})):
+        raise RunError(f"{path / 'manifest.json'}: expected the cells and data files of a run; the run cannot be used")
     return manifest
+
+
+def _tables(value: Any, keys: set[str]) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) and keys <= one.keys() for one in value)
 
 
 def _with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from gradbench import data as data_sets
 from gradbench import decidable
 from gradbench.cell import Cell
 from gradbench.claims import Claim
@@ -101,6 +102,27 @@ class Suite:
             "cells": [{"cell_id": cell.cell_id, **cell.identity(), "skip": cell.skip} for cell in self.cells],
         }
 
+    def data(self) -> list[dict[str, Any]]:
+        """The data files of the cells as plain data, for the manifest: name, path for people, contents, and cells."""
+        found: dict[str, dict[str, Any]] = {}
+        for cell in self.cells:
+            axes = cell.axes
+            if axes.data is None or axes.contents is None:
+                continue
+            if axes.contents not in found:
+                rows, features = data_sets.load(axes.data, axes.scale, axes.contents).shape
+                found[axes.contents] = {
+                    "data": axes.data,
+                    **data_sets.whereabouts(axes.data),
+                    "scale": axes.scale,
+                    "sha256": axes.contents,
+                    "rows": rows,
+                    "features": features,
+                    "cells": [],
+                }
+            found[axes.contents]["cells"].append(cell.cell_id)
+        return list(found.values())
+
     def select(self, filters: Iterable[str]) -> Suite:
         """Only the cells that match every ``key=value[,value…]``, and the claims that are about no others.
 
@@ -181,9 +203,10 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
         if (value := getattr(settings, key)) is not None:
             measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     cells: dict[str, Cell] = {}
+    shelf = data_sets.Shelf()
     for index, grid in enumerate(file.grid):
-        found = grid_cells(grid, f"{where}: grid[{index}]", file.seed, seed=settings.seed, device=settings.device)
-        for cell in found:
+        here = f"{where}: grid[{index}]"
+        for cell in grid_cells(grid, here, file.seed, shelf, seed=settings.seed, device=settings.device):
             noisy = _with_noise(cell, measure.noise)
             cells.setdefault(noisy.cell_id, noisy)
     if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):

@@ -12,6 +12,7 @@ from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcom
 from gradbench.errors import RunError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
+from gradbench.problems.rainforth import Rainforth
 from gradbench.runner import local
 from gradbench.suite import Settings, resolve
 from gradbench.verify import claims_of, verify
@@ -218,12 +219,17 @@ def test_a_group_of_some_of_the_cells_is_a_claim_about_those(tmp_path):
     assert outcome.status == REPRODUCED
 
 
-def test_a_problem_that_cannot_be_built_is_left_to_its_cells(tmp_path):
-    # an optimum of its own data: any other data fails the cell, and the claim says so
-    grid = {"problem": "rainforth", "data": "digits", "estimators": ["pathwise"], "kl": "monte-carlo"}
+class Broken(Rainforth):
+    def __init__(self, *arguments) -> None:
+        raise ZeroDivisionError("a bug in a problem")
+
+
+def test_a_problem_that_cannot_be_built_is_left_to_its_cells(tmp_path, monkeypatch):
+    monkeypatch.setitem(PROBLEMS, "rainforth", Broken)
+    grid = {"problem": "rainforth", "estimators": ["pathwise"], "kl": "monte-carlo"}
     (outcome,) = outcomes(tmp_path / "run", suite(grid, **ABOVE, select={"group": "phi.encoder.weight"}))
     assert outcome.status == UNRESOLVED
-    assert outcome.note.startswith("the cell failed: ")
+    assert outcome.note.startswith("the cell failed: ZeroDivisionError: a bug in a problem")
 
 
 # What became of the cells that a claim is about

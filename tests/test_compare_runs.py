@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from gradbench.compare import INCOMPARABLE, UNDECIDED, alarms, compare_runs, rank, where
+from gradbench.compare import INCOMPARABLE, UNDECIDED, alarms, compare_runs, only_in_one, rank, where
 from gradbench.errors import UnknownNameError, UsageError
 from gradbench.runner import local
 from gradbench.suite import Settings, resolve
@@ -61,3 +64,48 @@ def test_baseline_and_filters(first):
     assert set(where(first, ["estimator=disarm"]).frame.estimator) == {"disarm"}
     with pytest.raises(UsageError, match="no row"):
         where(first, ["samples=9"])
+
+
+# Data files
+
+
+@pytest.fixture
+def bits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.random.default_rng(0).integers(0, 2, (20, 6)))
+    return {"problem": "gaussian-vae", "hidden": 2, "latent": 1, "batch": 4, "estimators": ["pathwise"]}
+
+
+def test_runs_of_the_same_contents_are_compared_whatever_the_files_are_called(bits):
+    one, two = (run(Path(f"run{n}"), **bits, data=name) for n, name in enumerate(("file:a.npy", "file:./a.npy")))
+    table = compare_runs(one, two)
+    assert len(table) == len(one.ok())
+    assert set(table["mark"]) == {UNDECIDED}
+    assert set(table["data"]) == {"file:a.npy"}
+    assert table["paired"].all()
+    assert all(rows.empty for rows in only_in_one(one, two))
+
+
+def test_other_contents_under_the_same_name_are_not_compared(bits):
+    one = run(Path("one"), **bits, data=["file:a.npy", "digits"])
+    np.save("a.npy", 1 - np.load("a.npy"))
+    two = run(Path("two"), **bits, data=["file:a.npy", "digits"])
+    table = compare_runs(one, two)
+    alone = table[table["mark"] == INCOMPARABLE]
+    assert len(alone) == 2 * len(table[table["mark"] == UNDECIDED])
+    assert set(table.loc[table["mark"] == UNDECIDED, "data"]) == {"digits"}
+    first, second = (found.manifest["data"][0]["sha256"][:8] for found in (one, two))
+    assert set(alone["data"]) == {f"file:a.npy ({first}…)", f"file:a.npy ({second}…)"}
+    assert any(f"other data: file:a.npy ({first}…) and file:a.npy ({second}…)" in why for why in alone["why"])
+    left, right = only_in_one(one, two)
+    assert set(left["data"]) == {f"file:a.npy ({first}…)"}
+    assert set(right["data"]) == {f"file:a.npy ({second}…)"}
+
+
+def test_runs_of_other_contents_alone_say_so(bits):
+    one = run(Path("one"), **bits, data="file:a.npy")
+    np.save("a.npy", 1 - np.load("a.npy"))
+    with pytest.raises(
+        UsageError, match=r"data is file:a\.npy \(.{8}…\) in one and file:a\.npy \(.{8}…\) in the other"
+    ):
+        compare_runs(one, run(Path("two"), **bits, data="file:a.npy"))

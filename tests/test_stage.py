@@ -1,10 +1,16 @@
+from __future__ import annotations
+
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
 
-from gradbench.errors import UsageError
+from gradbench import plugins, stage, trained
+from gradbench.errors import MeasurementError, UsageError
 from gradbench.networks import Calls
 from gradbench.problems import PROBLEMS
 from gradbench.stage import Axes, build
@@ -106,13 +112,157 @@ def test_another_number_of_steps_is_another_cache_entry(tmp_path):
     assert not same(parameters(three), parameters(four))
 
 
-def test_a_broken_cache_file_is_named(tmp_path):
-    point_of("gaussian-vae", train_steps=1, cache=tmp_path, **VAE)
-    (file,) = tmp_path.glob("*.safetensors")
-    file.write_bytes(b"broken")
-    with pytest.raises(UsageError, match="delete the file") as error:
-        point_of("gaussian-vae", train_steps=1, cache=tmp_path, **VAE)
+@pytest.fixture
+def kept(tmp_path) -> Path:
+    """The file of a model's trained parameters."""
+    point_of("gaussian-vae", train_steps=1, cache=tmp_path / "parameters", **VAE)
+    (file,) = (tmp_path / "parameters").glob("*.safetensors")
+    return file
+
+
+def rejected(file: Path) -> str:
+    with pytest.raises(UsageError, match="delete the file: the model is then trained again") as error:
+        point_of("gaussian-vae", train_steps=1, cache=file.parent, **VAE)
     assert str(file) in str(error.value)
+    assert len(str(error.value).splitlines()) == 2
+    return str(error.value)
+
+
+def rewritten(file: Path, change, hashed: bool = True) -> None:
+    """The file with its tensors changed; with ``hashed`` by someone who writes a fitting hash."""
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    tensors = load_file(file)
+    change(tensors)
+    if hashed:
+        metadata[trained.HASH] = trained.digest(metadata[trained.MODEL], tensors)
+    save_file(tensors, file, metadata=metadata)
+
+
+@pytest.mark.parametrize("content", [b"broken", b"", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_a_broken_cache_file_is_refused(kept, content):
+    kept.write_bytes(content)
+    assert "cannot be read" in rejected(kept) or "no hash" in rejected(kept)
+
+
+def test_half_a_cache_file_is_refused(kept):
+    kept.write_bytes(kept.read_bytes()[:-8])
+    assert "cannot be read" in rejected(kept)
+
+
+def test_other_values_are_refused(kept):
+    rewritten(kept, lambda tensors: tensors.update({name: 3 * value for name, value in tensors.items()}), hashed=False)
+    assert "the hash of the contents is another" in rejected(kept)
+
+
+def test_one_flipped_bit_is_refused_wherever_it_is(kept):
+    """In the values, in the header, in the hash: 200 places at random, and every part of the file among them."""
+    whole = kept.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    generator = np.random.default_rng(0)
+    places = [
+        *generator.integers(0, 8, 10),
+        *generator.integers(8, header, 100),
+        *generator.integers(header, len(whole), 90),
+    ]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(generator.integers(8))
+        kept.write_bytes(flipped)
+        rejected(kept)
+    kept.write_bytes(whole)
+    point_of("gaussian-vae", train_steps=1, cache=kept.parent, **VAE)
+
+
+BIAS = "phi.encoder.output.bias"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda tensors: tensors.update({BIAS: tensors[BIAS][:1]}),
+            f"have [1] of torch.float32 as {BIAS}, expected [4]",
+        ),
+        (lambda tensors: tensors.update({BIAS: tensors[BIAS].double()}), f"have [4] of torch.float64 as {BIAS}"),
+        (lambda tensors: tensors.pop(BIAS), f"have nothing as {BIAS}"),
+        (lambda tensors: tensors.update({"phi.more": tensors[BIAS].clone()}), "have phi.more, which the model has not"),
+        (lambda tensors: tensors[BIAS].fill_(float("nan")), f"are not finite in {BIAS}"),
+    ],
+    ids=["broadcast", "precision", "missing", "more", "nan"],
+)
+def test_parameters_that_do_not_fit_are_refused_even_with_a_fitting_hash(kept, change, says):
+    rewritten(kept, change)
+    assert says in rejected(kept)
+
+
+def test_parameters_of_another_model_are_refused(kept):
+    other = kept.parent.parent / "other"
+    point_of("gaussian-vae", train_steps=1, seed=1, cache=other, **VAE)
+    (file,) = other.glob("*.safetensors")
+    kept.write_bytes(file.read_bytes())
+    assert "are of another model, data set or seed" in rejected(kept)
+
+
+def test_parameters_without_a_hash_are_refused(kept):
+    save_file(load_file(kept), kept)
+    assert "have no hash to be checked against" in rejected(kept)
+
+
+def test_refused_parameters_leave_the_model_as_it_was(kept):
+    rewritten(kept, lambda tensors: tensors.pop("theta.decoder.output.bias"))
+    problem = point_of("gaussian-vae", dtype=torch.float32, **VAE).problem
+    with safe_open(kept, "pt") as opened:
+        model = opened.metadata()[trained.MODEL]
+    before = {name: value.detach().clone() for name, value in problem.named_parameters().items()}
+    with pytest.raises(UsageError, match="have nothing as theta"):
+        trained.read_into(kept, model, problem.named_parameters())
+    assert all(torch.equal(before[name], value) for name, value in problem.named_parameters().items())
+
+
+def test_training_that_diverges_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "LEARNING_RATE", float("inf"))
+    with pytest.raises(MeasurementError, match="not finite after training"):
+        point_of("gaussian-vae", train_steps=2, cache=tmp_path, **VAE)
+    assert not list(tmp_path.iterdir())
+
+
+def data_file(path: Path, seed: int) -> str:
+    np.savez(path, np.random.default_rng(seed).integers(0, 2, (40, 12)))
+    return f"file:{path}"
+
+
+def test_the_same_contents_are_the_same_point_whatever_the_file_is_called(tmp_path):
+    one, two = data_file(tmp_path / "a.npz", 0), data_file(tmp_path / "b.npz", 0)
+    first, second = (point_of("gaussian-vae", data=name, train_steps=2, cache=tmp_path, **VAE) for name in (one, two))
+    assert same(parameters(first), parameters(second))
+    assert torch.equal(first.x, second.x)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    drawn = (torch.rand(3, generator=point.axes.stream("noise")) for point in (first, second))
+    assert torch.equal(*drawn)
+
+
+def test_parameters_trained_on_other_contents_are_not_taken(tmp_path):
+    name = data_file(tmp_path / "a.npz", 0)
+    first = point_of("gaussian-vae", data=name, train_steps=2, cache=tmp_path, **VAE)
+    data_file(tmp_path / "a.npz", 1)
+    second = point_of("gaussian-vae", data=name, train_steps=2, cache=tmp_path, **VAE)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    assert not same(parameters(first), parameters(second))
+    assert same(parameters(second), parameters(point_of("gaussian-vae", data=name, train_steps=2, **VAE)))
+
+
+def test_parameters_of_another_version_of_a_plugin_are_not_taken(tmp_path, monkeypatch):
+    for version in ("one", "two", "one"):
+        monkeypatch.setitem(plugins._versions, "gaussian-vae", version)
+        point_of("gaussian-vae", train_steps=1, cache=tmp_path, **VAE)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_built_in_data_are_named_in_streams_as_they_always_were():
+    point = point_of("gaussian-vae", **VAE)
+    assert point.axes.canonical()["data"] == "digits"
+    assert torch.rand(1, generator=point.axes.stream("noise")).item() == 0.5399435758590698
 
 
 def test_data_that_are_no_pixels_are_refused(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -265,3 +266,80 @@ def test_noise_that_cannot_be_had_is_refused():
     text = refused(VAE, measure={"noise": "latent+data", "replicates": 32})
     assert "take replicates = 64 or more" in text
     assert cells(VAE, measure={"noise": "latent+data", "replicates": 64})
+
+
+# Data files
+
+
+@pytest.fixture
+def bits(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", np.random.default_rng(0).integers(0, 2, (40, 12)))
+    return "file:a.npz"
+
+
+def test_a_data_file_is_known_by_its_contents(bits, tmp_path):
+    (one,) = cells(VAE | {"data": bits})
+    np.save("b.npy", np.load("a.npz")["arr_0"].astype(float))
+    for name in ("file:./a.npz", f"file:{tmp_path / 'a.npz'}", "file:b.npy"):
+        (same,) = cells(VAE | {"data": name})
+        assert same.cell_id == one.cell_id
+        assert same.axes.canonical() == one.axes.canonical()
+        assert same.identity()["data"] == name
+    np.savez("a.npz", np.load("a.npz")["arr_0"][::-1])
+    (other,) = cells(VAE | {"data": bits})
+    assert other.cell_id != one.cell_id
+    assert other.axes.model() != one.axes.model()
+
+
+def test_two_names_of_the_same_contents_are_one_cell_under_the_first(bits):
+    found = cells(VAE | {"data": [bits, "file:./a.npz"]}, VAE | {"data": "file:./a.npz", "samples": 2})
+    assert [(cell.axes.data, cell.samples) for cell in found] == [(bits, 1), (bits, 2)]
+
+
+def test_pictures_need_a_scale_and_say_so(bits):
+    np.savez("a.npz", np.random.default_rng(0).integers(0, 256, (40, 4, 3)).astype(np.uint8))
+    text = refused(VAE | {"data": bits})
+    assert "gaussian-vae models pixels in [0, 1]" in text
+    assert "give it scale = 255" in text
+    (cell,) = cells(VAE | {"data": bits, "scale": 255})
+    assert cell.flat()["scale"] == 255
+    assert cell.features() == 12
+    raw = {"name": "test", "grid": [VAE | {"data": bits, "scale": [255, 510]}]}
+    assert len(resolve(raw, "", Settings()).cells) == 2
+    assert len(resolve(raw, "", Settings()).select(["scale=510"]).cells) == 1
+
+
+def test_a_scale_belongs_to_a_file(bits):
+    assert "scale = 255 divides the values of a file" in refused(VAE | {"scale": 255})
+    assert "grid[0].scale: bernoulli-cost is a cost" in refused(
+        {"problem": "bernoulli-cost", "estimators": ["exact"], "scale": 2}
+    )
+    assert "scale: input should be greater than 0" in refused(VAE | {"data": bits, "scale": 0})
+    # a problem's own parameter of that name stays its own
+    (cost,) = cells(GRID | {"scale": 2})
+    assert (cost.axes.parameters.scale, cost.axes.scale) == (2, None)
+
+
+UNFIT = {
+    "a large batch": ({"batch": 41}, "batch = 41 is more than the 40 rows"),
+    "digits, a large batch": ({"data": "digits", "batch": 5000}, "choose at most 1797"),
+    "drawn data, a large batch": ({"problem": "linear-gaussian", "data": "synthetic", "batch": 1001}, "at most 1000"),
+    "few columns": ({"problem": "linear-gaussian", "latent": 13}, "latent = 13 needs data of as many columns, not 12"),
+    "few drawn columns": ({"problem": "linear-gaussian", "data": "synthetic", "latent": 9}, "as many columns, not 8"),
+    "data of its own": ({"problem": "rainforth"}, "its optimum is that of its own data"),
+    "a column that is not there": ({"data": "file:a.npz#b"}, "grid[0].data: data 'file:a.npz#b': has no array 'b'"),
+    "below 0": ({"data": "file:b.npy"}, "these values lie in [-1, 1]; give it rescaled values"),
+}
+
+
+@pytest.mark.parametrize("fault", UNFIT)
+def test_data_that_do_not_fit_are_refused_before_anything_runs(bits, fault):
+    np.save("b.npy", np.linspace(-1, 1, 40 * 3).reshape(40, 3))
+    keys, says = UNFIT[fault]
+    assert says in refused(VAE | {"data": bits} | keys)
+
+
+def test_values_of_any_size_are_data_of_problems_without_pixels(bits):
+    np.save("b.npy", np.linspace(-9, 9, 40 * 3).reshape(40, 3))
+    assert cells(VAE | {"problem": "linear-gaussian", "data": "file:b.npy"})[0].skip is None

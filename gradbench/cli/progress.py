@@ -37,6 +37,9 @@ class Bar(Told):
         say(self.announcement)
         self.task = self.progress.add_task("", total=total)
 
+    def note(self, message: str) -> None:
+        say(message)
+
     def cell(self, label: str) -> None:
         if self.task is not None:
             self.progress.update(self.task, description=label[:44])

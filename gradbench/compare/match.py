@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -29,20 +30,58 @@ def compare_runs(first: Run, second: Run, figure: str = "variance", threshold: f
 
     Raises UsageError where no row is in both, saying which columns never agree.
     """
-    keys = list(IDENTITY)
-    a, b = _keyed(first.ok(), keys), _keyed(second.ok(), keys)
+    keys, names = list(IDENTITY), _names(first, second)
+    a, b = (_keyed(_by_contents(run, run.ok()), keys) for run in (first, second))
     matched = a.merge(b, on=keys, suffixes=("_a", "_b"), validate="one_to_one")
     if matched.empty:
-        raise UsageError(f"{first.path} and {second.path} have no row in common; {_difference(a, b, keys)}")
+        differ = _difference(_named(a, names), _named(b, names), keys)
+        raise UsageError(f"{first.path} and {second.path} have no row in common; {differ}")
     table = _with_ratios(matched, first, second).assign(why=None)
-    return marked(pd.concat([table, *_unmatched(first, second)], ignore_index=True), figure, threshold)
+    whole = pd.concat([table, *_unmatched(first, second)], ignore_index=True)
+    return marked(_named(whole, names), figure, threshold)
 
 
 def only_in_one(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of each run that the other has no measured row for."""
+    both, names = _outer(first, second), _names(first, second)
+    left, right = (both[both["_merge"] == f"{side}_only"] for side in ("left", "right"))
+    return _named(left, names), _named(right, names)
+
+
+def _outer(first: Run, second: Run) -> pd.DataFrame:
+    """The keys of the measured rows of both runs, data files by their contents, with the side each is on."""
     keys = list(IDENTITY)
-    both = _keyed(first.ok(), keys)[keys].merge(_keyed(second.ok(), keys)[keys], on=keys, how="outer", indicator=True)
-    return both[both["_merge"] == "left_only"], both[both["_merge"] == "right_only"]
+    a, b = (_keyed(_by_contents(run, run.ok()), keys)[keys] for run in (first, second))
+    return a.merge(b, on=keys, how="outer", indicator=True)
+
+
+def _contents(run: Run) -> dict[str, str]:
+    """By cell, the contents of its data file."""
+    return {cell: f"sha256:{file['sha256']}" for file in run.manifest.get("data", []) for cell in file["cells"]}
+
+
+def _by_contents(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    """``rows`` of a run with a data file's contents in place of its name: what it is called tells nothing."""
+    contents = _contents(run)
+    found = [contents.get(cell, data) for cell, data in zip(rows.cell_id, rows.data, strict=True)]
+    return rows.assign(data=pd.Series(found, index=rows.index, dtype=object))
+
+
+def _names(*runs: Run) -> dict[str, str]:
+    """What the data files of runs are called, by their contents: as the first run that has one calls it.
+
+    Where one name, at one scale, has several contents, it is followed by the first digits of each.
+    """
+    called: dict[str, tuple[str, float | None]] = {}
+    for run in runs:
+        for file in run.manifest.get("data", []):
+            called.setdefault(f"sha256:{file['sha256']}", (file["data"], file["scale"]))
+    times = Counter(called.values())
+    return {one: f"{name} ({one[7:15]}…)" if times[name, at] > 1 else name for one, (name, at) in called.items()}
+
+
+def _named(rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    return rows.assign(data=rows.data.map(lambda data: names.get(str(data), data)))
 
 
 def rank(
@@ -115,12 +154,14 @@ def _blocks(row: Any) -> int:
 
 def _unmatched(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The measured rows of each run that the other lacks, each with the reason."""
-    alone = only_in_one(first, second)
+    both, names = _outer(first, second), _names(first, second)
+    alone = [both[both["_merge"] == f"{side}_only"] for side in ("left", "right")]
     reasons = []
     for rows, others, own, other in ((alone[0], alone[1], first, second), (alone[1], alone[0], second, first)):
-        failed = _records(_keyed(other.frame[other.frame.status != "ok"], IDENTITY))
-        candidates = _records(others)
-        why = [_why(row, candidates, failed, own, other) for row in _records(rows)]
+        broken = _by_contents(other, other.frame)[other.frame.status != "ok"]
+        failed = _records(_named(_keyed(broken, IDENTITY), names))
+        candidates = _records(_named(others, names))
+        why = [_why(row, candidates, failed, own, other) for row in _records(_named(rows, names))]
         reasons.append(rows.drop(columns="_merge").assign(why=why, mark=INCOMPARABLE))
     return reasons[0], reasons[1]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from gradbench import over_data, plugins, reference, slopes, stage, store
+from gradbench import over_data, plugins, reference, sessions, slopes, stage, store
 from gradbench.cell import Cell
-from gradbench.errors import NothingMeasuredError, RunError
+from gradbench.errors import NothingMeasuredError
 from gradbench.runner import rows
 from gradbench.runner.interrupt import Interrupts
 from gradbench.runner.machine import now, provenance
@@ -34,6 +34,9 @@ class Progress:
 
     def advance(self, done: int) -> None:
         """Units done."""
+
+    def note(self, message: str) -> None:
+        """Something that the user should know of, in one line."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,16 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         "suite": suite.name,
         "suite_resolved": suite.resolved(),
         "seeds": sorted({cell.axes.seed for cell in suite.cells}),
+        "data": suite.data(),
         **provenance(),
         "plugins": [plugin.record() for plugin in plugins.loaded()],
         "started": now(),
         "finished": None,
     }
-    recorded = manifest["plugins"]
-    manifest = store.create(out, manifest)
-    if manifest.get("plugins", []) != recorded:
-        raise RunError(f"{out}: holds a run with other plugins, or another version of them; give another --out")
+    manifest["sessions"] = [sessions.session(manifest)]
+    manifest, notes = store.create(out, manifest)
+    for note in notes:
+        progress.note(note)
     done = store.finished_cells(out)
     todo = [cell for cell in suite.cells if cell.cell_id not in done]
     progress.start(sum(_units(cell, suite) for cell in todo) + REFERENCE_UNITS * _references(todo))

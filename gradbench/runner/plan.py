@@ -35,7 +35,8 @@ def plan_rows(suite: Suite) -> Iterator[dict[str, Any]]:
         problem = PROBLEMS[cell.axes.problem]
         defaults = {name: field.default for name, field in problem.Parameters.model_fields.items()}
         parameters = cell.axes.parameters.model_dump()
-        stage = [f"{cell.axes.data}, {cell.axes.train_steps} steps"] if cell.axes.data else []
+        scale = "" if cell.axes.scale is None else f" / {cell.axes.scale:g}"
+        stage = [f"{cell.axes.data}{scale}, {cell.axes.train_steps} steps"] if cell.axes.data else []
         stage += [f"{cell.kl} KL"] if cell.kl else []
         stage += [cell.device, cell.dtype, f"seed {cell.axes.seed}"]
         changed = " ".join(f"{k}={v}" for k, v in cell.estimator_params.items() if v != _default(cell, k))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -278,3 +279,63 @@ def test_noise_without_data_is_refused(gradbench, tiny):
     result = gradbench("run", tiny, "--noise", "latent+data")
     _assert_refused(result, "no grid of tiny has data; use 'latent'")
     _assert_refused(gradbench("run", tiny, "--noise", "data"), "'latent' or 'latent+data'")
+
+
+DATA = """
+name = "data"
+[measure]
+replicates = 64
+blocks = 8
+[[grid]]
+problem = "gaussian-vae"
+size = {{hidden = 2, latent = 1}}
+data = 'file:{data}'
+batch = 4
+estimators = ["pathwise"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "array", "remedy"),
+    [
+        ("pictures.npy", np.full((40, 4, 3), 255, np.uint8), "give it scale = 255"),
+        (
+            "bad[/x].npy",
+            np.full((40, 3), np.nan),
+            "120 of 120 values are NaN or infinite, the first in row 0, column 0",
+        ),
+        ("few.npy", np.zeros((3, 3)), "choose at most 3"),
+        ("complex.npy", np.zeros((40, 3), complex), "complex numbers"),
+        ("broken.npy", None, "cannot be read as .npy"),
+    ],
+)
+def test_data_that_cannot_be_measured_are_refused_and_nothing_is_written(gradbench, tmp_path, file, array, remedy):
+    (tmp_path / "data.toml").write_text(DATA.format(data=file))
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"") if array is None else np.save(tmp_path / file, array)
+    before = set(tmp_path.rglob("*"))
+    result = gradbench("run", "data.toml")
+    _assert_refused(result, remedy)
+    assert f"file:{file}" in result.err
+    assert set(tmp_path.rglob("*")) == before
+    _assert_refused(gradbench("show", "data.toml"), remedy)
+
+
+def test_a_run_whose_data_or_machine_have_changed_says_so(gradbench, tmp_path):
+    (tmp_path / "data.toml").write_text(DATA.format(data="a.npy"))
+    np.save(tmp_path / "a.npy", np.eye(8))
+    assert gradbench("run", "data.toml", "--out", "run").code == 0
+    assert gradbench("run", "data.toml", "--out", "run").err.startswith("data: 1 cells")
+    np.save(tmp_path / "a.npy", 1 - np.eye(8))
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sessions"][0]["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(manifest))
+    again = gradbench("run", "data.toml", "--out", "run")
+    assert again.code == 0
+    stale, changed, *_ = again.err.splitlines()
+    assert stale.startswith("data 'file:a.npy': its contents have changed since this run; its cell is stale")
+    assert changed.startswith("this run was begun under other versions or hardware: torch was 1.0")
+    shown = gradbench("show", "run")
+    assert shown.code == 0
+    assert gradbench("show", "data.toml").code == 0

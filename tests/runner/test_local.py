@@ -11,6 +11,7 @@ import torch
 
 from gradbench import measurement, store
 from gradbench.compare import compare_runs
+from gradbench.data import loading
 from gradbench.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.runner import local
@@ -204,13 +205,22 @@ def test_nothing_measured_is_exit_code_4(tmp_path):
     assert outcome.run.frame.status.tolist() == ["skipped"]
 
 
-def test_data_that_cannot_be_had_fail_the_target_and_not_the_run(tmp_path):
-    grids = (BELIEF | {"batch": 5000, "estimators": BITS}, {"problem": "gaussian-cost", "estimators": ["pathwise"]})
-    outcome = run_grids(tmp_path / "run", *grids, **SMALL)
+def test_data_that_are_lost_under_way_fail_the_target_and_not_the_run(tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(8))
+    lost = BELIEF | {"data": f"file:{tmp_path / 'a.npy'}", "estimators": BITS}
+    grids = [lost, {"problem": "gaussian-cost", "estimators": ["pathwise"]}]
+    suite = resolve({"name": "test", "measure": SMALL, "grid": grids}, "test.toml", Settings())
+
+    class Replacing(local.Progress):
+        def start(self, total: int) -> None:
+            loading._kept.clear()
+            np.save(tmp_path / "a.npy", np.ones((8, 8)))
+
+    outcome = local.run(suite, tmp_path / "run", Replacing())
     assert outcome.exit_code == 3
     failed = outcome.run.frame[outcome.run.frame.status == "failed"]
     assert len(failed) == 3
-    assert failed.message.str.contains("choose at most 1797").all()
+    assert failed.message.str.contains("the file has changed since it was first read").all()
 
 
 class Count(local.Progress):
