@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from gradbench.checking.looks import POWER, Finding
 from gradbench.checking.verdict import Result
+from gradbench.printable import one_line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
+from gradbench.report.plain import Text
 from gradbench.report.tables import STYLES, group_title
 
 MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "✗"}
@@ -23,19 +24,19 @@ def as_text(result: Result) -> RenderableType:
 
 
 def _parts(result: Result) -> Iterator[RenderableType]:
-    mark = Text(f"{MARKS[result.verdict]} {result.estimator}: ", style="bold")
-    yield mark + Text(_headline(result), style=COLOURS[result.verdict])
+    mark = Text(one_line(f"{MARKS[result.verdict]} {result.estimator}: "), style="bold")
+    yield mark + Text(one_line(_headline(result)), style=COLOURS[result.verdict])
     for broken in result.violations:
-        yield Text(f"  {broken.target}: {broken.seen}")
-        yield Text(f"  remedy: {broken.remedy}")
+        yield Text(one_line(f"  {broken.target}: {broken.seen}"))
+        yield Text(one_line(f"  remedy: {broken.remedy}"))
     for found in result.diagnoses:
-        yield Text(f"  {group_title(found.part)}, {found.target}: {found.message}", style="red")
+        yield Text(one_line(f"  {group_title(found.part)}, {found.target}: {found.message}"), style="red")
     if result.findings:
         yield Text("")
         yield from _tables(result.findings)
         yield from _footnotes(result)
     for target, reason in result.left_out.items():
-        yield Text(f"not on {target}: {reason}", style="dim")
+        yield Text(one_line(f"not on {target}: {reason}"), style="dim")
 
 
 def _headline(result: Result) -> str:
@@ -59,7 +60,7 @@ def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
     for target in dict.fromkeys(finding.target for finding in findings):
         some = [finding for finding in findings if finding.target == target]
         shown = table(
-            f"{target}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})",
+            f"{one_line(target)}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})",
             padding=(0, 0, 0, 0),
         )
         shown.add_column("tensor", overflow="fold", width=25)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from gradbench.compare import INCOMPARABLE, TARGET
+from gradbench.printable import one_line
 from gradbench.report.format import interval, number
+from gradbench.report.plain import Table, Text
 from gradbench.report.tables import STYLES, each, group_title, label, plain_table, short, varying_parameters
 
 Varying = dict[str, set[str]]
@@ -28,7 +28,7 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str =
     for _, target in rows.groupby(list(TARGET[:-4] + TARGET[-3:]), sort=False, dropna=False):
         first = target.iloc[0]
         title = " · ".join([*_target_words(first, first.size_a, varying), f"{group_title(group)}-gradient"])
-        table = plain_table(f"{title}, over {baseline}")
+        table = plain_table(one_line(f"{title}, over {baseline}"))
         _columns(table, "estimator", figure)
         for row in each(target):
             _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, row.verdict_b == "biased")
@@ -42,7 +42,7 @@ def comparison_table(
     """The second run over the first, row by row; then what could not be compared, alike ones together."""
     rows = matched[(matched.group == group) & (matched["mark"] != INCOMPARABLE)].rename(columns={"size_a": "size"})
     varying = varying_parameters(rows)
-    table = plain_table(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
+    table = plain_table(one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)"))
     _columns(table, "problem / estimator", figure)
     previous = None
     for row in each(rows):

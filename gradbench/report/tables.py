@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from gradbench.compare import BETTER, WORSE
+from gradbench.printable import one_line
 from gradbench.report.format import count, duration, number, percent, span
+from gradbench.report.plain import Table, Text
 from gradbench.store import Run, replicates_to_resolve
 
 TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
@@ -118,8 +118,8 @@ def _target_title(row: Any, group: str, varying: dict[str, set[str]]) -> str:
     if isinstance(row.kl, str):
         words.append(f"{row.kl} KL")
     words += [f"seed {row.seed}"] if "seed" in varying[""] else []
-    norm = f"{group_title(group)}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
-    return " · ".join(words) + f"\n{norm} · {row.replicates} replicates · {row.device} {row['dtype']}"
+    norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
+    return one_line(" · ".join(words)) + f"\n{norm} · {row.replicates} replicates · {row.device} {row['dtype']}"
 
 
 def group_title(group: str) -> str:
@@ -132,7 +132,7 @@ def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
     """An estimator's name, with those of its parameters that vary in the run."""
     values = json.loads(params)
     shown = [f"{key}={short(values[key])}" for key in sorted(varying.get(estimator, set()))]
-    return " ".join([estimator, *shown])
+    return one_line(" ".join([estimator, *shown]))
 
 
 def short(value: Any) -> str:
@@ -179,7 +179,7 @@ def not_measured(frame: pd.DataFrame) -> Iterator[RenderableType]:
 def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
     """The resolved cells of a suite, one line per target and estimator."""
     frame = pd.DataFrame(rows)
-    table = plain_table(title)
+    table = plain_table(one_line(title))
     for name in ("problem", "parameters", "stage", "estimator", "L"):
         table.add_column(name, overflow="fold")
     keys = ["problem", "parameters", "stage", "estimator", "skip"]

@@ -7,23 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gradbench import plugins
 from gradbench.estimators import ESTIMATORS
-from gradbench.problems import PROBLEMS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(autouse=True)
-def registries(monkeypatch):
-    """What a test registers is gone after it."""
-    for module, name in ((plugins, "_loaded"), (plugins, "_owners")):
-        monkeypatch.setattr(module, name, {})
-    kept = dict(ESTIMATORS), dict(PROBLEMS)
-    yield
-    for registry, before in zip((ESTIMATORS, PROBLEMS), kept, strict=True):
-        registry.clear()
-        registry.update(before)
+pytestmark = pytest.mark.usefixtures("registries")
 
 
 @pytest.mark.slow
