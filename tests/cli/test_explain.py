@@ -72,6 +72,47 @@ def test_explain_prints_the_ledger_that_is_declared(gradbench) -> None:
         assert any(line.startswith(" ".join([factor.name, *cells])) for line in lines), factor
 
 
+LAX = """
+from gradbench.estimators.base import Estimator
+from gradbench.objective import average
+
+
+def lax(objective, q, noise):
+    return average(objective.f(q.sample(noise), q)) * {factor}
+
+
+def right(objective, q, noise):
+    return average(objective.f(q.sample(noise), q))
+
+
+def odd(setting):
+    return None if setting.samples == 1 else "one sample only"
+
+
+registered = Estimator("lax", "the one that is meant", right, (), "-", frozenset({{"gaussian"}}), needs=odd)
+other = Estimator("lax", "-", right, (), "-", frozenset({{"gaussian"}})) if {twice} else None
+"""
+
+
+def test_the_estimator_of_a_name_goes_before_the_function(gradbench, tmp_path: Path) -> None:
+    limits = ("--problem", "gaussian-cost", "--margin", "0.2", "--replicates", "2048")
+    (tmp_path / "mine.py").write_text(LAX.format(factor=2, twice=False))
+    meant = gradbench("check", "mine.py:lax", *limits)
+    assert (meant.code, meant.out.startswith("✓ lax: unbiased within ")) == (0, True), meant.out
+    assert "gaussian-cost, L = 1," in meant.out  # as the Estimator declares; the bare function would take 4
+    by_variable = gradbench("check", "mine.py:registered", *limits)
+    assert by_variable.out == meant.out
+    bare = gradbench("check", "mine.py:right", *limits)
+    assert bare.out.startswith("✓ right (bare surrogate): unbiased")
+    assert "gaussian-cost, L = 4," in bare.out
+    assert json.loads(gradbench("check", "mine.py:right", *limits, "--json").out)["estimator"].endswith(
+        "(bare surrogate)"
+    )
+    (tmp_path / "mine.py").write_text(LAX.format(factor=2, twice=True))
+    refused = gradbench("check", "mine.py:lax", *limits)
+    assert (refused.code, "2 of its estimators and problems have this name" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize("kind", ["estimator", "problem"])
 def test_skeletons_pass_check(gradbench, kind: str) -> None:
     assert gradbench("new", kind, "my-own").code == 0
