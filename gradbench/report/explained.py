@@ -114,7 +114,8 @@ def _variants(explained: Explained) -> Iterator[RenderableType]:
     for variant in explained.variants:
         shown.add_row(*_variant_cells(variant, explained.lines))
     yield shown
-    yield Text("counted: how often the exact gradient of E_q[f] is in the mean; 1 is right.", style="dim")
+    what = "E_q[f]" if explained.target.bound == 1 else "the bound"
+    yield Text(f"counted: how often the exact gradient of {what} is in the mean; 1 is right.", style="dim")
     for variant in explained.variants:
         if variant.message:
             yield Text(one_line(f"{variant.factor.name}: {variant.message}"), style="dim")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradbench.estimators import ESTIMATORS
+from gradbench.explaining.variants import target_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -56,6 +57,30 @@ def test_variants_are_judged_by_measuring(gradbench, name: str) -> None:
     for factor, allowed in OUTCOMES[name].items():
         assert found[factor] in allowed, (factor, found[factor])
     assert all(part["verdict"] == "unbiased" for part in data["parts"])
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_can_be_explained(name: str) -> None:
+    target, samples = target_for(ESTIMATORS[name])
+    assert ESTIMATORS[name].why_not(target.setting(samples)) is None
+    assert (target.bound > 1) == ("iwae" in ESTIMATORS[name].objectives)
+
+
+@pytest.mark.parametrize("name", ["iwae-dreg", "iwae-pathwise"])
+def test_a_bound_is_explained_against_its_own_gradient(gradbench, name: str) -> None:
+    told = gradbench("explain", name)
+    assert told.code == 0, told.err
+    assert "In numbers: gaussian-vae, 2-sample bound, L = 2" in told.out
+    assert "the exact gradient of the bound" in told.out
+    assert max(map(len, told.out.splitlines())) <= 80
+    data = json.loads(gradbench("explain", name, "--json").out)
+    assert (data["bound"], data["samples"], data["reference"]) == (2, 2, "quadrature")
+    # 4 standard errors: 6e-5 for each
+    for part in data["parts"]:
+        assert abs(part["counted"] - 1) < 4 * part["counted_error"] < 0.2
+        assert part["verdict"] == "unbiased"
+    found = {variant["factor"]: variant["outcome"] for variant in data["variants"]}
+    assert {found[factor] for factor in ("z", "f")} == {"biased"}
 
 
 def test_explain_prints_the_ledger_that_is_declared(gradbench) -> None:
@@ -169,6 +194,7 @@ BAD = {
     "defines no Estimator and no Problem": ("explain", "pathwise", "--plugin", "empty.py"),
     "did you mean 'pathwise'": ("explain", "pathwize"),
     "did you mean 'gaussian-vae'": ("explain", "pathwise", "--problem", "gausian-vae"),
+    "choose --problem linear-gaussian or gaussian-vae": ("explain", "iwae-dreg", "--problem", "bernoulli-cost"),
     "needs gaussian latents": ("explain", "pathwise", "--problem", "bernoulli-cost"),
     "such as my-estimator": ("new", "estimator", "My Estimator"),
     "no problem has such": ("check", "mine.py:surrogate", "--latents", "gamma"),
