@@ -20,7 +20,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.networks import Calls
 from gradbench.objective import Objective
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import Problem
+from gradbench.problems.base import Problem, identity
 from gradbench.seeding import Written, canonical, digest, stream
 
 LEARNING_RATE = 1e-3
@@ -45,7 +45,7 @@ class Axes:
     def _plain(self) -> dict:
         return {
             "problem": self.problem,
-            "problem_params": self.parameters.model_dump(),
+            "problem_params": identity(self.parameters),
             "data": self.data,
             "train_steps": self.train_steps,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from gradbench.compare import INCOMPARABLE, TARGET
 from gradbench.printable import one_line
 from gradbench.report.format import interval, number
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import STYLES, each, group_title, label, plain_table, short, varying_parameters
+from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
 
 Varying = dict[str, set[str]]
 
@@ -69,9 +68,8 @@ def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
 
 
 def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
-    values = json.loads(record.problem_params)
-    parameters = [f"{key}={short(values[key])}" for key in sorted(varying.get(str(record.problem), set()))]
-    words = [record.problem, size, *parameters, "" if record.kl == "-" else f"{record.kl} KL"]
+    words = [record.problem, size, *varied(record.problem, record.problem_params, varying)]
+    words += [] if record.kl == "-" else [f"{record.kl} KL"]
     words += [f"{record.train_steps} steps"] if record.train_steps else []
     return [str(word) for word in words if word not in ("", "-", None)]
 

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 
 from gradbench.compare import BETTER, WORSE
 from gradbench.printable import one_line
+from gradbench.problems import written_out
 from gradbench.report.format import count, duration, number, percent, span
 from gradbench.report.plain import Table, Text
 from gradbench.store import Run, replicates_to_resolve
@@ -110,8 +111,7 @@ def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
 
 def _target_title(row: Any, group: str, varying: dict[str, set[str]]) -> str:
     words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
-    parameters = json.loads(row.problem_params)
-    words += [f"{key}={short(parameters[key])}" for key in sorted(varying.get(str(row.problem), set()))]
+    words += varied(row.problem, row.problem_params, varying)
     if isinstance(row.data, str):
         words.append(f"{row.data} (batch {int(row.batch_size)})")
         words.append(f"{int(row.train_steps)} steps")
@@ -130,9 +130,13 @@ def group_title(group: str) -> str:
 
 def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
     """An estimator's name, with those of its parameters that vary in the run."""
-    values = json.loads(params)
-    shown = [f"{key}={short(values[key])}" for key in sorted(varying.get(estimator, set()))]
-    return one_line(" ".join([estimator, *shown]))
+    return one_line(" ".join([estimator, *varied(estimator, params, varying)]))
+
+
+def varied(name: str, params: str, varying: dict[str, set[str]]) -> list[str]:
+    """Those parameters of the problem or estimator ``name`` that vary in the run, in words."""
+    values = written_out(name, json.loads(params))
+    return [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
 
 
 def short(value: Any) -> str:
@@ -144,8 +148,9 @@ def varying_parameters(rows: pd.DataFrame) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {"": {"seed"} if rows.seed.nunique() > 1 else set()}
     for name, params in (("problem", "problem_params"), ("estimator", "estimator_params")):
         for key, some in rows.groupby(name)[params]:
-            tables = [json.loads(text) for text in some.unique()]
-            found[str(key)] = {k for k in tables[0] if len({json.dumps(t.get(k)) for t in tables}) > 1} - {"batch"}
+            tables = [written_out(str(key), json.loads(text)) for text in some.unique()]
+            names = dict.fromkeys(name for table in tables for name in table)
+            found[str(key)] = {k for k in names if len({json.dumps(t.get(k)) for t in tables}) > 1} - {"batch"}
         if name == "problem":
             for key, some in rows.groupby(name):
                 if some["size"].nunique() > 1:
