@@ -27,6 +27,8 @@ def test_finds_the_bias_and_says_where(broken: Broken) -> None:
     said = [found for found in result.diagnoses if found.part == broken.part]
     named = [found for found in said if broken.finds in found.message]
     assert named, said
+    for found in result.diagnoses:
+        assert not [word for word in broken.never if word in found.message], found.message
     if broken.counted is not None:
         # 4 standard errors: 6e-5 for each; and the errors must be small enough to tell 2 from 1.8
         assert all(abs(found.counted - broken.counted) < 4 * found.counted_error < 0.2 for found in named), named
