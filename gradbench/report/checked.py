@@ -12,7 +12,7 @@ from gradbench.printable import one_line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
 from gradbench.report.plain import Text
-from gradbench.report.tables import STYLES, group_title
+from gradbench.report.tables import STYLES, ZERO_MARK, group_title, without_gradient
 
 MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "✗"}
 COLOURS = STYLES | {"violation": "red"}
@@ -72,12 +72,18 @@ def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
             shown.add_row(
                 group_title(finding.tensor),
                 _counted(finding),
-                percent(finding.relative_bias),
-                percent(finding.relative_bias_high),
+                _share(finding, finding.relative_bias),
+                _share(finding, finding.relative_bias_high),
                 number(relative),
                 Text(finding.verdict, style=STYLES[finding.verdict]),
             )
         yield shown
+
+
+def _share(finding: Finding, value: float | None) -> str:
+    """A bias as a share of ‖g‖; of √variance, and marked so, where ‖g‖ is 0."""
+    marked = value is not None and without_gradient(finding.gradient_norm, finding.variance)
+    return percent(value) + (ZERO_MARK if marked else "")
 
 
 def _counted(finding: Finding) -> str:
@@ -91,6 +97,8 @@ def _footnotes(result: Result) -> Iterator[RenderableType]:
         "counted: how often the exact gradient g is in the mean; 1 is right. All ± and bounds: 95 %",
         style="dim",
     )
+    if any(without_gradient(f.gradient_norm, f.variance) for f in result.findings):
+        yield Text(f"{ZERO_MARK} ‖g‖ = 0: as a share of √variance, the standard deviation of one gradient", style="dim")
     detectable = (
         f"; found with {POWER:.0%}: a bias of {percent(result.detectable)} along any g" if result.detectable else ""
     )

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 
 from gradbench.compare import INCOMPARABLE, TARGET
 from gradbench.printable import one_line
-from gradbench.report.format import interval, number
+from gradbench.report.format import number, span
 from gradbench.report.plain import Table, Text
 from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
 
@@ -41,18 +41,17 @@ def comparison_table(
     """The second run over the first, row by row; then what could not be compared, alike ones together."""
     rows = matched[(matched.group == group) & (matched["mark"] != INCOMPARABLE)].rename(columns={"size_a": "size"})
     varying = varying_parameters(rows)
-    table = plain_table(one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)"))
-    _columns(table, "problem / estimator", figure)
-    previous = None
-    for row in each(rows):
-        target = tuple(getattr(row, key) for key in TARGET if key not in ("samples", "group"))
-        if target != previous:
-            record = rows.loc[row.Index]
-            table.add_row(Text(" · ".join(_target_words(record, record["size"], varying)), style="italic"))
-        turned = row.verdict_b == "biased" and row.verdict_a != "biased"
-        _row(table, "  " + label(row.estimator, row.estimator_params, varying), row, turned, "now biased")
-        previous = target
-    return Group(table, _footnote(rows), *_not_comparable(matched[matched.group == group]))
+    title = one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for _, target in rows.groupby([key for key in TARGET if key not in ("samples", "group")], sort=False, dropna=False):
+        first = target.iloc[0]
+        table = plain_table(one_line(" · ".join(_target_words(first, first["size"], varying))), title_style="italic")
+        _columns(table, "estimator", figure)
+        for row in each(target):
+            turned = row.verdict_b == "biased" and row.verdict_a != "biased"
+            _row(table, label(row.estimator, row.estimator_params, varying), row, turned, "now biased")
+        parts.append(table)
+    return Group(*parts, _footnote(rows), *_not_comparable(matched[matched.group == group]))
 
 
 def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
@@ -75,11 +74,11 @@ def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
 
 
 def _columns(table: Table, first: str, figure: str) -> None:
-    table.add_column(first, overflow="fold", min_width=18)
+    table.add_column(first, overflow="fold")
     table.add_column("L", justify="right")
     for name in ("variance", "MSE", "time"):
-        table.add_column(f"{name} [95 %]", overflow="fold")
-    table.add_column(f"{figure.replace('_', ' ')} is")
+        table.add_column(f"{name}, 95 %", overflow="fold")
+    table.add_column(f"{figure.replace('_', ' ')} is", overflow="fold")
 
 
 def _row(table: Table, name: str, row: Any, biased: bool, note: str = "biased") -> None:
@@ -92,7 +91,9 @@ def _row(table: Table, name: str, row: Any, biased: bool, note: str = "biased") 
 
 def _ratio(row: Any, figure: str) -> str:
     value, low, high = (getattr(row, f"{figure}_ratio{part}") for part in ("", "_low", "_high"))
-    return "–" if pd.isna(value) else f"{number(value)} {interval(low, high)}"
+    if pd.isna(value):
+        return "–"
+    return number(value) if low == high == value else f"{number(value)} {span(low, high)}"
 
 
 def _footnote(rows: pd.DataFrame) -> Text:

@@ -17,7 +17,7 @@ from gradbench.report.format import number, percent
 from gradbench.report.layout import WIDTH, table
 from gradbench.report.plain import Console, Text
 from gradbench.report.story import counted
-from gradbench.report.tables import STYLES, group_title
+from gradbench.report.tables import STYLES, group_title, without_gradient
 
 OUTCOMES = {
     "biased": ("a mistake: biased", "red"),
@@ -93,6 +93,9 @@ def _measured(explained: Explained) -> Iterator[RenderableType]:
     for part, line in explained.lines.items():
         shown.add_row(group_title(part), number(line.gradient_norm), *_cells(line))
     yield shown
+    if any(without_gradient(line.gradient_norm, line.variance) for line in explained.lines.values()):
+        text = "where ‖exact‖ is 0, the verdict compares with √variance, the standard deviation of one gradient"
+        yield Text(text, style="dim")
     if explained.variants:
         yield from _variants(explained)
 
