@@ -26,7 +26,7 @@ def render(frame: pd.DataFrame, form: str) -> bytes:
     """``frame`` as the bytes of a file of format ``form``. Raises UnknownNameError for an unknown format."""
     match form:
         case "csv":
-            texts = {name: frame[name].map(_spreadsheet) for name in frame if _holds_texts(frame[name])}
+            texts = {str(name): frame[name].map(_spreadsheet) for name in frame if _holds_texts(frame[name])}
             return frame.assign(**texts).to_csv(index=False).encode()
         case "parquet":
             buffer = io.BytesIO()
