@@ -51,7 +51,7 @@ class Cell:
 
     def flat(self) -> dict[str, Any]:
         """The same with the parameters of problem and estimator beside the other keys."""
-        identity = self.identity()
+        identity = {**self.identity(), "problem_params": self.axes.parameters.model_dump()}
         return {**identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
 
     def features(self) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gradbench.errors import UnknownNameError
+from gradbench.printable import one_line, plain, visible
 
 FORMATS = ("csv", "parquet", "json", "markdown", "latex")
 READABLE = (
@@ -24,17 +26,18 @@ def render(frame: pd.DataFrame, form: str) -> bytes:
     """``frame`` as the bytes of a file of format ``form``. Raises UnknownNameError for an unknown format."""
     match form:
         case "csv":
-            return frame.to_csv(index=False).encode()
+            texts = {str(name): frame[name].map(_spreadsheet) for name in frame if _holds_texts(frame[name])}
+            return frame.assign(**texts).to_csv(index=False).encode()
         case "parquet":
             buffer = io.BytesIO()
             frame.to_parquet(buffer, index=False)
             return buffer.getvalue()
         case "json":
-            return (json.dumps(records(frame), indent=1) + "\n").encode()
+            return (json.dumps(records(frame), indent=1, allow_nan=False) + "\n").encode()
         case "markdown":
-            return (str(_rounded(frame).to_markdown(index=False, disable_numparse=True)) + "\n").encode()
+            return (str(_rounded(frame, _markdown).to_markdown(index=False, disable_numparse=True)) + "\n").encode()
         case "latex":
-            return _rounded(frame).to_latex(index=False, escape=True).encode()
+            return _rounded(frame, one_line).to_latex(index=False, escape=True).encode()
     raise UnknownNameError("format", form, FORMATS)
 
 
@@ -44,20 +47,41 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    if value is pd.NaT or value is pd.NA:
         return None
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat()
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return value.item() if isinstance(value, np.generic) else value
+    return plain(value.item() if isinstance(value, np.generic) else value)
 
 
-def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Figures to four digits, empty where there is none."""
+FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+"""Beginnings of a cell that a spreadsheet takes for a formula."""
+
+
+def _holds_texts(column: pd.Series) -> bool:
+    return pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
+
+
+def _spreadsheet(value: Any) -> Any:
+    """A text that no spreadsheet runs: one that reads as a formula gets an apostrophe before it."""
+    if not isinstance(value, str):
+        return value
+    return ("'" if FORMULA.match(value) else "") + visible(value)
+
+
+MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
+
+
+def _markdown(text: str) -> str:
+    """A text in one cell of a table, its markup taken for what it is."""
+    return MARKDOWN.sub(r"\\\1", one_line(text))
+
+
+def _rounded(frame: pd.DataFrame, escaped: Callable[[str], str]) -> pd.DataFrame:
+    """Figures to four digits, empty where there is none; texts ``escaped``."""
 
     def text(value: Any) -> str:
         value = _plain(value)
+        if isinstance(value, str):
+            return escaped(value)
         return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
     return frame.map(text)

@@ -18,7 +18,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.networks import Calls
 from gradbench.objective import Objective
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import Problem
+from gradbench.problems.base import Problem, identity
 from gradbench.seeding import Written, canonical, digest, stream
 
 LEARNING_RATE = 1e-3
@@ -51,7 +51,7 @@ class Axes:
     def _plain(self) -> dict:
         return {
             "problem": self.problem,
-            "problem_params": self.parameters.model_dump(),
+            "problem_params": identity(self.parameters),
             "data": self.data if self.contents is None else f"sha256:{self.contents}",
             "train_steps": self.train_steps,
         }

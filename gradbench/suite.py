@@ -197,7 +197,7 @@ def load(name: str, settings: Settings | None = None) -> Suite:
 
 def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
-    file = validated(SuiteFile, raw, where)
+    file = validated(SuiteFile, raw, where, file=True)
     measure = file.measure
     for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:

@@ -1,7 +1,8 @@
 """Small problems with an exact gradient: where `gradbench explain` shows, and `gradbench check` checks.
 
-They are chosen so that a mistake has nowhere to hide: a cost, whose φ-gradient is all expectation; an analytic and a
-sampled KL; a θ-gradient; networks with a layer between the latents and the data, which are real digits; several L.
+They are chosen so that a mistake has nowhere to hide: a cost, whose φ-gradient is all expectation, and which is not
+quadratic, as an error of second order vanishes on one that is; an analytic and a sampled KL; a θ-gradient; networks
+with a layer between the latents and the data, which are real digits; several L.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gaussian-cost": {"cost": "cos", "k": 1.0, "mean": 0.7, "dim": 3},
     "linear-gaussian": {"batch": 2, "features": 4, "start": "near", "perturb": 0.3},
     "gaussian-vae": {"hidden": 4, "batch": 2},
-    "bernoulli-cost": {"target": 0.2, "prob": 0.3, "dim": 3},
+    "bernoulli-cost": {"target": 0.2, "prob": 0.3, "dim": 3, "power": 3.0},
     "sigmoid-belief": {"latent": 4, "batch": 2},
 }
 """Parameters of the small version of each built-in problem; others are taken with their defaults."""

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome, judge, matches, rows_of, worst
 from gradbench.compare.match import TARGET, ratios_of
 from gradbench.errors import RunError
+from gradbench.problems import written_out
 from gradbench.seeding import canonical
 from gradbench.slopes import slopes, values
 from gradbench.statistics.spread import quantile
@@ -35,7 +36,7 @@ def verify(run: Run, claims: Sequence[Claim]) -> list[Outcome]:
     """The outcome of each claim."""
     ok = run.ok()
     flat = [
-        {**json.loads(row["problem_params"]), **json.loads(row["estimator_params"]), **row}
+        {**written_out(row["problem"], json.loads(row["problem_params"])), **json.loads(row["estimator_params"]), **row}
         for row in ok.astype(object).where(ok.notna(), None).to_dict("records")
     ]
     rows = [{str(k): v for k, v in row.items()} for row in flat]
@@ -79,7 +80,7 @@ def _cells(run: Run) -> list[_Cell]:
     found = []
     for cell in run.manifest["suite_resolved"].get("cells", []):
         status, message = ends.get(cell["cell_id"], (NOT_MEASURED, None))
-        flat = {**cell["problem_params"], **cell["estimator_params"], **cell}
+        flat = {**written_out(cell["problem"], cell["problem_params"]), **cell["estimator_params"], **cell}
         found.append(_Cell(flat, status, str(message or "")))
     return found
 
@@ -193,7 +194,9 @@ def _judged(row: dict, name: str, band: tuple[float, float]) -> str:
 def _placed(rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], str]]:
     """Each row, and where it is: L, and whatever else tells it from the others."""
     records = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
-    places = [{"problem": row["problem"], **json.loads(row["problem_params"])} for row in records]
+    places = [
+        {"problem": row["problem"], **written_out(row["problem"], json.loads(row["problem_params"]))} for row in records
+    ]
     keys = {key for place in places for key in place}
     varying = sorted(key for key in keys if len({json.dumps(place.get(key)) for place in places}) > 1)
     for row, place in zip(records, places, strict=True):

@@ -196,7 +196,7 @@ def test_a_claim_that_says_nothing_is_refused(fault):
     claim, says = WRONG[fault]
     with pytest.raises(UsageError) as error:
         resolve(suite(COST, **{"select": {}, **claim}), "s.toml", Settings())
-    assert str(error.value).startswith("s.toml.expect[0]: ")
+    assert str(error.value).startswith("s.toml: expect[0]: ")
     assert says in str(error.value)
 
 

@@ -103,6 +103,52 @@ def test_a_top_level_that_is_not_valid_is_refused(top, says):
         assert part in text
 
 
+CLAIM = {"claim": "c", "kind": "value", "select": {"estimator": "pathwise"}, "above": 0.0}
+OVER = CLAIM | {"kind": "ratio", "over": {"estimator": "pathwise"}}
+
+
+@pytest.mark.parametrize(
+    ("top", "says"),
+    [
+        ({"expect": [CLAIM | {"high": 3}]}, "test.toml: expect[0]: unknown key 'high'; valid: above, against, below, "),
+        (
+            {"expect": [CLAIM, CLAIM | {"figur": 3}]},
+            "test.toml: expect[1]: unknown key 'figur'; did you mean 'figure'?",
+        ),
+        ({"expect": [CLAIM | {"kind": "big"}]}, "test.toml: expect[0].kind: input should be 'value', 'ratio'"),
+        ({"expect": [CLAIM | {"tolerance": -1}]}, "test.toml: expect[0].tolerance: input should be greater than"),
+        ({"expect": [{"claim": "c"}]}, "test.toml: expect[0].kind: field required"),
+        ({"expect": [CLAIM | {"order": ["a"]}]}, "test.toml: expect[0]: order belongs to a claim of kind ordering"),
+        ({"expect": [CLAIM | {"select": {"k": 7}}]}, "test.toml: expect[0].select.k: no cell has k = 7"),
+        ({"expect": [CLAIM | {"select": {"q": 7}}]}, "test.toml: expect[0].select: unknown key 'q'"),
+        ({"expect": [OVER | {"over": {"q": 7}}]}, "test.toml: expect[0].over: unknown key 'q'"),
+        ({"expect": {"claim": "c"}}, "test.toml: expect: input should be a valid list"),
+        ({"measure": {"high": 3}}, "test.toml: measure: unknown key 'high'; valid: blocks, budget, engine, "),
+        ({"measure": {"blocks": 2}}, "test.toml: measure.blocks: input should be greater than or equal to 4, got 2"),
+        ({"measure": 3}, "test.toml: measure: input should be a valid dictionary"),
+        ({"high": 3}, "test.toml: unknown key 'high'; valid: expect, grid, measure, name, seed, title"),
+    ],
+)
+def test_a_key_of_a_table_is_named_with_its_place_and_the_valid_ones(top, says):
+    assert says in refused(GRID, **top)
+
+
+def test_a_key_of_a_grid_is_named_with_its_place():
+    for grid, says in (
+        (GRID | {"high": 3}, "test.toml: grid[1]: unknown key 'high'; valid: "),
+        (GRID | {"size": {"high": 3}}, "test.toml: grid[1]: unknown key 'high'; valid: "),
+        (GRID | {"estimators": [{"name": "exact", "high": 3}]}, "grid[1].estimators[0] (exact): unknown key 'high'"),
+    ):
+        assert says in refused(GRID, grid)
+
+
+def test_a_setting_is_named_as_on_the_command_line():
+    with pytest.raises(SuiteError, match=r"^--replicates: input should be greater than 0, got -1"):
+        cells(GRID, settings=Settings(replicates=-1))
+    with pytest.raises(SuiteError, match=r"^--replicates: replicates = 33 is no multiple"):
+        cells(GRID, settings=Settings(replicates=33))
+
+
 def test_the_second_grid_is_named_as_the_second():
     assert "grid[1].problem" in refused(GRID, GRID | {"problem": "x"})
 

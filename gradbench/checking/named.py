@@ -17,7 +17,8 @@ from gradbench.problems.base import Problem
 def named(text: str) -> Any:
     """The thing that ``text`` names: ``FILE.py:NAME``, ``FILE.py`` that defines one, or a registered name.
 
-    NAME is a name in the file, or the name under which an estimator or problem of the file would be registered.
+    NAME is the name under which an estimator or problem of the file would be registered, or else a name in the file:
+    where an `Estimator` and a function share one, the `Estimator` is meant, which says what to draw and at which L.
     Raises PluginError or UnknownNameError.
     """
     path, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
@@ -37,7 +38,11 @@ def named(text: str) -> Any:
         raise PluginError(
             f"{path}: defines {len(found)} estimators or problems; say which, as {path}:NAME\nin it: {_list(names)}"
         )
-    by_name = {thing.name: thing for thing in found} | {k: v for k, v in vars(module).items() if not k.startswith("__")}
+    registered = [thing for thing in found if thing.name == name]
+    if len(registered) > 1:
+        raise PluginError(f"{text}: {len(registered)} of its estimators and problems have this name; give each its own")
+    by_name = {k: v for k, v in vars(module).items() if not k.startswith("__")}
+    by_name |= {one.name: one for one in registered}
     if name not in by_name:
         raise UnknownNameError("name", name, [*(thing.name for thing in found), *_functions(module)], where=path)
     thing = by_name[name]

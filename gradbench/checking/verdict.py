@@ -125,7 +125,8 @@ def check(
         )
     estimator = as_estimator(thing, latents, seed)
     declared = {"phi": estimator.unbiased_phi, "theta": estimator.unbiased_theta}
-    start = Result(estimator.name, "violation", {}, declared, margin=margin, false_alarms=false_alarms)
+    called = estimator.name if isinstance(thing, Estimator) else estimator.title
+    start = Result(called, "violation", {}, declared, margin=margin, false_alarms=false_alarms)
     tasks, left_out = _tasks(estimator, targets(problems, seed))
     if not tasks:
         raise UsageError(f"{estimator.name}: no problem to check it on; {next(iter(left_out.values()), 'none given')}")

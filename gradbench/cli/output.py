@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
+
+from gradbench.printable import plain, visible
+from gradbench.report.plain import Console, Text
 
 PIPED_WIDTH = 100
 
@@ -22,28 +26,38 @@ def _width(stream: Any) -> int | None:
 
 def stdout() -> Console:
     """The console of results."""
-    return Console(width=_width(sys.stdout), highlight=False)
+    return Console(width=_width(sys.stdout))
 
 
 def stderr() -> Console:
     """The console of progress and messages."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True)
 
 
 def show(renderable: RenderableType, width: int | None = None) -> None:
     """Print a result, on at most ``width`` columns."""
     console = stdout()
-    console.print(renderable, width=None if width is None else min(width, console.width))
+    shown = Text(renderable) if isinstance(renderable, str) else renderable
+    console.print(shown, width=None if width is None else min(width, console.width))
 
 
 def show_json(value: Any) -> None:
-    """Print a result as JSON."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    """Print a result as strict JSON, with characters that a terminal would obey as escapes of JSON."""
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    print("\n".join(part if part.isprintable() else _escaped(part) for part in text.split("\n")))
+
+
+def _escaped(text: str) -> str:
+    def shown(found: re.Match[str]) -> str:
+        units = found[0].encode("utf-16-be", "surrogatepass").hex()
+        return found[0] if visible(found[0]) == found[0] else re.sub("(....)", r"\\u\1", units)
+
+    return re.sub("[^ -~]", shown, text)
 
 
 def say(message: str) -> None:
     """Print a message."""
-    stderr().print(message, markup=False, soft_wrap=True)
+    stderr().print(Text(message), soft_wrap=True)
 
 
 def warn(message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gradbench.cli.output import say, stderr
+from gradbench.printable import one_line
 from gradbench.runner.local import Progress as Told
 
 
@@ -14,7 +15,7 @@ class Bar(Told):
     def __init__(self, announcement: str) -> None:
         self.announcement = announcement
         self.progress = Progress(
-            TextColumn("{task.description}", table_column=None),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
@@ -42,7 +43,7 @@ class Bar(Told):
 
     def cell(self, label: str) -> None:
         if self.task is not None:
-            self.progress.update(self.task, description=label[:44])
+            self.progress.update(self.task, description=one_line(label)[:44])
 
     def advance(self, done: int) -> None:
         if self.task is not None:
@@ -55,7 +56,7 @@ class Steps:
     def __init__(self) -> None:
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             console=stderr(),
             transient=True,
@@ -76,4 +77,4 @@ class Steps:
         self.done = self.done + done if label == self.label else done
         self.label = label
         counted = f": {self.done} replicates" if self.done else ""
-        self.progress.update(self.task, description=f"{label}{counted}"[:76])
+        self.progress.update(self.task, description=one_line(f"{label}{counted}")[:76])

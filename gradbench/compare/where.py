@@ -10,6 +10,7 @@ import pandas as pd
 
 from gradbench.errors import UnknownNameError, UsageError
 from gradbench.filters import choices, means
+from gradbench.problems import written_out
 from gradbench.store import COLUMNS, Run
 
 
@@ -35,9 +36,8 @@ def _values(frame: pd.DataFrame, key: str) -> pd.Series:
     """The values of a column or of a parameter; None where there is none."""
     if key in COLUMNS:
         return frame[key].astype(object).where(frame[key].notna(), None)
-    tables = [
-        {**json.loads(p), **json.loads(e)} for p, e in zip(frame.problem_params, frame.estimator_params, strict=True)
-    ]
+    columns = zip(frame.problem, frame.problem_params, frame.estimator_params, strict=True)
+    tables = [{**written_out(problem, json.loads(p)), **json.loads(e)} for problem, p, e in columns]
     known = {name for table in tables for name in table}
     if key not in known:
         raise UnknownNameError("key", key, known | set(COLUMNS), where="--where")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from gradbench.errors import UnknownNameError, UsageError
 from gradbench.estimators.base import Estimator, Factor
 from gradbench.explaining.live import Line, Surrogate, lines, same
+from gradbench.objective import Kl
 from gradbench.problems import PROBLEMS
-from gradbench.targets import SMALL, Target
+from gradbench.targets import SMALL, Target, targets
 
 DEFAULT_PROBLEM = {"gaussian": "gaussian-vae", "bernoulli": "sigmoid-belief"}
 """By family of latents: where an estimator is shown."""
@@ -57,6 +58,7 @@ class Explained:
             "estimator": e.name,
             "problem": self.target.problem,
             "kl": self.target.kl,
+            "bound": self.target.bound,
             "samples": self.samples,
             "reference": self.reference,
             "evaluations": e.evaluations(self.target.setting(self.samples)),
@@ -71,6 +73,7 @@ class Explained:
 def target_for(estimator: Estimator, problem: str | None = None, seed: int = 0) -> tuple[Target, int]:
     """Where to show ``estimator``, and with what L: with a sampled KL if it can, so that log q in f shows, too.
 
+    An estimator of a multi-sample bound is shown on the bound of a small target whose exact gradient is known.
     Raises UnknownNameError for an unknown problem, UsageError where the estimator cannot work.
     """
     if problem is not None and problem not in PROBLEMS:
@@ -78,15 +81,25 @@ def target_for(estimator: Estimator, problem: str | None = None, seed: int = 0) 
     names = [problem] if problem else [DEFAULT_PROBLEM[f] for f in ("gaussian", "bernoulli") if f in estimator.latents]
     if not names:
         raise UsageError(f"{estimator.name}: there is no problem with {', '.join(sorted(estimator.latents))} latents")
-    reason = ""
-    for name in names + ([] if problem else ["gaussian-cost", "bernoulli-cost"]):
-        for kl in (None,) if PROBLEMS[name].objective == "cost" else ("monte-carlo", "analytic"):
-            target = Target(name, kl, (1, 2, 4), seed)
-            samples = target.samples_for(estimator)
-            if samples is not None:
-                return target, samples
-            reason = reason or estimator.why_not(target.setting(2)) or ""
-    raise UsageError(f"{reason}; choose another --problem ({', '.join(SMALL)})")
+    candidates = _candidates(names + ([] if problem else ["gaussian-cost", "bernoulli-cost"]), seed)
+    for target in candidates:
+        samples = target.samples_for(estimator)
+        if samples is not None:
+            return target, samples
+    reason = estimator.why_not(candidates[0].setting(2))
+    others = [name for name in SMALL if any(t.samples_for(estimator) for t in _candidates([name], seed))]
+    remedy = f"choose --problem {' or '.join(others)}" if others else "none of the problems explained here suits it"
+    raise UsageError(f"{reason}; {remedy}")
+
+
+def _candidates(names: Iterable[str], seed: int) -> list[Target]:
+    """Where an estimator may be shown on the problems ``names``, in order of preference."""
+    found: list[Target] = []
+    for name in names:
+        kls: tuple[Kl | None, ...] = (None,) if PROBLEMS[name].objective == "cost" else ("monte-carlo", "analytic")
+        found += [Target(name, kl, (1, 2, 4), seed) for kl in kls]
+        found += [target for target in targets([name], seed) if target.bound > 1]
+    return found
 
 
 def explain(

@@ -22,6 +22,15 @@ class ProblemParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that came after results were kept; at their defaults the problem is what it was without them."""
+
+
+def identity(parameters: BaseModel) -> dict[str, Any]:
+    """The parameters that name a target and its random streams: those that came ``later`` only where they are set."""
+    later, fields = getattr(parameters, "later", frozenset()), type(parameters).model_fields
+    return {k: v for k, v in parameters.model_dump().items() if k not in later or v != fields[k].default}
+
 
 class ModelParameters(ProblemParameters):
     """The same for a problem with data."""

@@ -1,12 +1,14 @@
-"""E_q[f(b)] with f(b) = Σ_d (b_d − target)² / dim and independent bits b_d ~ Bernoulli(prob).
+"""E_q[f(b)] with f(b) = Σ_d |b_d − target|^power / dim and independent bits b_d ~ Bernoulli(prob).
 
-The toy problem of Tucker et al., "REBAR" (NeurIPS 2017). E[f] = Σ_d [p_d (1 − t)² + (1 − p_d) t²] / dim.
+With power 2 the toy problem of Tucker et al., "REBAR" (NeurIPS 2017); with others the polynomial programming of Liu et
+al. 2023 (NeurIPS), which shows what a quadratic cost hides: the bias of estimators that are exact on one.
+E[f] = Σ_d [p_d |1 − t|^power + (1 − p_d) |t|^power] / dim.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
@@ -19,14 +21,17 @@ from gradbench.types import Latents, PerSample
 
 
 class Parameters(ProblemParameters):
+    later: ClassVar[frozenset[str]] = frozenset({"power"})
+
     target: float = 0.45
     prob: Annotated[float, Field(gt=0, lt=1)] = 0.5
     dim: PositiveInt = Field(1, le=10_000)
+    power: Annotated[float, Field(ge=1, le=100)] = 2.0
 
 
 class BernoulliCost(Problem):
     name = "bernoulli-cost"
-    title = "E[(b - target)^2], b Bernoulli: the toy problem of the discrete estimators"
+    title = "E[|b - target|^power], b Bernoulli: the toy problem of the discrete estimators"
     family = "bernoulli"
     objective = "cost"
     Parameters = Parameters
@@ -50,8 +55,11 @@ class BernoulliCost(Problem):
         return Bernoulli(logits=phi.free("logits"))
 
     def cost(self, z: Latents) -> PerSample:
-        return ((z - self.parameters.target) ** 2).mean(-1)
+        target, power = self.parameters.target, self.parameters.power
+        if power % 2 == 0:
+            return ((z - target) ** power).mean(-1)
+        return ((z - target).abs() ** power).mean(-1)
 
     def closed_form(self, phi: Calls, theta: Calls, x: Tensor | None) -> Tensor:
-        prob, target = torch.sigmoid(phi.free("logits")), self.parameters.target
-        return (prob * (1 - target) ** 2 + (1 - prob) * target**2).mean()
+        prob, target, power = torch.sigmoid(phi.free("logits")), self.parameters.target, self.parameters.power
+        return (prob * abs(1 - target) ** power + (1 - prob) * abs(target) ** power).mean()

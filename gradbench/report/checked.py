@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from gradbench.checking.looks import POWER, Finding
 from gradbench.checking.verdict import Result
+from gradbench.printable import one_line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
-from gradbench.report.tables import STYLES, group_title
+from gradbench.report.plain import Text
+from gradbench.report.tables import STYLES, ZERO_MARK, group_title, without_gradient
 
 MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "✗"}
 COLOURS = STYLES | {"violation": "red"}
@@ -23,19 +24,19 @@ def as_text(result: Result) -> RenderableType:
 
 
 def _parts(result: Result) -> Iterator[RenderableType]:
-    mark = Text(f"{MARKS[result.verdict]} {result.estimator}: ", style="bold")
-    yield mark + Text(_headline(result), style=COLOURS[result.verdict])
+    mark = Text(one_line(f"{MARKS[result.verdict]} {result.estimator}: "), style="bold")
+    yield mark + Text(one_line(_headline(result)), style=COLOURS[result.verdict])
     for broken in result.violations:
-        yield Text(f"  {broken.target}: {broken.seen}")
-        yield Text(f"  remedy: {broken.remedy}")
+        yield Text(one_line(f"  {broken.target}: {broken.seen}"))
+        yield Text(one_line(f"  remedy: {broken.remedy}"))
     for found in result.diagnoses:
-        yield Text(f"  {group_title(found.part)}, {found.target}: {found.message}", style="red")
+        yield Text(one_line(f"  {group_title(found.part)}, {found.target}: {found.message}"), style="red")
     if result.findings:
         yield Text("")
         yield from _tables(result.findings)
         yield from _footnotes(result)
     for target, reason in result.left_out.items():
-        yield Text(f"not on {target}: {reason}", style="dim")
+        yield Text(one_line(f"not on {target}: {reason}"), style="dim")
 
 
 def _headline(result: Result) -> str:
@@ -59,7 +60,7 @@ def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
     for target in dict.fromkeys(finding.target for finding in findings):
         some = [finding for finding in findings if finding.target == target]
         shown = table(
-            f"{target}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})",
+            f"{one_line(target)}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})",
             padding=(0, 0, 0, 0),
         )
         shown.add_column("tensor", overflow="fold", width=25)
@@ -71,12 +72,18 @@ def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
             shown.add_row(
                 group_title(finding.tensor),
                 _counted(finding),
-                percent(finding.relative_bias),
-                percent(finding.relative_bias_high),
+                _share(finding, finding.relative_bias),
+                _share(finding, finding.relative_bias_high),
                 number(relative),
                 Text(finding.verdict, style=STYLES[finding.verdict]),
             )
         yield shown
+
+
+def _share(finding: Finding, value: float | None) -> str:
+    """A bias as a share of ‖g‖; of √variance, and marked so, where ‖g‖ is 0."""
+    marked = value is not None and without_gradient(finding.gradient_norm, finding.variance)
+    return percent(value) + (ZERO_MARK if marked else "")
 
 
 def _counted(finding: Finding) -> str:
@@ -90,6 +97,8 @@ def _footnotes(result: Result) -> Iterator[RenderableType]:
         "counted: how often the exact gradient g is in the mean; 1 is right. All ± and bounds: 95 %",
         style="dim",
     )
+    if any(without_gradient(f.gradient_norm, f.variance) for f in result.findings):
+        yield Text(f"{ZERO_MARK} ‖g‖ = 0: as a share of √variance, the standard deviation of one gradient", style="dim")
     detectable = (
         f"; found with {POWER:.0%}: a bias of {percent(result.detectable)} along any g" if result.detectable else ""
     )

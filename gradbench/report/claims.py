@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome
+from gradbench.printable import one_line
 from gradbench.report.format import interval, number
+from gradbench.report.plain import Text
 from gradbench.report.tables import plain_table
 
 STYLES = {REPRODUCED: "green", CONTRADICTED: "red", UNRESOLVED: "yellow"}
@@ -37,7 +38,7 @@ def claim_line(claim: Claim) -> RenderableType:
 
 def _words(claim: Claim) -> Text:
     source = ", ".join(word for word in (claim.paper, claim.where) if word)
-    return Text(claim.claim).append(f" ({source})" if source else "", style="dim")
+    return Text(one_line(claim.claim)).append(f" ({source})" if source else "", style="dim")
 
 
 def checked(outcomes: Sequence[Outcome]) -> tuple[bool, str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from gradbench.compare import INCOMPARABLE, TARGET
-from gradbench.report.format import interval, number
-from gradbench.report.tables import STYLES, each, group_title, label, plain_table, short, varying_parameters
+from gradbench.printable import one_line
+from gradbench.report.format import number, span
+from gradbench.report.plain import Table, Text
+from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
 
 Varying = dict[str, set[str]]
 
@@ -28,7 +27,7 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str =
     for _, target in rows.groupby(list(TARGET[:-4] + TARGET[-3:]), sort=False, dropna=False):
         first = target.iloc[0]
         title = " · ".join([*_target_words(first, first.size_a, varying), f"{group_title(group)}-gradient"])
-        table = plain_table(f"{title}, over {baseline}")
+        table = plain_table(one_line(f"{title}, over {baseline}"))
         _columns(table, "estimator", figure)
         for row in each(target):
             _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, row.verdict_b == "biased")
@@ -42,18 +41,17 @@ def comparison_table(
     """The second run over the first, row by row; then what could not be compared, alike ones together."""
     rows = matched[(matched.group == group) & (matched["mark"] != INCOMPARABLE)].rename(columns={"size_a": "size"})
     varying = varying_parameters(rows)
-    table = plain_table(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
-    _columns(table, "problem / estimator", figure)
-    previous = None
-    for row in each(rows):
-        target = tuple(getattr(row, key) for key in TARGET if key not in ("samples", "group"))
-        if target != previous:
-            record = rows.loc[row.Index]
-            table.add_row(Text(" · ".join(_target_words(record, record["size"], varying)), style="italic"))
-        turned = row.verdict_b == "biased" and row.verdict_a != "biased"
-        _row(table, "  " + label(row.estimator, row.estimator_params, varying), row, turned, "now biased")
-        previous = target
-    return Group(table, _footnote(rows), *_not_comparable(matched[matched.group == group]))
+    title = one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for _, target in rows.groupby([key for key in TARGET if key not in ("samples", "group")], sort=False, dropna=False):
+        first = target.iloc[0]
+        table = plain_table(one_line(" · ".join(_target_words(first, first["size"], varying))), title_style="italic")
+        _columns(table, "estimator", figure)
+        for row in each(target):
+            turned = row.verdict_b == "biased" and row.verdict_a != "biased"
+            _row(table, label(row.estimator, row.estimator_params, varying), row, turned, "now biased")
+        parts.append(table)
+    return Group(*parts, _footnote(rows), *_not_comparable(matched[matched.group == group]))
 
 
 def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
@@ -69,19 +67,18 @@ def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
 
 
 def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
-    values = json.loads(record.problem_params)
-    parameters = [f"{key}={short(values[key])}" for key in sorted(varying.get(str(record.problem), set()))]
-    words = [record.problem, size, *parameters, "" if record.kl == "-" else f"{record.kl} KL"]
+    words = [record.problem, size, *varied(record.problem, record.problem_params, varying)]
+    words += [] if record.kl == "-" else [f"{record.kl} KL"]
     words += [f"{record.train_steps} steps"] if record.train_steps else []
     return [str(word) for word in words if word not in ("", "-", None)]
 
 
 def _columns(table: Table, first: str, figure: str) -> None:
-    table.add_column(first, overflow="fold", min_width=18)
+    table.add_column(first, overflow="fold")
     table.add_column("L", justify="right")
     for name in ("variance", "MSE", "time"):
-        table.add_column(f"{name} [95 %]", overflow="fold")
-    table.add_column(f"{figure.replace('_', ' ')} is")
+        table.add_column(f"{name}, 95 %", overflow="fold")
+    table.add_column(f"{figure.replace('_', ' ')} is", overflow="fold")
 
 
 def _row(table: Table, name: str, row: Any, biased: bool, note: str = "biased") -> None:
@@ -94,7 +91,9 @@ def _row(table: Table, name: str, row: Any, biased: bool, note: str = "biased") 
 
 def _ratio(row: Any, figure: str) -> str:
     value, low, high = (getattr(row, f"{figure}_ratio{part}") for part in ("", "_low", "_high"))
-    return "–" if pd.isna(value) else f"{number(value)} {interval(low, high)}"
+    if pd.isna(value):
+        return "–"
+    return number(value) if low == high == value else f"{number(value)} {span(low, high)}"
 
 
 def _footnote(rows: pd.DataFrame) -> Text:

@@ -6,10 +6,12 @@ import inspect
 import sys
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from gradbench.estimators.base import Estimator
+from gradbench.printable import one_line
+from gradbench.report.plain import Text
 from gradbench.report.tables import listing
 
 
@@ -46,9 +48,14 @@ def as_data(thing: Any) -> dict[str, Any]:
 def as_text(thing: Any) -> RenderableType:
     """The same for reading."""
     data = as_data(thing)
-    parts: list[RenderableType] = [Text(f"{thing.name}: {thing.title}", style="bold"), "", data["documentation"], ""]
+    parts: list[RenderableType] = [
+        Text(one_line(f"{thing.name}: {thing.title}"), style="bold"),
+        "",
+        data["documentation"],
+        "",
+    ]
     if data["parameters"]:
-        rows = [(name, field["type"], str(field["default"])) for name, field in data["parameters"].items()]
+        rows = [(name, field["type"], _default(field)) for name, field in data["parameters"].items()]
         parts.append(listing(rows, ("parameter", "type", "default")))
     if isinstance(thing, Estimator):
         parts.append(listing([factor_row(f) for f in thing.ledger], ("factor", "held", "in φ", "in θ", "why")))
@@ -71,4 +78,10 @@ def documentation(thing: Any) -> str:
 def _field(field: Any) -> dict[str, Any]:
     kind = field.annotation
     name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-    return {"type": name, "default": field.default}
+    if field.is_required():
+        return {"type": name, "required": True}
+    return {"type": name, "default": to_jsonable_python(field.get_default(call_default_factory=True), fallback=str)}
+
+
+def _default(field: dict[str, Any]) -> str:
+    return "(required)" if "required" in field else str(field["default"])

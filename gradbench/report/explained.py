@@ -7,16 +7,17 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.text import Text
 
 from gradbench.estimators.base import Estimator, Factor
 from gradbench.explaining.live import Line
 from gradbench.explaining.variants import Explained, Variant
+from gradbench.printable import one_line
 from gradbench.report.described import documentation
 from gradbench.report.format import number, percent
 from gradbench.report.layout import WIDTH, table
+from gradbench.report.plain import Console, Text
 from gradbench.report.story import counted
-from gradbench.report.tables import STYLES, group_title
+from gradbench.report.tables import STYLES, group_title, without_gradient
 
 OUTCOMES = {
     "biased": ("a mistake: biased", "red"),
@@ -32,7 +33,7 @@ OUTCOMES = {
 def described(estimator: Estimator) -> RenderableType:
     """What can be read while the numbers are measured."""
     return Group(
-        Text(f"{estimator.name}: {estimator.title}\n", style="bold"),
+        Text(one_line(f"{estimator.name}: {estimator.title}") + "\n", style="bold"),
         *_document(estimator),
         Text(""),
         _ledger(estimator),
@@ -56,9 +57,7 @@ def _document(estimator: Estimator) -> Iterator[RenderableType]:
             yield Padding(line, (0, 0, 0, 2 if index else 0), expand=False)
 
 
-def _console():
-    from rich.console import Console
-
+def _console() -> Console:
     return Console(width=WIDTH)
 
 
@@ -85,7 +84,7 @@ def ledger_cells(factor: Factor) -> tuple[str, str, str, str, str]:
 def _measured(explained: Explained) -> Iterator[RenderableType]:
     target, e = explained.target, explained.estimator
     evaluations = number(e.evaluations(target.setting(explained.samples)))
-    yield Text(f"In numbers: {target.label}, L = {explained.samples}", style="bold")
+    yield Text(one_line(f"In numbers: {target.label}, L = {explained.samples}"), style="bold")
     yield Text(f"{_size(explained)}; exact gradient by {explained.reference}; evaluations of f: {evaluations}")
     shown = table()
     for name in ("gradient", "‖exact‖", "counted (95 %)", "bias", "at most", "variance"):
@@ -94,6 +93,9 @@ def _measured(explained: Explained) -> Iterator[RenderableType]:
     for part, line in explained.lines.items():
         shown.add_row(group_title(part), number(line.gradient_norm), *_cells(line))
     yield shown
+    if any(without_gradient(line.gradient_norm, line.variance) for line in explained.lines.values()):
+        text = "where ‖exact‖ is 0, the verdict compares with √variance, the standard deviation of one gradient"
+        yield Text(text, style="dim")
     if explained.variants:
         yield from _variants(explained)
 
@@ -115,10 +117,11 @@ def _variants(explained: Explained) -> Iterator[RenderableType]:
     for variant in explained.variants:
         shown.add_row(*_variant_cells(variant, explained.lines))
     yield shown
-    yield Text("counted: how often the exact gradient of E_q[f] is in the mean; 1 is right.", style="dim")
+    what = "E_q[f]" if explained.target.bound == 1 else "the bound"
+    yield Text(f"counted: how often the exact gradient of {what} is in the mean; 1 is right.", style="dim")
     for variant in explained.variants:
         if variant.message:
-            yield Text(f"{variant.factor.name}: {variant.message}", style="dim")
+            yield Text(one_line(f"{variant.factor.name}: {variant.message}"), style="dim")
 
 
 def _variant_cells(variant: Variant, own: dict[str, Line]) -> tuple[str | Text, ...]:

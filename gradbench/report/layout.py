@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich import box
-from rich.table import Table
+
+from gradbench.report.plain import Table
 
 WIDTH = 80
 """Columns that `explain` and `check` keep to."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.console import RenderableType
 
+from gradbench.printable import one_line
 from gradbench.report.format import interval, number
 from gradbench.report.tables import each, group_title, label, plain_table, varying_parameters
 from gradbench.slopes import slopes
@@ -22,7 +23,7 @@ def slope_tables(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
     found = slopes(rows[rows.group == group])
     varying = varying_parameters(rows)
     for axis, some in found[found.points >= FEWEST].groupby("against", sort=False):
-        table = plain_table(f"{group_title(group)}-gradient: slopes against {AXES[str(axis)]}, 95 %")
+        table = plain_table(f"{one_line(group_title(group))}-gradient: slopes against {AXES[str(axis)]}, 95 %")
         for name in ("problem", "estimator", "figure"):
             table.add_column(name, overflow="fold")
         table.add_column("slope", no_wrap=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from gradbench.explaining.live import Line
 from gradbench.explaining.story import RIGHT, Story
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
+from gradbench.report.plain import Text
 from gradbench.report.tables import STYLES
 
 QUESTION = """\

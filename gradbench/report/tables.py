@@ -9,18 +9,19 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from gradbench.compare import BETTER, WORSE
+from gradbench.printable import one_line
+from gradbench.problems import written_out
 from gradbench.report.format import count, duration, number, percent, span
+from gradbench.report.plain import Table, Text
 from gradbench.store import Run, replicates_to_resolve
 
 TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
 GREEK = {"phi": "φ", "theta": "θ"}
 HEAVY_TAILS = 30
 """Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
-HEAVY_MARK = "†"
+HEAVY_MARK, OTHER_MARK, ZERO_MARK = "†", "‡", "°"
 STYLES = {"biased": "red", "unbiased": "green", "unresolved": "yellow", BETTER: "green", WORSE: "red"}
 
 
@@ -41,7 +42,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
 
 
 def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> Table:
-    table = plain_table(_target_title(rows.iloc[0], group, varying), padding=0)
+    table = plain_table(_target_title(rows, group, varying), padding=0)
     redrawn = rows.variance_data.notna().any()
     for name, justify in (
         ("estimator", "left"),
@@ -55,7 +56,10 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
         ("time", "right"),
         ("var × s", "right"),
     ):
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "estimator")  # pyright: ignore[reportArgumentType]
+        folds = name in ("estimator", "verdict") or (redrawn and name == "95 % interval")
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=not folds)  # pyright: ignore[reportArgumentType]
+    usual = usual_replicates(rows)
+    marked = usual is not None and (rows.replicates != usual).any()
     sound = rows[rows.verdict != "biased"]
     best = set(sound.groupby("samples").work_variance.idxmin()) if len(sound) else set()
     previous = None
@@ -63,12 +67,12 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
         estimator = label(row.estimator, row.estimator_params, varying)
         table.add_row(
             estimator if estimator != previous else "",
-            str(row.samples),
+            str(row.samples) + ("" if not marked else OTHER_MARK if row.replicates != usual else " "),
             number(row.variance) + (HEAVY_MARK if heavy_tailed(row.kurtosis) else ""),
             span(row.variance_low, row.variance_high),
             *([percent(_data_share(row))] if redrawn else []),
-            percent(row.relative_bias),
-            percent(row.relative_bias_high),
+            _share(row, row.relative_bias, row.bias_norm),
+            _share(row, row.relative_bias_high, row.bias_high),
             verdict_text(row),
             duration(row.seconds),
             number(row.work_variance) + ("*" if row.Index in best else " "),
@@ -85,6 +89,33 @@ def verdict_text(row: Any) -> Text:
     return Text(text, style=STYLES.get(str(row.verdict), ""))
 
 
+def usual_replicates(rows: pd.DataFrame) -> int | None:
+    """The number of replicates that most of ``rows`` have; None where no number is that of most, as after a top-up.
+
+    An estimator that draws nothing takes a few replicates, whatever the others take.
+    """
+    counts = rows.replicates.value_counts()
+    return int(counts.index[0]) if len(counts) == 1 or 2 * counts.iloc[0] > len(rows) else None
+
+
+def _replicates(rows: pd.DataFrame) -> str:
+    """What a caption says of the replicates of its rows."""
+    usual = usual_replicates(rows)
+    return f"{rows.replicates.min()}–{rows.replicates.max()} replicates" if usual is None else f"{usual} replicates"
+
+
+def without_gradient(norm: float | None, variance: float | None) -> bool:
+    """Whether bias is compared with the standard deviation of one gradient, as the gradient itself is 0."""
+    return norm == 0 and variance is not None and variance > 0
+
+
+def _share(row: Any, relative: float | None, bias: float) -> str:
+    """A bias as a share of ‖g‖; of √variance, and marked so, where ‖g‖ is 0."""
+    if without_gradient(row.gradient_norm, row.variance):
+        return percent(bias / row.variance**0.5) + ZERO_MARK
+    return percent(relative)
+
+
 def _data_share(row: Any) -> float | None:
     """How much of the variance is that of the minibatch."""
     return max(row.variance_data / row.variance, 0.0) if row.variance > 0 else None
@@ -98,6 +129,11 @@ def heavy_tailed(kurtosis: float | None) -> bool:
 def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
     if len(rows):
         yield Text("bias: as a share of ‖g‖, and what it is at most with 97.5 % confidence", style="dim")
+    if any(without_gradient(row.gradient_norm, row.variance) for row in each(rows)):
+        yield Text(f"{ZERO_MARK} ‖g‖ = 0: as a share of √variance, the standard deviation of one gradient", style="dim")
+    if len(others := _other_replicates(rows)):
+        said = ", ".join(map(str, others))
+        yield Text(f"{OTHER_MARK} not as many replicates as the caption says: {said}", style="dim")
     if rows.variance_data.notna().any():
         text = "variance: latents and minibatch both drawn anew; data: the share that is the minibatch's"
         yield Text(text, style="dim")
@@ -108,18 +144,27 @@ def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
         yield Text(text, style="dim")
 
 
-def _target_title(row: Any, group: str, varying: dict[str, set[str]]) -> str:
+def _other_replicates(rows: pd.DataFrame) -> list[int]:
+    """Numbers of replicates that differ from those in the captions."""
+    found: set[int] = set()
+    for _, target in rows.groupby(list(TARGET), sort=False, dropna=False):
+        usual = usual_replicates(target)
+        found |= set() if usual is None else set(map(int, target.replicates)) - {usual}
+    return sorted(found)
+
+
+def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> str:
+    row = rows.iloc[0]
     words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
-    parameters = json.loads(row.problem_params)
-    words += [f"{key}={short(parameters[key])}" for key in sorted(varying.get(str(row.problem), set()))]
+    words += varied(row.problem, row.problem_params, varying)
     if isinstance(row.data, str):
         words.append(f"{row.data} (batch {int(row.batch_size)})")
         words.append(f"{int(row.train_steps)} steps")
     if isinstance(row.kl, str):
         words.append(f"{row.kl} KL")
     words += [f"seed {row.seed}"] if "seed" in varying[""] else []
-    norm = f"{group_title(group)}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
-    return " · ".join(words) + f"\n{norm} · {row.replicates} replicates · {row.device} {row['dtype']}"
+    norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
+    return one_line(" · ".join(words)) + f"\n{norm} · {_replicates(rows)} · {row.device} {row['dtype']}"
 
 
 def group_title(group: str) -> str:
@@ -130,9 +175,13 @@ def group_title(group: str) -> str:
 
 def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
     """An estimator's name, with those of its parameters that vary in the run."""
-    values = json.loads(params)
-    shown = [f"{key}={short(values[key])}" for key in sorted(varying.get(estimator, set()))]
-    return " ".join([estimator, *shown])
+    return one_line(" ".join([estimator, *varied(estimator, params, varying)]))
+
+
+def varied(name: str, params: str, varying: dict[str, set[str]]) -> list[str]:
+    """Those parameters of the problem or estimator ``name`` that vary in the run, in words."""
+    values = written_out(name, json.loads(params))
+    return [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
 
 
 def short(value: Any) -> str:
@@ -144,8 +193,9 @@ def varying_parameters(rows: pd.DataFrame) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {"": {"seed"} if rows.seed.nunique() > 1 else set()}
     for name, params in (("problem", "problem_params"), ("estimator", "estimator_params")):
         for key, some in rows.groupby(name)[params]:
-            tables = [json.loads(text) for text in some.unique()]
-            found[str(key)] = {k for k in tables[0] if len({json.dumps(t.get(k)) for t in tables}) > 1} - {"batch"}
+            tables = [written_out(str(key), json.loads(text)) for text in some.unique()]
+            names = dict.fromkeys(name for table in tables for name in table)
+            found[str(key)] = {k for k in names if len({json.dumps(t.get(k)) for t in tables}) > 1} - {"batch"}
         if name == "problem":
             for key, some in rows.groupby(name):
                 if some["size"].nunique() > 1:
@@ -177,22 +227,33 @@ def not_measured(frame: pd.DataFrame) -> Iterator[RenderableType]:
 
 
 def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
-    """The resolved cells of a suite, one line per target and estimator."""
+    """The resolved cells of a suite, one line per target and estimator; then what is skipped, with the reasons."""
     frame = pd.DataFrame(rows)
-    table = plain_table(title)
+    table = plain_table(one_line(title))
     for name in ("problem", "parameters", "stage", "estimator", "L"):
-        table.add_column(name, overflow="fold")
-    keys = ["problem", "parameters", "stage", "estimator", "skip"]
+        table.add_column(name, overflow="fold", no_wrap=name == "problem")
     previous = None
-    for values, some in frame.groupby(keys, sort=False, dropna=False):
-        problem, parameters, stage, estimator, skip = values  # pyright: ignore[reportGeneralTypeIssues]
-        samples = ", ".join(map(str, dict.fromkeys(some.samples)))
+    measured = frame[frame.skip.isna()]
+    keys = ["problem", "parameters", "stage", "estimator"]
+    for values, some in measured.groupby(keys, sort=False, dropna=False):
+        problem, parameters, stage, estimator = values  # pyright: ignore[reportGeneralTypeIssues]
         same = (problem, parameters, stage) == previous
         start = ("", "", "") if same else (str(problem), str(parameters), str(stage))
-        note = Text(f"{samples}  skipped: {skip}", style="dim") if isinstance(skip, str) else Text(samples)
-        table.add_row(*start, str(estimator), note)
+        table.add_row(*start, str(estimator), ", ".join(map(str, dict.fromkeys(some.samples))))
         previous = (problem, parameters, stage)
-    return table
+    return Group(*([table] if len(measured) else []), *_skipped(frame))
+
+
+def _skipped(frame: pd.DataFrame) -> Iterator[RenderableType]:
+    rows = frame[frame.skip.notna()]
+    if rows.empty:
+        return
+    table = plain_table(f"skipped: {len(rows)} of {len(frame)} cells", show_header=False, style="dim")
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(overflow="fold")
+    for reason, some in rows.groupby("skip", sort=False):
+        table.add_row(f"{len(some)} ×", str(reason))
+    yield from ("", table)
 
 
 def listing(rows: Iterable[tuple[str, ...]], headers: tuple[str, ...]) -> Table:

@@ -13,6 +13,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, held, pair_noise
 from gradbench.objective import average
 from gradbench.types import hold
+from tests.checking.reinmax import straight_through
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Broken:
     problem: str
     part: str = "phi"
     finds: str = ""
+    never: tuple[str, ...] = ()
+    """Words of causes that cannot be."""
     counted: float | None = None
     """How often the gradient is counted, which the diagnosis must measure."""
     tensors: tuple[str, ...] = ()
@@ -125,8 +128,23 @@ def scale_forgotten(objective, q, noise):
 
 
 def kl_twice(objective, q, noise):
-    kl = q.kl(objective.problem.prior(objective.theta)).mean((1, 2))
-    return pathwise(objective, q, noise) - kl
+    return pathwise(objective, q, noise) - kl_of(objective, q)
+
+
+def kl_of(objective, q):
+    return q.kl(objective.problem.prior(objective.theta)).mean((1, 2))
+
+
+def kl_taken_off(objective, q, noise):
+    return pathwise(objective, q, noise) + kl_of(objective, q)
+
+
+def kl_twice_and_f_twice(objective, q, noise):
+    return 2 * pathwise(objective, q, noise) - kl_of(objective, q)
+
+
+def kl_twice_by_the_score(objective, q, noise):
+    return score(objective, q, noise, weight=lambda f: f - 30) - kl_of(objective, q)
 
 
 def kl_forgotten(objective, q, noise):
@@ -140,11 +158,6 @@ def shifted_pairs(objective, q, noise):
 
 def too_much_noise(objective, q, noise):
     return pathwise(objective, q, 1.2 * noise)
-
-
-def straight_through(objective, q, noise):
-    prob = torch.sigmoid(q.parameters["logits"])
-    return average(objective.f(q.sample(noise).detach() + prob - prob.detach(), q))
 
 
 def disarm_without_its_factor(objective, q, noise):
@@ -167,7 +180,7 @@ BIASED = [
     Broken("wrong-sign-theta", lambda o, q, n: score(o, q, n, theta=-1.0), "linear-gaussian", "theta", "wrong sign"),
     # its gradient in phi.mean is 0 in every draw, which is no proof by itself
     Broken("z-live-in-score", z_live_in_score, "gaussian-cost", tensors=("phi.log_scale",)),
-    Broken("weight-live", weight_live, "linear-gaussian", "theta"),
+    Broken("weight-live", weight_live, "linear-gaussian", "theta", never=("KL",)),
     Broken("z-held-in-pathwise", z_held_in_pathwise, "linear-gaussian", finds="lost"),
     Broken("log-q-held", log_q_held, "gaussian-cost", finds="lost", tensors=("phi.mean", "phi.log_scale")),
     Broken("f-held", f_held, "linear-gaussian", "theta", "lost"),
@@ -185,7 +198,7 @@ BIASED = [
         lambda o, q, n: score(o, q, n, weight=lambda f: f / f.abs().mean(1, keepdim=True)),
         "linear-gaussian",
     ),
-    Broken("best-sample-only", best_sample_only, "linear-gaussian"),
+    Broken("best-sample-only", best_sample_only, "linear-gaussian", never=("KL",)),
     Broken("sum-over-samples", summed_over_samples, "linear-gaussian", finds="a sum for a mean"),
     Broken("sum-over-datapoints", summed_over_datapoints, "linear-gaussian", finds="times: along", counted=2.0),
     Broken(
@@ -201,6 +214,8 @@ BIASED = [
         two_per_cent_of_a_bias,
         "linear-gaussian",
         "theta",
+        finds="most of all theta.decoder.bias",
+        never=("counted", "KL"),
         tensors=("theta.decoder.bias",),
         clean=("theta.decoder.weight",),
         most=32768,
@@ -215,6 +230,16 @@ BIASED = [
     ),
     Broken("scale-forgotten", scale_forgotten, "gaussian-cost", tensors=("phi.log_scale",), clean=("phi.mean",)),
     Broken("kl-twice", kl_twice, "linear-gaussian", finds="leave it out of the surrogate"),
+    Broken("kl-taken-off", kl_taken_off, "linear-gaussian", finds="takes off the closed-form KL"),
+    Broken("kl-twice-and-f-twice", kl_twice_and_f_twice, "linear-gaussian", finds="score, or B at B = 2: a sum for a"),
+    Broken("kl-twice-of-bits", kl_twice_by_the_score, "sigmoid-belief", finds="leave it out of the surrogate"),
+    Broken(
+        "counted-twice-of-bits",
+        lambda o, q, n: score(o, q, n, weight=lambda f: 2 * (f + 25)),
+        "sigmoid-belief",
+        finds="added twice",
+        never=("along the path", "KL"),
+    ),
     Broken("kl-forgotten", kl_forgotten, "linear-gaussian"),
     Broken(
         "shifted-pairs",
@@ -223,7 +248,7 @@ BIASED = [
         declared={"noise": pair_noise, "needs": ESTIMATORS["pathwise-antithetic"].needs},
     ),
     Broken("too-much-noise", too_much_noise, "gaussian-cost"),
-    Broken("straight-through", straight_through, "sigmoid-belief"),
+    Broken("straight-through", straight_through, "sigmoid-belief", finds="off by", never=("counted", "KL")),
     Broken(
         "disarm-without-its-factor",
         disarm_without_its_factor,

@@ -15,6 +15,7 @@ from gradbench.estimators.score_function import surrogate as score_function
 from gradbench.objective import average
 from gradbench.testing import assert_unbiased
 from tests.checking.broken import BIASED, VIOLATING, Broken, Violating, draws, pathwise, z_held_in_pathwise
+from tests.checking.reinmax import REINMAX, STRAIGHT_THROUGH
 
 
 @pytest.mark.parametrize("broken", BIASED, ids=lambda broken: broken.name)
@@ -26,6 +27,8 @@ def test_finds_the_bias_and_says_where(broken: Broken) -> None:
     said = [found for found in result.diagnoses if found.part == broken.part]
     named = [found for found in said if broken.finds in found.message]
     assert named, said
+    for found in result.diagnoses:
+        assert not [word for word in broken.never if word in found.message], found.message
     if broken.counted is not None:
         # 4 standard errors: 6e-5 for each; and the errors must be small enough to tell 2 from 1.8
         assert all(abs(found.counted - broken.counted) < 4 * found.counted_error < 0.2 for found in named), named
@@ -111,6 +114,15 @@ def test_a_declared_bias_is_no_failure_and_a_false_declaration_is() -> None:
     )
     result = check(modest, problems=["bernoulli-cost"])
     assert (result.verdict, result.exit_code) == ("unbiased", 1)
+
+
+def test_a_bias_that_a_quadratic_cost_hides_is_found() -> None:
+    for estimator in (REINMAX, STRAIGHT_THROUGH):
+        result = check(estimator, problems=["bernoulli-cost"])
+        assert (result.verdict, result.exit_code) == ("biased", 0)
+    # (f'(0) + f'(1)) / 2 over f(1) - f(0), for f(b) = |b - 0.2|^3
+    (found,) = check(REINMAX, problems=["bernoulli-cost"]).diagnoses
+    assert found.counted == pytest.approx(3 * (0.64 - 0.04) / 2 / (0.512 - 0.008), abs=0.03)
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:

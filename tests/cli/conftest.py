@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gradbench import plugins
 from gradbench.cli import main
+from gradbench.estimators import ESTIMATORS
+from gradbench.problems import PROBLEMS
 
 SUITE = """
 name = "tiny"
@@ -72,3 +75,15 @@ def tiny(tmp_path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(SUITE)
     return path
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """What a test registers is gone after it."""
+    for module, name in ((plugins, "_loaded"), (plugins, "_owners")):
+        monkeypatch.setattr(module, name, {})
+    kept = dict(ESTIMATORS), dict(PROBLEMS)
+    yield
+    for registry, before in zip((ESTIMATORS, PROBLEMS), kept, strict=True):
+        registry.clear()
+        registry.update(before)

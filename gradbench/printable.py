@@ -1,0 +1,65 @@
+"""Text from outside as text: what a terminal, a page or a spreadsheet would obey, made visible instead.
+
+Names, titles, paths and messages come from suites, plugins, data files, manifests and exceptions. A control character
+in one moves the cursor or hides what stands beside it; here it becomes the escape that Python would write for it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from datetime import date, datetime, time
+from typing import Any
+
+OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of characters that act instead of being shown: controls (C0, C1), formats (bidirectional
+overrides, characters of no width), halves of surrogate pairs, separators of lines and paragraphs."""
+BREAK = "↵"
+"""Stands for a line break where there is room for one line."""
+
+
+def visible(text: str) -> str:
+    r"""``text`` with every character that a terminal obeys as an escape, but for line breaks.
+
+    >>> visible("red \x1b[31m, reversed \u202e, two\nlines")
+    'red \\x1b[31m, reversed \\u202e, two\nlines'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_shown(char) for char in text)
+
+
+def one_line(value: object) -> str:
+    r"""``value`` as one line of visible text.
+
+    >>> one_line("boom\n  second line"), one_line("a\tb")
+    ('boom ↵ second line', 'a\\tb')
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return visible(re.sub(r"\s*[\r\n\v\f\x85\u2028\u2029]+\s*", f" {BREAK} ", text.strip("\r\n")))
+
+
+def _shown(char: str) -> str:
+    if char == "\n" or unicodedata.category(char) not in OBEYED:
+        return char
+    return char.encode("unicode_escape").decode()
+
+
+def plain(value: Any) -> Any:
+    """``value`` as data that strict JSON can hold: null for NaN and nothing, "inf" and "-inf", times in ISO 8601.
+
+    >>> plain({"x": [float("nan"), float("-inf"), 1.5]})
+    {'x': [None, '-inf', 1.5]}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(value) if math.isfinite(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return value
