@@ -51,8 +51,8 @@ class Cell:
 
     def flat(self) -> dict[str, Any]:
         """The same with the parameters of problem and estimator beside the other keys."""
-        identity = {**self.identity(), "problem_params": self.axes.parameters.model_dump()}
-        return {**identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
+        identity, parameters = self.identity(), self.axes.parameters.model_dump()
+        return {**parameters, **identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
 
     def features(self) -> int:
         """Columns of the data that the problem is built for. Raises UsageError where the data cannot be read."""
