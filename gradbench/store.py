@@ -329,6 +329,16 @@ def replicates_to_resolve(message: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
+def few_blocks(message: str | None) -> str | None:
+    """What the message of an unresolved row says of blocks that are too few for any verdict of bias.
+
+    >>> few_blocks("replicates that would decide, about: 40; 4 blocks are too few to tell a bias among 3 rows: take 8")
+    '4 blocks are too few to tell a bias among 3 rows: take 8'
+    """
+    found = re.search(rf"\d+ {FEW_BLOCKS}.*", message) if isinstance(message, str) else None
+    return found[0] if found else None
+
+
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     unknown = set(row) - set(CELL_SCHEMA.names)
     assert not unknown, f"no such columns: {unknown}"

@@ -14,6 +14,7 @@ from gradbench.compare import BETTER, WORSE
 from gradbench.printable import one_line
 from gradbench.problems import written_out
 from gradbench.report.format import count, duration, number, percent, span
+from gradbench.report.hints import hints
 from gradbench.report.plain import Table, Text
 from gradbench.store import Run, replicates_to_resolve
 
@@ -60,7 +61,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
         table.add_column(name, justify=justify, overflow="fold", no_wrap=not folds)  # pyright: ignore[reportArgumentType]
     usual = usual_replicates(rows)
     marked = usual is not None and (rows.replicates != usual).any()
-    sound = rows[rows.verdict != "biased"]
+    sound = rows[(rows.verdict != "biased") & (rows.variance_high < float("inf"))]
     best = set(sound.groupby("samples").work_variance.idxmin()) if len(sound) else set()
     previous = None
     for row in each(rows):
@@ -142,6 +143,8 @@ def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
     if rows["kurtosis"].map(heavy_tailed).any():
         text = f"{HEAVY_MARK} heavy tails (kurtosis above {HEAVY_TAILS}): few replicates carry most of the variance"
         yield Text(text, style="dim")
+    for hint in hints(rows):
+        yield Text(hint, style="yellow")
 
 
 def _other_replicates(rows: pd.DataFrame) -> list[int]:
