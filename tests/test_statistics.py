@@ -206,6 +206,13 @@ def test_equal_draws_that_are_not_the_reference_are_no_proof():
     assert verdict(one) == "unresolved"
 
 
+def test_draws_that_differ_in_their_last_bits_alone_are_equal():
+    draws = 3.0 + 1e-15 * np.random.default_rng(12).normal(size=(32, 8, 2))
+    one = summarise(moments_of(draws, np.full(2, 2.0)), reference_of(np.full(2, 2.0)), EPS)["phi"]
+    assert (one.bias_p, one.bias_low, one.bias_high) == (1, 0, math.inf)
+    assert (one.variance, one.variance_high) == (0, math.inf)
+
+
 def test_equal_draws_in_one_coordinate_are_kept_out_of_the_test_and_in_the_bound():
     draws = np.random.default_rng(11).normal(size=(32, 32, 2))
     draws[:, :, 1] = 0.3

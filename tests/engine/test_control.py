@@ -10,6 +10,7 @@ import torch
 from gradbench.engine import control, general
 from gradbench.engine.measure import measure
 from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import standard_noise
 from gradbench.latents import Posterior
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import summarise
@@ -71,6 +72,19 @@ def test_it_leaves_a_bias_in_place():
 @pytest.mark.parametrize("name", ["disarm", "exact"])
 def test_there_is_none_for_other_noise(name):
     assert control.control_for(task_of(BELIEF.point(), name, 2)) is None
+
+
+def test_it_is_the_same_for_standard_noise_by_another_name():
+    point = BELIEF.point()
+    plain = task_of(point, "score-function", 2)
+    wrapped = task_of(point, dataclasses.replace(plain.estimator, noise=lambda *given: standard_noise(*given)), 2)
+    halves = task_of(point, dataclasses.replace(plain.estimator, noise=lambda *given: 0.5 * standard_noise(*given)), 2)
+    one, other = (control.control_for(task) for task in (plain, wrapped))
+    assert one is not None
+    assert other is not None
+    assert torch.equal(one.weights, other.weights)
+    assert one.coefficient == other.coefficient
+    assert control.control_for(halves) is None
 
 
 def test_there_is_none_where_it_explains_little():
