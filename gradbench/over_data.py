@@ -17,12 +17,18 @@ from torch import Tensor
 from gradbench import reference
 from gradbench.engine.bank import Bank
 from gradbench.engine.options import UNLIMITED
+from gradbench.errors import MeasurementError
+from gradbench.latents import Posterior
+from gradbench.networks import Calls
+from gradbench.objective import Objective, closed_form_kl
 from gradbench.reference import Reference
 from gradbench.stage import Point
 from gradbench.types import Gradients
 
 EXACT_EVALUATIONS = 2**23
 """Latent states × datapoints that an exact gradient over a whole data set may take: tens of seconds on one core."""
+ROWS_COMPARED = 8
+"""Rows whose terms are compared with and without as many more."""
 ROWS_AT_ONCE = 256
 """Datapoints of a data set whose exact gradient is computed together."""
 
@@ -40,9 +46,11 @@ def compute(
     The gradient is exact where that takes at most ``EXACT_EVALUATIONS``, else Monte-Carlo over all datapoints at the
     price of `reference.monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo
     estimate.
+    Raises MeasurementError where the terms of a minibatch are more than those of its datapoints.
     ``tick`` is told the share of the work that is done. ``budget``: bytes that blocks may take, in the precision of the
     cell, before they go to a temporary file.
     """
+    check_rows_apart(point)
     whole = _exact_over_data(point, bound, tick)
     first = Reference(whole.kind, whole.gradient, None, {}) if whole else Reference("monte-carlo", {}, {}, {})
     return _grown(first, point, replicates // blocks, range(blocks), bound, budget, tick)
@@ -54,6 +62,47 @@ def extended(
     """``known`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell."""
     have = known.count or 0
     return known if have >= blocks else _grown(known, point, replicates // blocks, range(have, blocks), bound, budget)
+
+
+def check_rows_apart(point: Point) -> None:
+    """Raise MeasurementError where the terms of a datapoint depend on what else is in its minibatch.
+
+    Then the mean of the gradients at all minibatches is no sum over the data set, and there is no reference for it.
+    """
+    precise = point.to(torch.float64)
+    assert precise.rows is not None, "a suite refuses to redraw the minibatch of a problem without data"
+    few = min(point.axes.parameters.batch, len(precise.rows) // 2, ROWS_COMPARED)
+    if few < 1:
+        return
+    try:
+        with torch.no_grad():
+            both = precise.at(slice(0, 2 * few))
+            noise = _posterior(both).noise(1, 2, point.axes.stream("rows apart", device=point.device))
+            among, terms = _terms(both, noise), _terms(precise.at(slice(0, few)), noise[:, :, :few])
+    except Exception as error:  # a module that needs a minibatch of one size may raise anything
+        text = " ".join(str(error).split())[:100]
+        raise MeasurementError(
+            f"noise = 'latent+data': {few} and {2 * few} rows cannot both be a minibatch "
+            f"({type(error).__name__}: {text}); use noise = 'latent'"
+        ) from error
+    for one, other in zip(terms, among, strict=True):
+        if not torch.allclose(one, other[:, :, :few], rtol=1e-8, atol=1e-8 * float(one.abs().max()), equal_nan=True):
+            raise MeasurementError(
+                "noise = 'latent+data': the terms of a datapoint depend on the rest of its minibatch "
+                "(a module mixes rows?), so there is no gradient over the data set; use noise = 'latent'"
+            )
+
+
+def _posterior(point: Point) -> Posterior:
+    return point.problem.posterior(Calls(point.problem.phi), point.x)
+
+
+def _terms(point: Point, noise: Tensor) -> list[Tensor]:
+    """Parameters of q, f and the KL at each datapoint, [1, L, B, …]."""
+    problem, theta, q = point.problem, Calls(point.problem.theta), _posterior(point)
+    f = Objective(problem, theta, point.x, "monte-carlo").f(q.sample(noise), q)
+    kl = [q.kl(problem.prior(theta))] if closed_form_kl(problem, theta, q) else []
+    return [*q.parameters.values(), f, *kl]
 
 
 def _exact_over_data(point: Point, bound: int, tick: Callable[[float], None]) -> Reference | None:

@@ -17,10 +17,11 @@ from torch import Tensor
 from gradbench import data as data_sets
 from gradbench.errors import UsageError
 from gradbench.estimators import ESTIMATORS
+from gradbench.latents import is_standard
 from gradbench.networks import Calls
-from gradbench.objective import Objective
+from gradbench.objective import Objective, exact_kl
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import Problem
+from gradbench.problems.base import Problem, check_parameters
 from gradbench.seeding import Written, canonical, digest, stream
 
 LEARNING_RATE = 1e-3
@@ -28,6 +29,8 @@ TRAINING_BATCH = 64
 SYNTHETIC_ROWS = 1000
 TRAINED_BY = {"gaussian": ("pathwise", 1), "bernoulli": ("disarm", 2)}
 """By family of latents: the estimator and L that ``train_steps`` ascend the ELBO with."""
+OTHERS_TRAINED_BY = {"gaussian": ("pathwise", 1), "bernoulli": ("score-function-loo", 2)}
+"""The same for posteriors that are subclasses of the family's own."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Point:
 
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""
-        return next(self.problem.phi.parameters()).dtype
+        return next(iter(self.problem.named_parameters().values())).dtype
 
     def at(self, chosen: Tensor | slice) -> Point:
         """The same parameters at other rows of the data."""
@@ -132,6 +135,7 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
             raise UsageError(f"data {axes.data!r}: {axes.problem} models pixels in [0, 1]; rescale the values")
     features = rows.shape[1] if rows is not None else getattr(axes.parameters, "features", 0)
     problem = construct(kind, axes.parameters, features, generator)
+    check_parameters(problem)
     if axes.data == "synthetic":
         rows = problem.synthesise(SYNTHETIC_ROWS, axes.origin("synthesise"))
     if axes.train_steps:
@@ -169,17 +173,22 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise UsageError(f"{path}: trained parameters cannot be read ({error}); delete the file") from error
         return
-    name, samples = TRAINED_BY[problem.family]
-    estimator = ESTIMATORS[name]
     optimiser = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE, maximize=True)
     generator = axes.origin("train")
     phi, theta = Calls(problem.phi), Calls(problem.theta)
     rows = rows.to(next(iter(parameters.values())).dtype)
+    with torch.no_grad():
+        first = problem.posterior(phi, rows[:TRAINING_BATCH][None, None])
+    kl = exact_kl(problem, theta, first)
+    # a law of the user's own may lack the symmetry that the family's own estimator rests on
+    name, samples = (TRAINED_BY if is_standard(first) else OTHERS_TRAINED_BY)[problem.family]
+    estimator = ESTIMATORS[name]
     for _ in range(axes.train_steps):
         x = rows[torch.randint(len(rows), (TRAINING_BATCH,), generator=generator)][None, None]
-        q, objective = problem.posterior(phi, x), Objective(problem, theta, x, "analytic")
+        q, objective = problem.posterior(phi, x), Objective(problem, theta, x, kl)
         noise = estimator.noise(q.held(), 1, samples, generator)
-        value = estimator.surrogate(objective, q, noise) + objective.remainder(q)
+        value, remainder = estimator.surrogate(objective, q, noise), objective.remainder(q)
+        value = value if remainder is None else value + remainder
         optimiser.zero_grad()
         value.sum().backward()
         optimiser.step()
