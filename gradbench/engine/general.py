@@ -187,15 +187,17 @@ def _check_alone(task: Task, path: Path) -> None:
             f"variance = 'datapoint': a datapoint cannot be taken without the rest of its minibatch "
             f"({type(error).__name__}: {text}); use 'auto' or 'whole'"
         ) from error
+    tolerance = max(_rounding(value) for value in whole.values())
     for name, value in whole.items():
-        if not torch.allclose(total[name], value, rtol=0, atol=_tolerance(value), equal_nan=True):
+        if not torch.allclose(total[name], value, rtol=0, atol=tolerance, equal_nan=True):
             raise MeasurementError(
                 f"variance = 'datapoint': the gradient of {name} is not the mean of what the datapoints have alone: "
                 f"something mixes the rows of the minibatch; use 'auto' or 'whole'"
             )
 
 
-def _tolerance(value: Tensor) -> float:
+def _rounding(value: Tensor) -> float:
+    """What gradients of this size may differ by and be the same."""
     return float(torch.finfo(value.dtype).eps ** 0.5 * value.detach().abs().max().nan_to_num(posinf=0.0))
 
 

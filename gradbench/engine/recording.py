@@ -199,6 +199,8 @@ def check_ties(problem: Problem) -> None:
     seen: dict[int, str] = {}
     for prefix, module in (("phi.", problem.phi), ("theta.", problem.theta)):
         for name, value in module.named_parameters(remove_duplicate=False):
+            if not value.requires_grad:
+                continue
             if id(value) in seen:
                 raise NeedsGeneralPathError(f"{prefix}{name} is the same parameter as {seen[id(value)]}")
             seen[id(value)] = prefix + name
