@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +20,7 @@ from gradbench.latents import is_standard
 from gradbench.networks import Calls
 from gradbench.objective import Objective, exact_kl
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import Problem, check_parameters
+from gradbench.problems.base import Problem, check_parameters, duplicate
 from gradbench.seeding import Written, canonical, digest, stream
 
 LEARNING_RATE = 1e-3
@@ -98,7 +97,7 @@ class Point:
     def to(self, dtype: torch.dtype) -> Point:
         """A copy in another precision, at the same parameter values."""
         x = None if self.x is None else self.x.to(dtype)
-        return Point(self.axes, copy.deepcopy(self.problem).to(dtype, self.device), x, self.device, self.rows)
+        return Point(self.axes, duplicate(self.problem).to(dtype, self.device), x, self.device, self.rows)
 
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""

@@ -7,7 +7,6 @@ it is tried on a copy, in float64, where a fault is of the order of 1 and roundi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -30,7 +29,7 @@ from gradbench.networks import DRAWS_REMEDY, Calls, NeedsLoopError
 from gradbench.objective import Kl, closed_form_kl
 from gradbench.plugins import BUILT_IN
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import Problem
+from gradbench.problems.base import Problem, duplicate
 from gradbench.seeding import stream
 from gradbench.stage import Axes, Point
 
@@ -70,7 +69,7 @@ def _found(kind: type[Problem], axes: Axes, device: str) -> Violation | None:
 def fault(point: Point) -> Violation | None:
     """The first promise that the problem at ``point`` breaks; None where it keeps all. The point stays as it is."""
     try:
-        _check(replace(point, problem=copy.deepcopy(point.problem)), copy.deepcopy(point.problem))
+        _check(replace(point, problem=duplicate(point.problem)), duplicate(point.problem))
     except ContractError as broken:
         return Violation(broken.kind, point.axes.problem, broken.seen, broken.remedy)
     except GradbenchError:
@@ -239,7 +238,7 @@ def _again(point: Point, x: Tensor | None, z: Tensor, watched: _Watched) -> None
         after = _terms(problem, x, z)
     for name in before:
         if not _close(before[name], after[name]):
-            where = _first(first, second, lambda a, b: _all_close(a.inputs, b.inputs)) or name
+            where = _first(first, second) or name
             raise ContractError(
                 "hidden randomness",
                 f"{where} gives another value for the same input the second time",
@@ -259,7 +258,7 @@ def _state(point: Point, fresh: Problem, z: Tensor) -> None:
         unused = _terms(fresh, x, other)
     for name in used:
         if not _close(used[name], unused[name]):
-            where = _first(first, second, lambda a, b: _all_close(a.inputs, b.inputs)) or name
+            where = _first(first, second) or name
             raise ContractError(
                 "keeps state", f"{where} gives what depends on the calls before", "compute from the inputs alone"
             )
@@ -326,12 +325,8 @@ def _mixing(first: Trace, second: Trace, place: int) -> str | None:
     def at(values: tuple[Tensor, ...]) -> list[Tensor]:
         return [value[place] if value.ndim else value for value in values]
 
-    for a, b in zip(first.records, second.records, strict=False):
-        if (
-            a.module == b.module
-            and _all_close(at(a.inputs), at(b.inputs))
-            and not _all_close(at(a.outputs), at(b.outputs))
-        ):
+    for a, b in first.pairs(second):
+        if _all_close(at(a.inputs), at(b.inputs)) and not _all_close(at(a.outputs), at(b.outputs)):
             return a.module
     return None
 
@@ -340,10 +335,10 @@ def _mixed(where: str) -> ContractError:
     return ContractError("mixes rows", f"{where}: what it gives for one sample depends on the others", ROWS_REMEDY)
 
 
-def _first(first: Trace, second: Trace, alike: Callable[[Record, Record], bool]) -> str | None:
+def _first(first: Trace, second: Trace) -> str | None:
     """The innermost module whose output differs between two traces although its inputs are alike."""
-    for a, b in zip(first.records, second.records, strict=False):
-        if a.module == b.module and alike(a, b) and not _all_close(a.outputs, b.outputs):
+    for a, b in first.pairs(second):
+        if _all_close(a.inputs, b.inputs) and not _all_close(a.outputs, b.outputs):
             return a.module
     return None
 

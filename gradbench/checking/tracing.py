@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -52,6 +54,15 @@ class Trace:
     def __exit__(self, *error: object) -> None:
         for handle in self.handles:
             handle.remove()
+
+    def pairs(self, other: Trace) -> Iterator[tuple[Record, Record]]:
+        """The calls that both traces have: the n-th call of a module in each."""
+        left: defaultdict[str, list[Record]] = defaultdict(list)
+        for one in reversed(other.records):
+            left[one.module].append(one)
+        for one in self.records:
+            if left[one.module]:
+                yield one, left[one.module].pop()
 
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         given = _tensors((args, kwargs))

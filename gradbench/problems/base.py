@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from gradbench.errors import ContractError
 from gradbench.latents import Posterior
@@ -114,6 +116,18 @@ class Problem(ABC):
         """Every parameter that is differentiated by group name, ``phi.NAME`` or ``theta.NAME``; no frozen one."""
         groups = {"phi.": self.phi, "theta.": self.theta}
         return {prefix + name: value for prefix, m in groups.items() for name, value in trainable(m).items()}
+
+
+def duplicate(problem: Problem) -> Problem:
+    """A deep copy. Results that modules keep (a weight made in a hook, an activation) are copied as constants."""
+    kept = [
+        value
+        for root in (problem.phi, problem.theta)
+        for module in root.modules()
+        for value in tree_leaves(vars(module))
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return copy.deepcopy(problem, {id(value): value.detach().clone() for value in kept})
 
 
 def check_parameters(problem: Problem) -> None:

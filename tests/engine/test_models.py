@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ IDS = [kind.name for kind in LEGITIMATE]
 
 
 def task_at(point: Point, samples: int, kl: str) -> Task:
-    return Task(point, ESTIMATORS["pathwise"], {}, samples, kl)
+    return Task(point, ESTIMATORS["pathwise"], {}, samples, kl, together=4)
 
 
 def plain(task: Task) -> np.ndarray:
@@ -117,11 +116,6 @@ def test_the_loop_says_so_and_why(monkeypatch) -> None:
     with pytest.warns(LoopWarning, match=r"recurrent-decoder.*one replicate at a time.*decoder cannot be run for all"):
         moments = measure(task, range(2), 4, reference)
     assert moments.engine == "loop"
-
-
-@cache
-def gates() -> float:
-    return 5.0
 
 
 def test_a_law_of_ones_own_has_a_reference_of_its_own(monkeypatch) -> None:

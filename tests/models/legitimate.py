@@ -231,7 +231,7 @@ class HookNormed(Model):
     """Weight normalisation of old, made in a hook of a layer that is an nn.Linear by its class."""
 
     name = "hook-normed"
-    paths = LOOP
+    paths = GENERAL
 
     def decoder(self, features):
         return nn.Sequential(nn.Linear(D, HIDDEN), nn.Tanh(), weight_norm(nn.Linear(HIDDEN, features)))
