@@ -30,9 +30,9 @@ def check(q: Posterior) -> None:
     if is_standard(q):
         return
     with torch.no_grad():
-        one = type(q)(**{name: value.detach()[:1, :, :1] for name, value in q.parameters.items()})
+        one: Posterior = type(q)(**{name: value.detach()[:1, :, :1] for name, value in q.parameters.items()})
         z = one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
-        if isinstance(q, Bernoulli):
+        if isinstance(one, Bernoulli):
             _bits(one, z)
         elif z.ndim == 4:
             _continuous(one, z)

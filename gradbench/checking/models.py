@@ -347,10 +347,11 @@ def _paths(point: Point) -> None:
     """The gradient of one replicate is the same alone, among others, and read off the layers."""
     judge = ESTIMATORS[JUDGE[point.problem.family]]
     problem = point.problem
-    kls: list[Kl | None] = [None] if problem.objective == "cost" else ["monte-carlo"]
-    if None not in kls:
+    kls: tuple[Kl | None, ...] = (None,)
+    if problem.objective != "cost":
         q = problem.posterior(Calls(problem.phi), point.x)
-        kls += ["analytic"] if closed_form_kl(problem, Calls(problem.theta), q) else []
+        closed = closed_form_kl(problem, Calls(problem.theta), q)
+        kls = ("monte-carlo", "analytic") if closed else ("monte-carlo",)
     for kl in kls:
         task = Task(point, judge, judge.Parameters().model_dump(), SAMPLES, kl)
         noise = task.noise(REPLICATES, stream(2, "contract", device=point.device))

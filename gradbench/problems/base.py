@@ -167,7 +167,7 @@ def _overlap(a: Tensor, b: Tensor) -> bool:
 
 def _end(value: Tensor) -> int:
     reach = sum((size - 1) * step for size, step in zip(value.shape, value.stride(), strict=True))
-    return value.storage_offset() + reach + 1
+    return int(value.storage_offset() + reach + 1)
 
 
 class Free(nn.Module):
