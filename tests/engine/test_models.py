@@ -9,16 +9,29 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench.engine import general
+from gradbench.engine import general, loop
 from gradbench.engine.loop import LoopWarning
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
+from gradbench.networks import Calls
+from gradbench.objective import Objective
 from gradbench.stage import Point
 from tests.models.base import Model, point_of
-from tests.models.legitimate import LEGITIMATE, LaplacePosterior, RecurrentDecoder, Standardised
+from tests.models.legitimate import (
+    LEGITIMATE,
+    AttendsOverTheBatch,
+    CentredByHand,
+    FrozenWeight,
+    LaplacePosterior,
+    MixturePrior,
+    OwnBits,
+    RecurrentDecoder,
+    Standardised,
+    TupleOut,
+)
 
 BLOCKS, PER_BLOCK = 3, 4
 """Blocks so small that all replicates of one are compared with one another in the form by datapoint."""
@@ -116,6 +129,48 @@ def test_the_loop_says_so_and_why(monkeypatch) -> None:
     with pytest.warns(LoopWarning, match=r"recurrent-decoder.*one replicate at a time.*decoder cannot be run for all"):
         moments = measure(task, range(2), 4, reference)
     assert moments.engine == "loop"
+
+
+def test_the_loop_gives_what_the_other_paths_give(monkeypatch) -> None:
+    """A model that all three can take, on the same noise."""
+    task = task_at(point_of(Model, monkeypatch), 2, "monte-carlo")
+    reference = {name: torch.ones_like(value) for name, value in task.point.problem.named_parameters().items()}
+    one_by_one = loop.replicate_gradients
+    looped = general.measure(task, range(4), PER_BLOCK, reference, by_datapoint=True, path=one_by_one)
+    together = general.measure(task, range(4), PER_BLOCK, reference, by_datapoint=True)
+    assert (looped.engine, together.engine) == ("loop", "general")
+    np.testing.assert_allclose(means_of(looped), means_of(together), rtol=0, atol=1e-12)
+    for field in ("square", "fourth", "size", "cosine", "by_datapoint"):
+        for group, value in getattr(together, field).items():
+            np.testing.assert_allclose(getattr(looped, field)[group], value, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [Standardised, AttendsOverTheBatch, CentredByHand])
+def test_mixing_is_seen_in_single_precision_too(kind, monkeypatch) -> None:
+    task = task_at(point_of(kind, monkeypatch, torch.float32), 1, "analytic")
+    assert not measured(task).by_datapoint
+    assert measured(task_at(point_of(Model, monkeypatch, torch.float32), 1, "analytic")).by_datapoint
+
+
+@pytest.mark.parametrize("kind", [MixturePrior, FrozenWeight, TupleOut, LaplacePosterior, RecurrentDecoder, OwnBits])
+def test_training_ascends_the_objective(kind, monkeypatch) -> None:
+    """With whatever KL and law the problem has, and without touching what is frozen."""
+
+    def elbo(steps: int) -> float:
+        point = point_of(kind, monkeypatch, train_steps=steps)
+        problem = point.problem
+        q = problem.posterior(Calls(problem.phi), point.x)
+        generator = torch.Generator().manual_seed(0)
+        return float(
+            Objective(problem, Calls(problem.theta), point.x, "monte-carlo")
+            .f(q.sample(q.noise(1, 512, generator)), q)
+            .mean()
+        )
+
+    assert elbo(60) > elbo(0) + 0.1
+    frozen = [point_of(FrozenWeight, monkeypatch, train_steps=steps).problem.phi["encoder"][0] for steps in (0, 20)]
+    assert torch.equal(frozen[0].weight, frozen[1].weight)
+    assert not torch.equal(frozen[0].bias, frozen[1].bias)
 
 
 def test_a_law_of_ones_own_has_a_reference_of_its_own(monkeypatch) -> None:

@@ -10,7 +10,7 @@ from torch import distributions as td
 from torch.nn import functional
 from torch.nn.utils import parametrizations, weight_norm
 
-from gradbench.latents import Gaussian
+from gradbench.latents import Bernoulli, Gaussian
 from tests.models.base import HIDDEN, D, Model
 
 GENERAL, LOOP = frozenset({"general"}), frozenset[str]()
@@ -549,6 +549,23 @@ class Correlated(Model):
         logits = self.plain_logits(z.flatten(0, 2)).reshape(*z.shape[:3], -1)
         f = td.Bernoulli(logits=logits).log_prob(x).sum(-1) + self.plain_prior(z) - q.log_prob(z)
         return f.mean((0, 1))
+
+
+class Own(Bernoulli):
+    """Bits by a law of their own, as far as anybody can tell."""
+
+
+class OwnBits(Model):
+    """A subclass of Bernoulli: the estimators that rest on its law are not trusted with it."""
+
+    name = "own-bits"
+    family = "bernoulli"
+
+    def posterior(self, phi, x):
+        return Own(logits=phi.call("encoder", x)[..., :D])
+
+    def prior(self, theta):
+        return Bernoulli(logits=next(self.theta.parameters()).new_zeros(1, 1, 1, D))
 
 
 LEGITIMATE: tuple[type[Model], ...] = (
