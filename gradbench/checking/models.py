@@ -86,7 +86,7 @@ def _check(point: Point, fresh: Problem) -> None:
     q = watched.run("posterior", lambda: point.problem.posterior(Calls(point.problem.phi), x), x)
     z = _posterior(point.problem, q, x)
     terms = _terms(point.problem, x, z, watched)
-    _shapes(point.problem, terms, z)
+    _shapes(terms, x, z)
     _again(point, x, z, watched)
     _state(point, fresh, z)
     _outside(point, x, z)
@@ -207,23 +207,18 @@ def _terms(
     return found
 
 
-def _shapes(problem: Problem, terms: dict[str, Any], z: Tensor) -> None:
-    batch = (
-        terms["log_likelihood"].shape[-1:] if not problem.independent_datapoints and "log_likelihood" in terms else ()
-    )
+def _shapes(terms: dict[str, Any], x: Tensor | None, z: Tensor) -> None:
+    """Every term is [R, L, B], and finite; those of latents that the minibatch has in common are [R, L, 1]."""
+    wanted = dict.fromkeys(OF_SAMPLES, tuple(z.shape[:3]))
+    wanted["log_likelihood"] = (*z.shape[:2], 1 if x is None else x.shape[2])
     for name, value in terms.items():
         if not isinstance(value, Tensor):
             raise _wrong("wrong shape", f"{name} returns {type(value).__name__}", "return a tensor [R, L, B]")
-        if name in ("posterior: log_prob", "log_likelihood", "prior: log_prob", "cost"):
-            wanted = tuple(z.shape[:3])
-            if name == "log_likelihood" and batch:
-                wanted = (*wanted[:2], *batch)
-            if tuple(value.shape) != wanted:
-                raise _shape(name, value, f"[R, L, B] = {list(wanted)}", SUMMED)
+        if name in wanted and tuple(value.shape) != wanted[name]:
+            raise _shape(name, value, f"[R, L, B] = {list(wanted[name])}", SUMMED)
         if name == "posterior: kl" and (value.ndim != 3 or tuple(value.shape[:2]) != (1, 1)):
             raise _shape(name, value, "[1, 1, B]", SUMMED)
-        if not torch.isfinite(value).all():
-            _finite(value, name)
+        _finite(value, name)
 
 
 SUMMED = "sum over the features of one datapoint, .sum(-1), and over nothing else"

@@ -23,7 +23,7 @@ from gradbench.targets import targets
 from tests.helpers import run_grids
 from tests.models.base import Model, point_of
 from tests.models.faulty import FAULTS, DropsInEncoder, Fault, OverwritesTheMinibatch, RunningStatistics
-from tests.models.legitimate import LEGITIMATE, MixturePrior, SqueezedPrior, Standardised
+from tests.models.legitimate import LEGITIMATE, CommonLatents, MixturePrior, SqueezedPrior, Standardised
 
 
 def found(kind: type[Model], patch: pytest.MonkeyPatch) -> Violation | None:
@@ -129,7 +129,8 @@ def test_a_reference_over_the_data_is_refused_where_rows_mix(monkeypatch, tmp_pa
 @pytest.mark.parametrize("kind", LEGITIMATE, ids=lambda kind: kind.name)
 def test_rows_that_mix_are_told_from_those_that_do_not(kind: type[Model], monkeypatch) -> None:
     point = point_of(kind, monkeypatch)
-    if kind.apart or kind is SqueezedPrior:  # that one's rows are apart, and its parameters are not
+    # the rows of these are apart, and their free parameters or latents are not
+    if kind.apart or kind in (SqueezedPrior, CommonLatents):
         over_data.check_rows_apart(point)
         return
     with pytest.raises(MeasurementError, match="latent"):

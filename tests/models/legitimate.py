@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, weight_norm
 
 from gradbench.latents import Bernoulli, Gaussian
+from gradbench.problems.base import Free
 from tests.models.base import HIDDEN, D, Model
 
 GENERAL, LOOP = frozenset({"general"}), frozenset[str]()
@@ -551,6 +552,24 @@ class Correlated(Model):
         return f.mean((0, 1))
 
 
+class CommonLatents(Model):
+    """Latents that the minibatch has in common: a posterior over weights."""
+
+    name = "common-latents"
+    apart = False
+    independent_datapoints = False
+
+    def __init__(self, parameters, features, generator):
+        self.phi = Free(loc=torch.randn(D), log_scale=torch.zeros(D))
+        self.theta = nn.ModuleDict({"decoder": self.decoder(features)})
+
+    def posterior(self, phi, x):
+        return Gaussian(loc=phi.free("loc"), scale=phi.free("log_scale").exp())
+
+    def plain_q(self, x):
+        return self.phi.loc[None], self.phi.log_scale[None]
+
+
 class Own(Bernoulli):
     """Bits by a law of their own, as far as anybody can tell."""
 
@@ -572,5 +591,6 @@ LEGITIMATE: tuple[type[Model], ...] = (
     Model, TupleOut, NamedOut, TupleFromSamples, FrozenWeight, FrozenBias, FrozenTheta, FrozenPhi, FrozenShared,
     MixturePrior, SqueezedPrior, Normalised, AffineNormalised, WeightNormed, HookNormed, Hooked, Spectral, Quiet,
     InPlace, Embedded, TiedInTheta, TiedAcrossCalls, Standardised, AttendsOverTheBatch, CentredByHand,
-    RecurrentDecoder, CustomBackward, CustomInEncoder, DecidingDecoder, Slices, LaplacePosterior, Correlated,
+    RecurrentDecoder, CommonLatents, CustomBackward, CustomInEncoder, DecidingDecoder, Slices, LaplacePosterior,
+    Correlated,
 )  # fmt: skip
