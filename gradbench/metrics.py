@@ -62,7 +62,7 @@ METRICS: dict[str, str] = {
     "flops": "floating-point operations of one gradient that torch counts (matrix products)",
     "peak_bytes": "peak memory of one gradient; null where it is not measured",
     "work_variance": "variance * seconds: the smaller, the better the estimator per unit of time",
-    "engine": "the path that measured it: layers (norms without gradients), general (every gradient formed), loop (one by one)",
+    "engine": "the path that measured it: layers (norms alone), general (every gradient formed), loop (one by one)",
     "status": "ok, failed or skipped",
     "error_type": "kind of failure",
     "message": "why a cell failed or was skipped; of an unresolved row, how many replicates would decide it",

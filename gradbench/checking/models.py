@@ -32,6 +32,7 @@ from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem, duplicate
 from gradbench.seeding import stream
 from gradbench.stage import Axes, Point
+from gradbench.types import Gradients, Noise
 
 JUDGE = {"gaussian": "pathwise", "bernoulli": "score-function-loo"}
 """By family of latents: an estimator that is unbiased wherever the problem keeps its contract."""
@@ -277,7 +278,11 @@ def _outside(point: Point, x: Tensor | None, z: Tensor) -> None:
 
 
 def _rows(point: Point, q: Posterior, x: Tensor | None, z: Tensor) -> None:
-    """What is given samples must treat each by itself: the first and the last, with all others replaced, stay."""
+    """What is given samples must treat each by itself.
+
+    The first and the last stay as they are with all others replaced, and the first sample of the first replicate with
+    none beside it; no gradient leads from one to another.
+    """
     problem = point.problem
     noise = q.noise(REPLICATES, SAMPLES, stream(1, "contract", device=_device(q)))
     drawn = q.held().sample(noise)
@@ -294,6 +299,11 @@ def _rows(point: Point, q: Posterior, x: Tensor | None, z: Tensor) -> None:
             index = at if where else at[:2]
             if not _close(before[name][index], after[name][index], before[name]):
                 raise _mixed(_mixing(first, second, place) or name)
+    with Trace(problem, point.device) as second, torch.no_grad():
+        after = _terms(problem, x, z[:1, :1])
+    for name in OF_SAMPLES & before.keys():
+        if not _close(before[name][:1, :1], after[name], before[name]):
+            raise _mixed(_mixing(first, second, 0) or name)
     live = z.clone().requires_grad_()
     terms = _terms(problem, x, live, held=True)
     for name in sorted(OF_SAMPLES & terms.keys()):
@@ -339,7 +349,7 @@ def _first(first: Trace, second: Trace) -> str | None:
 
 
 def _paths(point: Point) -> None:
-    """The gradient of one replicate is the same alone, among others, and read off the layers."""
+    """Replicates have the same gradients one by one, in one batch, together, and read off the layers."""
     judge = ESTIMATORS[JUDGE[point.problem.family]]
     problem = point.problem
     kls: tuple[Kl | None, ...] = (None,)
@@ -354,18 +364,23 @@ def _paths(point: Point) -> None:
         for name, value in plain.items():
             _finite(value, f"the gradient of {name}")
         everything = torch.cat([value.flatten() for value in plain.values()])
-        for words, path in (("together", general.together_gradients), ("read off layers", layers.replicate_gradients)):
+        for path in (_in_one_batch, general.together_gradients, layers.replicate_gradients):
             try:
                 found = path(task, noise, REPLICATES)
             except (NeedsLoopError, NeedsGeneralPathError):
                 continue
             for name, value in plain.items():
-                if not _close(value, found[name], everything):
+                if not _close(value.mean(0), found[name].mean(0), everything):
                     raise ContractError(
                         "mixes replicates",
-                        f"the gradient of {name} of one replicate alone is not what it is with others ({words})",
+                        f"the gradient of {name} of one replicate alone is not what it is with others",
                         f"{ROWS_REMEDY}; {CALLS_REMEDY}",
                     )
+
+
+def _in_one_batch(task: Task, noise: Noise, replicates: int) -> Gradients:
+    """The mean gradient [1, P] from one plain pass, as references and timings take it."""
+    return {name: value.detach().flatten()[None] for name, value in task.gradient(noise).items()}
 
 
 def _wrong(kind: str, seen: str, remedy: str) -> ContractError:
@@ -400,6 +415,8 @@ def _close(a: Tensor, b: Tensor, scale: Tensor | None = None) -> bool:
 def _raise_remedy(text: str) -> str:
     if "more than 1 value per channel" in text:
         return "BatchNorm in training mode cannot take one row: call .eval() on it"
+    if "dtype" in text or "Double" in text:
+        return "make constants in the precision of their inputs, torch.zeros_like(z): references are found in float64"
     if "size" in text or "shape" in text or "dimension" in text:
         return "shapes are [1, 1, B, features] for x, [R, L, B, *event] for z; a module sees rows [N, features]"
     return "try posterior, prior and log_likelihood alone, with Calls(problem.phi) and Calls(problem.theta)"

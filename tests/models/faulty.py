@@ -294,6 +294,12 @@ class AttendsInDecoder(Model):
         return td.Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)
 
 
+@fault("mixes rows", r"theta\.decoder \(Doing\)")
+class ScaledByTheNumberOfRows(Model):
+    def decoder(self, features):
+        return Doing(D, features, lambda z: z / len(z))
+
+
 @fault("mixes rows", "log_likelihood")
 class CentredOverSamples(Model):
     def log_likelihood(self, theta, x, z):
@@ -479,6 +485,12 @@ class Overflows(Model):
 class LogOfZero(Model):
     def log_likelihood(self, theta, x, z):
         return super().log_likelihood(theta, x, z) + (0 * z.sum(-1)).log()
+
+
+@fault("raises", "dtype|Double|Float")
+class OfOnePrecision(Model):
+    def decoder(self, features):
+        return Doing(D, features, lambda z: z.float())
 
 
 @fault("raises", "KeyError.*bottleneck")
