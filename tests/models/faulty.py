@@ -313,6 +313,28 @@ class CentredOverDatapoints(Model):
         return value - 0.5 * value.mean(2, keepdim=True)
 
 
+class Clipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient / gradient.norm()
+
+
+@fault("mixes replicates", "of one replicate alone is not what it is with others")
+class ClipsGradients(Model):
+    def decoder(self, features):
+        return Doing(D, features, Clipped.apply)
+
+
+@fault("not finite", "the gradient of phi")
+class SlopeOfARoot(Model):
+    def log_likelihood(self, theta, x, z):
+        return super().log_likelihood(theta, x, z) + (z - z).square().sum(-1).sqrt()
+
+
 # posteriors that are not what they say
 
 

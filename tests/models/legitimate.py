@@ -362,16 +362,18 @@ class Standardised(Model):
 
 
 class Attending(nn.Module):
-    """Each row looks at those before it in the minibatch."""
+    """Each row looks at those before it in the minibatch, or at those after it."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, *, ahead: bool = False) -> None:
         super().__init__()
+        self.ahead = ahead
         self.inner, self.last = nn.Linear(features, HIDDEN), nn.Linear(HIDDEN, 2 * D)
 
     def forward(self, x):
         h = self.inner(x).tanh()
-        future = torch.ones(len(h), len(h), dtype=torch.bool, device=h.device).triu(1)
-        return self.last((h @ h.mT).masked_fill(future, -torch.inf).softmax(-1) @ h)
+        others = torch.ones(len(h), len(h), dtype=torch.bool, device=h.device)
+        unseen = others.tril(-1) if self.ahead else others.triu(1)
+        return self.last((h @ h.mT).masked_fill(unseen, -torch.inf).softmax(-1) @ h)
 
 
 class AttendsOverTheBatch(Model):
@@ -380,6 +382,13 @@ class AttendsOverTheBatch(Model):
 
     def encoder(self, features):
         return Attending(features)
+
+
+class AttendsAhead(AttendsOverTheBatch):
+    name = "attends-ahead"
+
+    def encoder(self, features):
+        return Attending(features, ahead=True)
 
 
 class CentredByHand(Model):
@@ -590,7 +599,8 @@ class OwnBits(Model):
 LEGITIMATE: tuple[type[Model], ...] = (
     Model, TupleOut, NamedOut, TupleFromSamples, FrozenWeight, FrozenBias, FrozenTheta, FrozenPhi, FrozenShared,
     MixturePrior, SqueezedPrior, Normalised, AffineNormalised, WeightNormed, HookNormed, Hooked, Spectral, Quiet,
-    InPlace, Embedded, TiedInTheta, TiedAcrossCalls, Standardised, AttendsOverTheBatch, CentredByHand,
+    InPlace, Embedded, TiedInTheta, TiedAcrossCalls, Standardised, AttendsOverTheBatch, AttendsAhead,
+    CentredByHand,
     RecurrentDecoder, CommonLatents, CustomBackward, CustomInEncoder, DecidingDecoder, Slices, LaplacePosterior,
     Correlated,
 )  # fmt: skip
