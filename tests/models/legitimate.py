@@ -462,6 +462,35 @@ class CustomInEncoder(Model):
         return Rounding(features, 2 * D)
 
 
+class Careful(torch.autograd.Function):
+    """Its way back looks at the gradient, which cannot be done for many gradients at once."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient if bool(gradient.isfinite().all()) else torch.zeros_like(gradient)
+
+
+class CarefulEncoder(Model):
+    name = "careful-encoder"
+    paths = GENERAL
+
+    def encoder(self, features):
+        return nn.Sequential(Stage(features, HIDDEN, Careful.apply), nn.Tanh(), nn.Linear(HIDDEN, 2 * D))
+
+
+class Stage(nn.Module):
+    def __init__(self, inputs: int, outputs: int, after: Any) -> None:
+        super().__init__()
+        self.layer, self.after = nn.Linear(inputs, outputs), after
+
+    def forward(self, value):
+        return self.after(self.layer(value))
+
+
 class Deciding(nn.Module):
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -600,7 +629,7 @@ LEGITIMATE: tuple[type[Model], ...] = (
     Model, TupleOut, NamedOut, TupleFromSamples, FrozenWeight, FrozenBias, FrozenTheta, FrozenPhi, FrozenShared,
     MixturePrior, SqueezedPrior, Normalised, AffineNormalised, WeightNormed, HookNormed, Hooked, Spectral, Quiet,
     InPlace, Embedded, TiedInTheta, TiedAcrossCalls, Standardised, AttendsOverTheBatch, AttendsAhead,
-    CentredByHand,
-    RecurrentDecoder, CommonLatents, CustomBackward, CustomInEncoder, DecidingDecoder, Slices, LaplacePosterior,
+    CentredByHand, RecurrentDecoder, CommonLatents, CustomBackward, CustomInEncoder, CarefulEncoder, DecidingDecoder,
+    Slices, LaplacePosterior,
     Correlated,
 )  # fmt: skip
