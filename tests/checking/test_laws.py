@@ -99,20 +99,27 @@ def test_rare_bits_pass(logit) -> None:
     laws.check(OneBit(logits=torch.full((1, 1, 2, 3), logit, dtype=F64)))
 
 
-class TwiceTheScale(Logistic):
+class WiderThanItSays(Logistic):
     def sample(self, noise):
         return super().sample(noise) * 1.2
 
 
-@pytest.mark.parametrize("kind", [NormalNoise, VarianceForScale, TwiceTheScale])
+class Halved(Bernoulli):
+    def sample(self, noise):
+        return super().sample(noise) / 2
+
+
+@pytest.mark.parametrize("kind", [NormalNoise, VarianceForScale, WiderThanItSays])
 def test_wrong_laws_are_found(kind) -> None:
     with pytest.raises(ContractError, match="does not draw from the law of its log_prob"):
         laws.check(kind(**parameters()))
 
 
-@pytest.mark.parametrize("kind", [Doubtful, Turned])
-def test_wrong_laws_of_bits_are_found(kind) -> None:
-    with pytest.raises(ContractError, match="does not draw from the law of its log_prob"):
+@pytest.mark.parametrize(
+    ("kind", "words"), [(Doubtful, "sums to 0.9048"), (Turned, "share of ones"), (Halved, "0 or 1")]
+)
+def test_wrong_laws_of_bits_are_found(kind, words) -> None:
+    with pytest.raises(ContractError, match=f"does not draw from the law of its log_prob.*{words}"):
         laws.check(kind(logits=torch.full((1, 1, 2, 3), 0.7, dtype=F64)))
 
 

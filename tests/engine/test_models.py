@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench.engine import general, loop
+from gradbench.engine import apart, general, loop
 from gradbench.engine.loop import LoopWarning
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
@@ -143,6 +144,13 @@ def test_the_loop_gives_what_the_other_paths_give(monkeypatch) -> None:
     for field in ("square", "fourth", "size", "cosine", "by_datapoint"):
         for group, value in getattr(together, field).items():
             np.testing.assert_allclose(getattr(looped, field)[group], value, rtol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 5, 8, 33])
+def test_of_any_two_datapoints_some_set_moves_the_first_alone(batch) -> None:
+    sets = apart.subsets(batch)
+    for first, second in itertools.permutations(range(batch), 2):
+        assert bool((sets[:, first] & ~sets[:, second]).any())
 
 
 @pytest.mark.parametrize("kind", [Standardised, AttendsOverTheBatch, CentredByHand])
