@@ -8,6 +8,8 @@ GradbenchError
 │   └── RunError           a run folder that cannot be read or written
 ├── NothingMeasuredError   every cell was skipped or failed (exit code 4)
 └── MeasurementError       one cell cannot be measured: it fails, the run goes on
+    ├── ContractError          a problem, or a module of it, that breaks what problems promise
+    └── NoClosedFormError      an analytic KL is asked for, and there is none
 """
 
 from __future__ import annotations
@@ -62,3 +64,15 @@ class MeasurementError(GradbenchError):
     """A cell that cannot be measured, such as one whose gradients are not finite."""
 
     exit_code = 3
+
+
+class ContractError(MeasurementError):
+    """A problem that breaks its contract: the kind of fault, what was seen, and the remedy for its author."""
+
+    def __init__(self, kind: str, seen: str, remedy: str) -> None:
+        super().__init__(f"{kind}: {seen}\n{remedy}")
+        self.kind, self.seen, self.remedy = kind, seen, remedy
+
+
+class NoClosedFormError(MeasurementError):
+    """A KL that has no closed form; the message names the two distributions."""

@@ -6,12 +6,13 @@ The parameters are tensors [R or 1, 1, B, *event]; a sample is [R, L, B, *event]
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch import distributions as td
 
+from gradbench.errors import NoClosedFormError
 from gradbench.types import Latents, PerSample
 
 
@@ -40,10 +41,22 @@ class Posterior(ABC):
         log_prob = self.distribution.log_prob(z)
         return log_prob.flatten(3).sum(-1)
 
-    def kl(self, prior: Posterior) -> PerSample:
-        """KL(q ‖ prior) in closed form, [R or 1, 1, B]."""
+    def kl(self, prior: Any) -> PerSample:
+        """KL(q ‖ prior) in closed form, [R or 1, 1, B]: torch's for the two distributions.
+
+        Raises NoClosedFormError where torch has none, or the prior is known by its ``log_prob`` alone.
+        """
+        fault = NoClosedFormError(
+            f"kl = 'analytic': KL({type(self).__name__} ‖ {type(prior).__name__}) has no closed form; "
+            f"use kl = 'monte-carlo'"
+        )
+        if not isinstance(prior, Posterior):
+            raise fault
         shape = torch.broadcast_shapes(self.distribution.batch_shape, prior.distribution.batch_shape)
-        divergence = td.kl_divergence(self.distribution.expand(shape), prior.distribution.expand(shape))
+        try:
+            divergence = td.kl_divergence(self.distribution.expand(shape), prior.distribution.expand(shape))
+        except NotImplementedError:
+            raise fault from None
         return divergence.flatten(3).sum(-1)
 
     def held(self) -> Self:
@@ -99,6 +112,11 @@ class Bernoulli(Posterior):
         codes = torch.arange(2**bits, device=self.parameters["logits"].device)
         table = (codes[:, None] >> torch.arange(bits, device=codes.device)) & 1
         return table[None, :, None, :].to(self.parameters["logits"].dtype)
+
+
+def is_standard(q: Posterior) -> bool:
+    """Whether q is the family's own law. A subclass may have changed it: nothing is inferred from a base class."""
+    return type(q) in (Gaussian, Bernoulli)
 
 
 MAX_STATES = 2**12

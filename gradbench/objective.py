@@ -14,8 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
+from gradbench.errors import NoClosedFormError
 from gradbench.latents import Posterior
 from gradbench.networks import Calls
 from gradbench.types import Latents, PerSample, Values
@@ -59,6 +61,23 @@ class Objective:
     def _x(self) -> Tensor:
         assert self.x is not None, "a problem with a likelihood has data"
         return self.x
+
+
+def closed_form_kl(problem: Problem, theta: Calls, q: Posterior) -> bool:
+    """Whether KL(q ‖ prior) has a closed form: q and the prior are asked for it."""
+    try:
+        with torch.no_grad():
+            q.kl(problem.prior(theta.held()))
+    except (NoClosedFormError, NotImplementedError):
+        return False
+    return True
+
+
+def exact_kl(problem: Problem, theta: Calls, q: Posterior) -> Kl | None:
+    """The treatment of the KL with the least noise: analytic where there is a closed form; None for a cost."""
+    if problem.objective == "cost":
+        return None
+    return "analytic" if closed_form_kl(problem, theta, q) else "monte-carlo"
 
 
 def average(values: PerSample) -> Values:

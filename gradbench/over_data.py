@@ -17,12 +17,20 @@ from torch import Tensor
 from gradbench import reference
 from gradbench.engine.bank import Bank
 from gradbench.engine.options import UNLIMITED
+from gradbench.errors import MeasurementError
+from gradbench.latents import Posterior
+from gradbench.networks import Calls
+from gradbench.objective import Objective, closed_form_kl
 from gradbench.reference import Reference
 from gradbench.stage import Point
 from gradbench.types import Gradients
 
 EXACT_EVALUATIONS = 2**23
 """Latent states × datapoints that an exact gradient over a whole data set may take: tens of seconds on one core."""
+ROWS_COMPARED = 8
+"""Rows whose terms are compared with and without as many more."""
+ROUNDING = 1e-8
+"""Of the largest, that terms in float64 may differ by: rounding is 1e-14 of it."""
 ROWS_AT_ONCE = 256
 """Datapoints of a data set whose exact gradient is computed together."""
 
@@ -40,9 +48,11 @@ def compute(
     The gradient is exact where that takes at most ``EXACT_EVALUATIONS``, else Monte-Carlo over all datapoints at the
     price of `reference.monte_carlo`. At each block's minibatch it is exact where that is cheap, else a Monte-Carlo
     estimate.
+    Raises MeasurementError where the terms of a minibatch are more than those of its datapoints.
     ``tick`` is told the share of the work that is done. ``budget``: bytes that blocks may take, in the precision of the
     cell, before they go to a temporary file.
     """
+    check_rows_apart(point)
     whole = _exact_over_data(point, bound, tick)
     first = Reference(whole.kind, whole.gradient, None, {}) if whole else Reference("monte-carlo", {}, {}, {})
     return _grown(first, point, replicates // blocks, range(blocks), bound, budget, tick)
@@ -54,6 +64,56 @@ def extended(
     """``known`` with blocks added until there are ``blocks``, each for ``replicates`` / ``blocks`` of a cell."""
     have = known.count or 0
     return known if have >= blocks else _grown(known, point, replicates // blocks, range(have, blocks), bound, budget)
+
+
+def check_rows_apart(point: Point) -> None:
+    """Raise MeasurementError where the terms of a datapoint depend on what else is in its minibatch.
+
+    Then the mean of the gradients at all minibatches is no sum over the data set, and there is no reference for it.
+    """
+    precise = point.to(torch.float64)
+    assert precise.rows is not None, "a suite refuses to redraw the minibatch of a problem without data"
+    few = min(point.axes.parameters.batch, len(precise.rows) // 2, ROWS_COMPARED)
+    if few < 1:
+        return
+    try:
+        with torch.no_grad():
+            both = precise.at(slice(0, 2 * few))
+            noise = _posterior(both).noise(1, 2, point.axes.stream("rows apart", device=point.device))
+            among = _terms(both, noise)
+            halves = slice(0, few), slice(few, 2 * few)
+            alone = [_terms(precise.at(rows), _at(noise, rows)) for rows in halves]
+    except Exception as error:  # a module that needs a minibatch of one size may raise anything
+        text = " ".join(str(error).split())[:100]
+        raise MeasurementError(
+            f"noise = 'latent+data': {few} and {2 * few} rows cannot both be a minibatch "
+            f"({type(error).__name__}: {text}); use noise = 'latent'"
+        ) from error
+    for rows, terms in zip(halves, alone, strict=True):
+        for one, other in zip(terms, among, strict=True):
+            size = float(one.abs().max())
+            if not torch.allclose(one, _at(other, rows), rtol=0, atol=ROUNDING * size, equal_nan=True):
+                raise MeasurementError(
+                    "noise = 'latent+data': the terms of a datapoint depend on the rest of its minibatch "
+                    "(a module mixes rows?), so there is no gradient over the data set; use noise = 'latent'"
+                )
+
+
+def _at(value: Tensor, rows: slice) -> Tensor:
+    """The part of some datapoints in [R, L, B, …]; all of it where they have it in common."""
+    return value if value.shape[2] == 1 else value[:, :, rows]
+
+
+def _posterior(point: Point) -> Posterior:
+    return point.problem.posterior(Calls(point.problem.phi), point.x)
+
+
+def _terms(point: Point, noise: Tensor) -> list[Tensor]:
+    """Parameters of q, f and the KL at each datapoint, [1, L, B, …]."""
+    problem, theta, q = point.problem, Calls(point.problem.theta), _posterior(point)
+    f = Objective(problem, theta, point.x, "monte-carlo").f(q.sample(noise), q)
+    kl = [q.kl(problem.prior(theta))] if closed_form_kl(problem, theta, q) else []
+    return [*q.parameters.values(), f, *kl]
 
 
 def _exact_over_data(point: Point, bound: int, tick: Callable[[float], None]) -> Reference | None:

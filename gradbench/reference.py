@@ -21,9 +21,9 @@ from gradbench.engine.bank import Bank, columns
 from gradbench.engine.options import UNLIMITED
 from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
-from gradbench.latents import MAX_STATES, Bernoulli, Gaussian, Posterior
+from gradbench.latents import MAX_STATES, Bernoulli, Gaussian, Posterior, is_standard
 from gradbench.networks import Calls
-from gradbench.objective import Objective
+from gradbench.objective import Objective, exact_kl
 from gradbench.stage import Point
 from gradbench.types import Gradients
 
@@ -45,6 +45,8 @@ BOUND_REPLICATES = 4
 """Gradients behind the reference of a multi-sample bound, per replicate of the cells that it serves."""
 UNBIASED = {"gaussian": "pathwise-antithetic", "bernoulli": "disarm"}
 """By family of latents: the estimator that a Monte-Carlo reference averages."""
+UNBIASED_FOR_OTHERS = {"gaussian": "pathwise", "bernoulli": "score-function-loo"}
+"""The same for posteriors that are subclasses of the family's own: right whatever their law, if they sample it."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,17 @@ def compute(point: Point, replicates: int, blocks: int, bound: int = 1, budget: 
 def exactly(precise: Point, bound: int, most: float = math.inf, nodes: float = math.inf) -> Reference | None:
     """The exact reference at a point in float64; None where there is none.
 
-    ``most``: evaluations per datapoint that it may take, and ``nodes``: those of the finest quadrature.
+    ``most``: evaluations per datapoint that it may take, and ``nodes``: those of the finest quadrature. A posterior
+    that is a subclass of a family has a law of its own: no quadrature or enumeration of that family is exact for it.
     """
     q = _posterior(precise)
-    dimensions = bound * q.parameters["loc"].shape[-1] if isinstance(q, Gaussian) else 0
+    dimensions = bound * q.parameters["loc"].shape[-1] if type(q) is Gaussian else 0
     quadrature = 0 < dimensions <= QUADRATURE_DIMENSIONS and QUADRATURE_NODES[-1] ** dimensions <= nodes
     if bound == 1:
         value = precise.problem.closed_form(Calls(precise.problem.phi), Calls(precise.problem.theta), precise.x)
         if value is not None:
             return Reference("closed-form", gradient_of(precise, iter([value])))
-        if isinstance(q, Bernoulli) and 2 ** q.parameters["logits"].shape[-1] <= min(MAX_STATES, most):
+        if type(q) is Bernoulli and 2 ** q.parameters["logits"].shape[-1] <= min(MAX_STATES, most):
             return Reference("enumeration", gradient_of(precise, _enumerated(precise)))
     if quadrature and (gradient := _quadrature(precise, bound, most)) is not None:
         return Reference("quadrature", gradient)
@@ -146,13 +149,15 @@ def monte_carlo(point: Point, replicates: int, blocks: int, first: int = 0, budg
 
 def elbo_pieces(point: Point, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
     """An unbiased estimate of the objective's gradient from ``samples`` per datapoint, in pieces that add up to it."""
-    estimator = ESTIMATORS[UNBIASED[point.problem.family]]
+    law = UNBIASED if is_standard(_posterior(point)) else UNBIASED_FOR_OTHERS
+    estimator = ESTIMATORS[law[point.problem.family]]
     batch = 1 if point.x is None else point.x.shape[2]
     at_once = min(samples, max(2, EVALUATIONS_AT_ONCE // batch // 2 * 2))
     done = 0
     while done < samples:
         count = min(at_once, samples - done)
-        q, objective = _posterior(point), _objective(point)
+        q = _posterior(point)
+        objective = _objective(point, q)
         noise = estimator.noise(q.held(), 1, count, generator)
         value = estimator.surrogate(objective, q, noise)
         remainder = objective.remainder(q)
@@ -229,9 +234,10 @@ def _posterior(point: Point) -> Posterior:
     return point.problem.posterior(Calls(point.problem.phi), point.x)
 
 
-def _objective(point: Point, bound: int = 1) -> Objective:
-    kl = None if point.problem.objective == "cost" else "analytic" if bound == 1 else "monte-carlo"
-    return Objective(point.problem, Calls(point.problem.theta), point.x, kl)
+def _objective(point: Point, q: Posterior, bound: int = 1) -> Objective:
+    theta = Calls(point.problem.theta)
+    kl = exact_kl(point.problem, theta, q) if bound == 1 else "monte-carlo"
+    return Objective(point.problem, theta, point.x, kl)
 
 
 def gradient_of(point: Point, pieces: Iterator[Tensor]) -> Gradients:
@@ -254,7 +260,8 @@ def _weighted(point: Point, rows: int, part: Callable[[Posterior, slice], Tensor
     step = max(1, EVALUATIONS_AT_ONCE // (batch * bound))
     for start in range(0, rows, step):
         yield part(_posterior(point), slice(start, start + step)).mean()
-    remainder = _objective(point, bound).remainder(_posterior(point))
+    q = _posterior(point)
+    remainder = _objective(point, q, bound).remainder(q)
     if remainder is not None:
         yield remainder.sum()
 
@@ -266,7 +273,7 @@ def _enumerated(point: Point) -> Iterator[Tensor]:
 
     def part(q: Posterior, rows: slice) -> Tensor:
         z = states[:, rows]
-        return (q.log_prob(z).exp() * _objective(point).f(z, q)).sum((0, 1))
+        return (q.log_prob(z).exp() * _objective(point, q).f(z, q)).sum((0, 1))
 
     return _weighted(point, states.shape[1], part)
 
@@ -293,7 +300,7 @@ def _quadrature(point: Point, bound: int = 1, most: float = math.inf) -> Gradien
         masses = torch.cartesian_prod(*[w] * (latent * bound)).reshape(len(nodes), -1).prod(-1)
 
         def part(q: Posterior, rows: slice, nodes: Tensor = nodes, masses: Tensor = masses) -> Tensor:
-            f = _objective(point, bound).f(q.sample(nodes[rows]), q)
+            f = _objective(point, q, bound).f(q.sample(nodes[rows]), q)
             return (masses[rows, None] * (f.logsumexp(1) - math.log(bound))).sum(0)
 
         gradient = gradient_of(point, _weighted(point, len(masses), part, bound))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,10 +14,11 @@ from gradbench import data as data_sets
 from gradbench import plugins, trained
 from gradbench.errors import MeasurementError, UsageError
 from gradbench.estimators import ESTIMATORS
+from gradbench.latents import is_standard
 from gradbench.networks import Calls
-from gradbench.objective import Objective
+from gradbench.objective import Objective, exact_kl
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import Problem, identity
+from gradbench.problems.base import Problem, check_parameters, duplicate, identity
 from gradbench.seeding import Written, canonical, digest, stream
 
 LEARNING_RATE = 1e-3
@@ -26,6 +26,8 @@ TRAINING_BATCH = 64
 SYNTHETIC_ROWS = 1000
 TRAINED_BY = {"gaussian": ("pathwise", 1), "bernoulli": ("disarm", 2)}
 """By family of latents: the estimator and L that ``train_steps`` ascend the ELBO with."""
+OTHERS_TRAINED_BY = {"gaussian": ("pathwise", 1), "bernoulli": ("score-function-loo", 2)}
+"""The same for posteriors that are subclasses of the family's own."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,11 @@ class Point:
     def to(self, dtype: torch.dtype) -> Point:
         """A copy in another precision, at the same parameter values."""
         x = None if self.x is None else self.x.to(dtype)
-        return Point(self.axes, copy.deepcopy(self.problem).to(dtype, self.device), x, self.device, self.rows)
+        return Point(self.axes, duplicate(self.problem).to(dtype, self.device), x, self.device, self.rows)
 
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""
-        return next(self.problem.phi.parameters()).dtype
+        return next(iter(self.problem.named_parameters().values())).dtype
 
     def at(self, chosen: Tensor | slice) -> Point:
         """The same parameters at other rows of the data."""
@@ -136,6 +138,7 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
         rows = data_sets.load(axes.data, axes.scale, axes.contents)
         check_range(kind, axes.data, rows)
     problem = construct(kind, axes.parameters, _features(axes.parameters, rows), generator)
+    check_parameters(problem)
     if axes.data == "synthetic":
         rows = problem.synthesise(SYNTHETIC_ROWS, axes.origin("synthesise"))
     if axes.train_steps:
@@ -214,17 +217,22 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
     if path is not None and path.exists():
         trained.read_into(path, canonical(model), parameters)
         return
-    name, samples = TRAINED_BY[problem.family]
-    estimator = ESTIMATORS[name]
     optimiser = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE, maximize=True)
     generator = axes.origin("train")
     phi, theta = Calls(problem.phi), Calls(problem.theta)
     rows = rows.to(next(iter(parameters.values())).dtype)
+    with torch.no_grad():
+        first = problem.posterior(phi, rows[:TRAINING_BATCH][None, None])
+    kl = exact_kl(problem, theta, first)
+    # a law of the user's own may lack the symmetry that the family's own estimator rests on
+    name, samples = (TRAINED_BY if is_standard(first) else OTHERS_TRAINED_BY)[problem.family]
+    estimator = ESTIMATORS[name]
     for _ in range(axes.train_steps):
         x = rows[torch.randint(len(rows), (TRAINING_BATCH,), generator=generator)][None, None]
-        q, objective = problem.posterior(phi, x), Objective(problem, theta, x, "analytic")
+        q, objective = problem.posterior(phi, x), Objective(problem, theta, x, kl)
         noise = estimator.noise(q.held(), 1, samples, generator)
-        value = estimator.surrogate(objective, q, noise) + objective.remainder(q)
+        value, remainder = estimator.surrogate(objective, q, noise), objective.remainder(q)
+        value = value if remainder is None else value + remainder
         optimiser.zero_grad()
         value.sum().backward()
         optimiser.step()

@@ -19,7 +19,7 @@ from gradbench.engine.task import Task
 from gradbench.errors import UnknownNameError
 from gradbench.estimators.base import Estimator, Setting
 from gradbench.networks import Calls
-from gradbench.objective import Kl, Objective
+from gradbench.objective import Kl, Objective, closed_form_kl
 from gradbench.problems import PROBLEMS
 from gradbench.types import Gradients
 
@@ -69,6 +69,16 @@ class Target:
     def point(self) -> stage.Point:
         """The problem in float64, so that no difference is rounding."""
         return stage.build(self.axes, "cpu", torch.float64)
+
+    @cached_property
+    def lacks(self) -> str | None:
+        """Why there is nothing to measure: an analytic KL without a closed form. None where there is something."""
+        if self.kl != "analytic":
+            return None
+        problem, theta = self.point.problem, Calls(self.point.problem.theta)
+        if closed_form_kl(problem, theta, problem.posterior(Calls(problem.phi), self.point.x)):
+            return None
+        return f"{self.problem} has no closed-form KL"
 
     @cached_property
     def reference(self) -> reference.Reference:

@@ -8,16 +8,14 @@ from dataclasses import replace
 
 from gradbench.checking import looks
 from gradbench.checking.contract import Violation
+from gradbench.checking.models import JUDGE, fault
 from gradbench.checking.verdict import Result, check
-from gradbench.errors import PluginError, UsageError
+from gradbench.errors import ContractError, PluginError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.plugins import register
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
 from gradbench.targets import targets
-
-JUDGE = {"gaussian": "pathwise", "bernoulli": "score-function-loo"}
-"""By family of latents: an estimator that is unbiased wherever the problem keeps its contract."""
 
 
 def check_problem(
@@ -40,13 +38,17 @@ def check_problem(
     start = Result(kind.name, "violation", {}, {"phi": True, "theta": True}, margin=margin)
     for target in targets([kind.name], seed):
         try:
-            target.point  # noqa: B018  # building it is the check
+            found = fault(target.point)
+        except ContractError as broken:
+            found = Violation(broken.kind, target.label, broken.seen, broken.remedy)
         except UsageError:
             raise
         except Exception as error:  # whatever a user's code raises is the finding
             text = " ".join(str(error).split())
             seen = f"building it raises {type(error).__name__}: {text[:160]}"
-            return replace(start, violations=[Violation("raises", target.label, seen, _remedy(text))])
+            found = Violation("raises", target.label, seen, _remedy(text))
+        if found is not None:
+            return replace(start, violations=[found])
     result = check(judge, problems=[kind.name], margin=margin, replicates=replicates, seed=seed, tick=tick)
     return replace(result, estimator=f"{kind.name} (judged by {judge.name})")
 

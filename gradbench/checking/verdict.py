@@ -147,7 +147,8 @@ def check(
     if inexact:
         raise UsageError(
             f"{inexact[0]}: there is no exact gradient to check against\n"
-            f"give it a closed_form, at most 12 Bernoulli latents, or 2 Gaussian ones and a smooth (no ReLU) decoder"
+            f"give it a closed_form, at most 12 Bernoulli latents, or 2 Gaussian ones and a smooth (no ReLU) decoder;"
+            f" a subclass of either has a law of its own"
         )
     try:
         seen = looks.look_until_clear(made, margin, false_alarms, replicates, tick)
@@ -173,6 +174,8 @@ def _tasks(estimator: Estimator, candidates: list[Target]) -> tuple[list[tuple[T
         samples = target.samples_for(estimator)
         if samples is None:
             left_out[target.label] = estimator.why_not(target.setting(target.samples[0])) or ""
+        elif target.lacks is not None:
+            left_out[target.label] = target.lacks
         else:
             chosen.append((target, samples))
     return chosen, left_out

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gradbench.cli.output import say, stderr
 from gradbench.printable import one_line
 from gradbench.runner.local import Progress as Told
+
+
+@contextmanager
+def said(console: Console) -> Iterator[None]:
+    """Print what the engine warns of as a line of its own, once for each text."""
+    from gradbench.engine.loop import LoopWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", LoopWarning)
+        usual = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, LoopWarning):
+                console.print(f"warning: {message}", markup=False, soft_wrap=True)
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 class Bar(Told):
@@ -26,12 +51,15 @@ class Bar(Told):
             disable=not stderr().is_terminal,
         )
         self.task: TaskID | None = None
+        self.open = ExitStack()
 
     def __enter__(self) -> Bar:
         self.progress.start()
+        self.open.enter_context(said(self.progress.console))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.open.close()
         self.progress.stop()
 
     def start(self, total: int) -> None:
@@ -64,12 +92,15 @@ class Steps:
         )
         self.task = self.progress.add_task("")
         self.label, self.done = "", 0
+        self.open = ExitStack()
 
     def __enter__(self) -> Steps:
         self.progress.start()
+        self.open.enter_context(said(self.progress.console))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.open.close()
         self.progress.stop()
 
     def tick(self, label: str, done: int) -> None:

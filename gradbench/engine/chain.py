@@ -35,7 +35,7 @@ ELEMENTWISE: tuple[type[nn.Module], ...] = (
 
 def steps(module: nn.Module, name: str) -> list[tuple[str, nn.Module]] | None:
     """The stack of ``module`` with the layers' paths; None where it is no plain stack."""
-    if type(module) is nn.Sequential:
+    if type(module) is nn.Sequential and unaltered(module):
         found: list[tuple[str, nn.Module]] = []
         for key, child in module.named_children():
             inner = steps(child, f"{name}.{key}")
@@ -43,7 +43,18 @@ def steps(module: nn.Module, name: str) -> list[tuple[str, nn.Module]] | None:
                 return None
             found += inner
         return found
-    return [(name, module)] if type(module) is nn.Linear or type(module) in ELEMENTWISE else None
+    if type(module) is nn.Linear:
+        return [(name, module)] if unaltered(module) else None
+    return [(name, module)] if type(module) in ELEMENTWISE and unaltered(module) else None
+
+
+def unaltered(module: nn.Module) -> bool:
+    """Whether a module of torch's does what its class says: no hook, no forward of its own, no other parameters.
+
+    `torch.nn.utils.weight_norm` and the like leave the class as it is, and make the weight in a hook.
+    """
+    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return not hooks and "forward" not in vars(module) and module._parameters.keys() <= {"weight", "bias"}
 
 
 class Chain:

@@ -11,20 +11,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradbench.engine import passes
+from gradbench.engine import loop, passes
 from gradbench.engine.bank import Bank
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.options import UNLIMITED
 from gradbench.engine.products import variance_within
 from gradbench.engine.task import Task, datapoint_noise, join_noise, slice_noise
 from gradbench.errors import MeasurementError
-from gradbench.networks import PerReplicateCalls, gradients_of
+from gradbench.networks import NeedsLoopError, PerReplicateCalls, gradients_of
 from gradbench.types import Gradients, Noise
 
 CHUNK_BYTES = 2**24
 """Per-replicate gradients held at once. A constant, so that figures do not depend on the machine's free memory."""
 MAX_CHUNK = 4096
 PILOT_REPLICATES = 64
+ALONE_REPLICATES = 2
+"""Replicates in which the gradients of single datapoints must add up to the minibatch's."""
+
+
+Path = Callable[[Task, Noise, int], dict[str, Tensor]]
+"""Each replicate's gradient, [R, P] by parameter tensor."""
+
+
+def together_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
+    """Each replicate's gradient from one pass over all. Raises NeedsLoopError where a module has no rule for that."""
+    phi = PerReplicateCalls(task.point.problem.phi, replicates)
+    theta = PerReplicateCalls(task.point.problem.theta, replicates)
+    total = task.values(noise, phi, theta).sum()
+    gradients = gradients_of(total, {"phi.": phi, "theta.": theta})
+    return {name: gradients[name].flatten(1) for name in task.point.names}
 
 
 def measure(
@@ -36,12 +51,17 @@ def measure(
     *,
     budget: int = UNLIMITED,
     by_datapoint: bool = False,
+    path: Path = together_gradients,
 ) -> Moments:
     """Moments of the given blocks, with block means of up to ``budget`` bytes in memory.
 
-    ``blocks`` are aligned to passes. ``by_datapoint``: the variance is added up over datapoints.
-    Raises MeasurementError where a replicate's gradient is not finite.
+    ``blocks`` are aligned to passes. ``by_datapoint``: the variance is added up over datapoints. ``path``: what forms
+    the gradients of single replicates.
+    Raises MeasurementError where a replicate's gradient is not finite, or its datapoints cannot be taken alone, and
+    what ``path`` raises.
     """
+    if by_datapoint:
+        _check_alone(task, path)
     centre = pilot(task, PILOT_REPLICATES)
     chunk = chunk_size(task)
     together = min(passes.together(chunk, per_block), passes.plan(task, per_block).together)
@@ -50,14 +70,14 @@ def measure(
     for start in range(0, len(blocks), together):
         some = blocks[start : start + together]
         noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in some]))
-        part = _blocks(task, noise, len(some), per_block, chunk, centre, reference)
+        part = _blocks(task, noise, len(some), per_block, chunk, centre, reference, path)
         for name, rows in bank.rows.items():
             rows[start : start + len(some)] = torch.from_numpy(part.means[name])
         if by_datapoint:
-            part = replace(part, by_datapoint=_datapoint_variances(task, noise, len(some), per_block, chunk))
+            part = replace(part, by_datapoint=_datapoint_variances(task, noise, len(some), per_block, chunk, path))
         parts.append(replace(part, means={}))
         tick(len(some) * per_block)
-    return replace(joined(parts), means=bank.arrays())
+    return replace(joined(parts), means=bank.arrays(), engine="loop" if path is loop.replicate_gradients else "general")
 
 
 def block_stream(task: Task, block: int) -> torch.Generator:
@@ -86,16 +106,22 @@ def chunk_size(task: Task) -> int:
 
 
 def replicate_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
-    """Each replicate's gradient, [R, P] by parameter tensor."""
-    phi = PerReplicateCalls(task.point.problem.phi, replicates)
-    theta = PerReplicateCalls(task.point.problem.theta, replicates)
-    total = task.values(noise, phi, theta).sum()
-    gradients = gradients_of(total, {"phi.": phi, "theta.": theta})
-    return {name: gradients[name].flatten(1) for name in task.point.names}
+    """Each replicate's gradient, [R, P] by parameter tensor; one by one where that is the only way."""
+    try:
+        return together_gradients(task, noise, replicates)
+    except NeedsLoopError:
+        return loop.replicate_gradients(task, noise, replicates)
 
 
 def _blocks(
-    task: Task, noise: Noise, blocks: int, per_block: int, chunk: int, centre: Gradients, reference: Gradients
+    task: Task,
+    noise: Noise,
+    blocks: int,
+    per_block: int,
+    chunk: int,
+    centre: Gradients,
+    reference: Gradients,
+    path: Path,
 ) -> Moments:
     names = task.point.names
     total = blocks * per_block
@@ -104,7 +130,7 @@ def _blocks(
     per_replicate = []
     for start in range(0, total, step):
         stop = min(start + step, total)
-        gradients = replicate_gradients(task, slice_noise(noise, slice(start, stop)), stop - start)
+        gradients = path(task, slice_noise(noise, slice(start, stop)), stop - start)
         per_replicate.append(torch.stack([_scalars(gradients[n], centre[n], reference[n]) for n in names], -1))
         for name in names:
             away = gradients[name] - centre[name].flatten()
@@ -117,27 +143,62 @@ def _blocks(
 
 
 def _datapoint_variances(
-    task: Task, noise: Noise, blocks: int, per_block: int, chunk: int
+    task: Task, noise: Noise, blocks: int, per_block: int, chunk: int, path: Path
 ) -> dict[str, NDArray[np.float64]]:
     """Variance of one gradient within each block, [K] by group, added up over the datapoints' own gradients."""
-    x = task.point.x
-    batch = 1 if x is None else x.shape[2]
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
     piece = min(per_block, max(chunk, 2))
     found = torch.zeros(len(task.point.names), blocks, dtype=torch.float64)
     pieces = per_block // piece
     for datapoint in range(batch):
-        only = slice(datapoint, datapoint + 1)
-        alone = replace(task, point=replace(task.point, x=None if x is None else x[:, :, only]))
+        only, alone = _alone(task, datapoint)
         for block in range(blocks):
             for start in range(block * per_block, block * per_block + pieces * piece, piece):
                 rows = slice(start, start + piece)
                 part = datapoint_noise(slice_noise(noise, rows), only)
-                for index, gradient in enumerate(replicate_gradients(alone, part, piece).values()):
+                for index, gradient in enumerate(path(alone, part, piece).values()):
                     # alone, a datapoint is its own minibatch: its share of the real one is 1 / B of that
                     found[index, block] += variance_within(gradient[None] / batch).cpu()[0] / pieces
     groups = groups_of(task.point.names)
     index = {name: row for row, name in enumerate(task.point.names)}
     return {group: found[[index[name] for name in members]].sum(0).numpy() for group, members in groups.items()}
+
+
+def _alone(task: Task, datapoint: int) -> tuple[slice, Task]:
+    """Where the noise of a datapoint is, and the task with it as the whole minibatch."""
+    only, x = slice(datapoint, datapoint + 1), task.point.x
+    return only, replace(task, point=replace(task.point, x=None if x is None else x[:, :, only]))
+
+
+def _check_alone(task: Task, path: Path) -> None:
+    """Raise MeasurementError where the gradients of the datapoints, each taken alone, do not make the minibatch's."""
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    noise = task.noise(ALONE_REPLICATES, task.point.axes.stream("apart", device=task.point.device))
+    whole = path(task, noise, ALONE_REPLICATES)
+    total = {name: torch.zeros_like(value) for name, value in whole.items()}
+    try:
+        for datapoint in range(batch):
+            only, alone = _alone(task, datapoint)
+            for name, value in path(alone, datapoint_noise(noise, only), ALONE_REPLICATES).items():
+                total[name] = total[name] + value / batch
+    except Exception as error:  # a module that needs the whole minibatch may raise anything
+        text = " ".join(str(error).split())[:100]
+        raise MeasurementError(
+            f"variance = 'datapoint': a datapoint cannot be taken without the rest of its minibatch "
+            f"({type(error).__name__}: {text}); use 'auto' or 'whole'"
+        ) from error
+    tolerance = max(_rounding(value) for value in whole.values())
+    for name, value in whole.items():
+        if not torch.allclose(total[name], value, rtol=0, atol=tolerance, equal_nan=True):
+            raise MeasurementError(
+                f"variance = 'datapoint': the gradient of {name} is not the mean of what the datapoints have alone: "
+                f"something mixes the rows of the minibatch; use 'auto' or 'whole'"
+            )
+
+
+def _rounding(value: Tensor) -> float:
+    """What gradients of this size may differ by and be the same."""
+    return float(torch.finfo(value.dtype).eps ** 0.5 * value.detach().abs().max().nan_to_num(posinf=0.0))
 
 
 def _scalars(gradient: Tensor, centre: Tensor, reference: Tensor) -> Tensor:

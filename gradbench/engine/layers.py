@@ -15,16 +15,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gradbench.engine import products
+from gradbench.engine import apart, products
 from gradbench.engine.bank import Bank
 from gradbench.engine.datapoints import blocked, datapoint_variances, pieces_of
 from gradbench.engine.factored import Factored
 from gradbench.engine.general import block_stream, pilot
 from gradbench.engine.moments import Moments, assembled
 from gradbench.engine.passes import Pass, plan
-from gradbench.engine.recording import Explicit, Linear, RecordingCalls, deltas
+from gradbench.engine.recording import Explicit, Linear, RecordingCalls, check_ties, deltas
 from gradbench.engine.task import Task, join_noise, slice_noise
-from gradbench.engine.trust import NeedsGeneralPathError
+from gradbench.engine.trust import MixesDatapointsError, NeedsGeneralPathError
 from gradbench.errors import MeasurementError
 from gradbench.types import Gradients, Noise
 
@@ -50,6 +50,8 @@ def measure(
     Raises NeedsGeneralPathError where the task is not made of linear layers (or, by datapoint, where its datapoints
     cannot be told apart), and MeasurementError where a replicate's gradient is not finite.
     """
+    if by_datapoint and not apart.is_known(task):
+        check_apart(task)
     cell = _Cell(task, len(blocks), per_block, reference, budget, by_datapoint=by_datapoint)
     for group in cell.plan.groups(len(blocks)):
         some = blocks[group[0].first : group[0].first + group[0].blocks]
@@ -75,8 +77,44 @@ def record(
         if twice := names & {f"{one.name}.weight", f"{one.name}.bias"}:
             raise NeedsGeneralPathError(f"{min(twice)} is used both in its layer and as a free parameter")
         if by_datapoint and one.delta.shape[2] != batch:
-            raise NeedsGeneralPathError(f"{one.name} does not tell datapoints apart")
+            raise MixesDatapointsError(f"{one.name} does not tell datapoints apart")
+    for one in explicit:
+        if by_datapoint and one.gradient.shape[1] != batch:
+            raise MixesDatapointsError(f"{one.name} does not tell datapoints apart")
     return linear, explicit
+
+
+def replicate_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
+    """Each replicate's gradient, [R, P] by parameter tensor, formed from layers. Raises NeedsGeneralPathError."""
+    check_ties(task.point.problem)
+    linear, explicit = record(task, noise, replicates, by_datapoint=False, check=True)
+    parameters = task.point.problem.named_parameters()
+    found = {name: value.new_zeros(replicates, value.numel()) for name, value in parameters.items()}
+    for one in linear:
+        a = one.inputs.expand(replicates, *one.inputs.shape[1:]).flatten(1, 2)
+        delta = one.delta.flatten(1, 2)
+        found[f"{one.name}.weight"] = (delta.mT @ a).flatten(1)
+        if f"{one.name}.bias" in found:
+            found[f"{one.name}.bias"] = delta.sum(1)
+    return found | {one.name: one.gradient.sum(1).flatten(1) for one in explicit}
+
+
+def check_apart(task: Task) -> None:
+    """Raise MixesDatapointsError where the part of a datapoint in the gradient depends on another's noise."""
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    if batch > 1:
+        noise = apart.probing_noise(task)
+        replicates = 1 + len(apart.subsets(batch))
+        try:
+            linear, explicit = record(task, noise, replicates, by_datapoint=True, check=False)
+        except NeedsGeneralPathError:
+            raise
+        except Exception as error:  # a user's code may not take free parameters with an axis of datapoints
+            text = " ".join(str(error).split())[:100]
+            raise MixesDatapointsError(f"datapoints cannot be told apart ({type(error).__name__}: {text})") from error
+        if apart.mixes(linear, explicit, batch):
+            raise MixesDatapointsError(apart.MIXED)
+    apart.note(task)
 
 
 class _CancelledError(Exception):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
-from gradbench.engine import control, general, layers
+from gradbench.engine import control, general, layers, loop
 from gradbench.engine.certainty import certain, rounding
 from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
 from gradbench.engine.passes import aligned, plan
 from gradbench.engine.recording import check_ties
 from gradbench.engine.task import Task
-from gradbench.engine.trust import NeedsGeneralPathError
+from gradbench.engine.trust import MixesDatapointsError, NeedsGeneralPathError
 from gradbench.errors import MeasurementError
+from gradbench.networks import NeedsLoopError
 from gradbench.types import Gradients
 
 FEW_PARAMETERS = 2**15
@@ -73,11 +75,21 @@ def _measured(
                     raise
                 return layers.measure(task, blocks, per_block, reference, budget, by_datapoint=False, tick=tick)
         except NeedsGeneralPathError as fault:
+            if options.variance == "datapoint" and isinstance(fault, MixesDatapointsError):
+                raise MeasurementError(f"variance = 'datapoint': {fault}; use 'auto' or 'whole'") from fault
             if options.engine == "layers":
                 raise MeasurementError(f"engine = 'layers': {fault}; use 'auto' or 'general'") from fault
     # every datapoint's gradients cost the general path as much as the minibatch's: only on demand
     apart = options.variance == "datapoint"
-    return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart)
+    try:
+        return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart)
+    except NeedsLoopError as fault:
+        if options.engine == "general":
+            raise MeasurementError(f"engine = 'general': {fault}; use 'auto'") from fault
+        what = f"{task.point.problem.name}, {task.estimator.name}"
+        warnings.warn(f"{what}: measured one replicate at a time, slowly: {fault}", loop.LoopWarning, stacklevel=2)
+    one_by_one = loop.replicate_gradients
+    return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart, path=one_by_one)
 
 
 def _pays(task: Task) -> bool:

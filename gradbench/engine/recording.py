@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from gradbench.engine.chain import Chain, steps
+from gradbench.engine.chain import Chain, steps, unaltered
 from gradbench.engine.trust import NeedsGeneralPathError, check_rows, check_uses, plain
-from gradbench.networks import Calls, leading
+from gradbench.networks import Calls, Form, leading, trainable
 from gradbench.problems.base import Problem
 
 
@@ -48,6 +48,7 @@ class Shared:
     lead: tuple[int, ...]
     sites: list[Site]
     chain: Chain | None
+    form: Form
     single: Tensor | None = None
     """One copy for all replicates, where a term that is the same in all of them asked for it."""
 
@@ -89,17 +90,23 @@ class RecordingCalls(Calls):
         self.leaves: dict[str, Tensor] = {}
         self.single_leaves: dict[str, Tensor] = {}
 
-    def call(self, name: str, *inputs: Tensor) -> Tensor:
+    def _call(self, name: str, inputs: tuple[Tensor, ...], form: Form) -> Tensor:
         if all(value.shape[0] == 1 and not value.requires_grad for value in inputs):
-            return self._share(name, inputs)
-        output = self._run(name, inputs, self.sites)
+            return self._share(name, inputs, form)
+        output = self._run(name, inputs, self.sites, form)
         if self.strict and output.shape[0] != self.replicates:
             raise NeedsGeneralPathError(f"{name} is called once for several replicates, on what depends on them")
         module = self.module.get_submodule(name)
         if self.strict and self.replicates > 1 and not plain(module):
             lead = leading(inputs)
             rows = tuple(value.expand(*lead, *value.shape[3:]).flatten(0, 2) for value in inputs)
-            check_rows(module, self.prefix + name, rows, output.flatten(0, 2), lead[1] * lead[2])
+            check_rows(
+                lambda *batch: Form(name).join(module(*batch), len(batch[0])),
+                self.prefix + name,
+                rows,
+                output.flatten(0, 2),
+                lead[1] * lead[2],
+            )
         return output
 
     def free(self, name: str) -> Tensor:
@@ -111,7 +118,7 @@ class RecordingCalls(Calls):
     def once(self) -> Calls:
         return _OnceCalls(self)
 
-    def _share(self, name: str, inputs: tuple[Tensor, ...]) -> Tensor:
+    def _share(self, name: str, inputs: tuple[Tensor, ...], form: Form) -> Tensor:
         lead = leading(inputs)
         stack = steps(self.module.get_submodule(name), self.prefix + name) if len(inputs) == 1 else None
         sites: list[Site] = []
@@ -120,18 +127,18 @@ class RecordingCalls(Calls):
             output = chain.output.unflatten(0, lead)
         else:
             chain = None
-            output = self._run(name, inputs, sites)
+            output = self._run(name, inputs, sites, form)
         copies = output.detach().expand(self.replicates, *output.shape[1:]).requires_grad_()
-        self.shared.append(Shared(name, inputs, output, copies, lead, sites, chain))
+        self.shared.append(Shared(name, inputs, output, copies, lead, sites, chain, form))
         return copies
 
-    def _run(self, name: str, inputs: tuple[Tensor, ...], sites: list[Site]) -> Tensor:
+    def _run(self, name: str, inputs: tuple[Tensor, ...], sites: list[Site], form: Form) -> Tensor:
         lead = leading(inputs)
         handles = []
         for path, layer in linear_layers(self.module, name, strict=self.strict).items():
             handles.append(layer.register_forward_hook(self._recorder(self.prefix + path, lead, sites)))
         try:
-            return super().call(name, *inputs)
+            return super()._call(name, inputs, form)
         finally:
             for handle in handles:
                 handle.remove()
@@ -155,16 +162,17 @@ class _OnceCalls(Calls):
         super().__init__(owner.module)
         self.owner = owner
 
-    def call(self, name: str, *inputs: Tensor) -> Tensor:
+    def call(self, name: str, *inputs: Tensor) -> Any:
         handed_out = self.owner.shared
         again = [one for one in handed_out if one.name == name and all(map(operator.is_, one.inputs, inputs))]
         if not again:
-            output, again = self.owner.call(name, *inputs), handed_out[-1:]
+            form = Form(name)
+            output, again = self.owner._call(name, inputs, form), handed_out[-1:]
             if not again or output is not again[0].copies:
-                return output
+                return form.split(output)
         if again[0].single is None:
             again[0].single = again[0].output.detach().requires_grad_()
-        return again[0].single
+        return again[0].form.split(again[0].single)
 
     def free(self, name: str) -> Tensor:
         leaves = self.owner.single_leaves
@@ -179,10 +187,10 @@ def linear_layers(module: nn.Module, name: str, *, strict: bool = True) -> dict[
     layers: dict[str, nn.Linear] = {}
     for path, child in called.named_modules():
         where = ".".join(part for part in (name, path) if part)
-        if type(child) is nn.Linear:
+        if type(child) is nn.Linear and unaltered(child):
             layers[where] = child
-        elif strict and next(child.parameters(recurse=False), None) is not None:
-            raise NeedsGeneralPathError(f"{where} ({type(child).__name__}) has parameters and is no nn.Linear")
+        elif strict and any(value.requires_grad for value in child.parameters(recurse=False)):
+            raise NeedsGeneralPathError(f"{where} ({type(child).__name__}) has parameters and is no plain nn.Linear")
     return layers
 
 
@@ -191,6 +199,8 @@ def check_ties(problem: Problem) -> None:
     seen: dict[int, str] = {}
     for prefix, module in (("phi.", problem.phi), ("theta.", problem.theta)):
         for name, value in module.named_parameters(remove_duplicate=False):
+            if not value.requires_grad:
+                continue
             if id(value) in seen:
                 raise NeedsGeneralPathError(f"{prefix}{name} is the same parameter as {seen[id(value)]}")
             seen[id(value)] = prefix + name
@@ -212,7 +222,7 @@ def deltas(
     if not total.requires_grad or not wanted:
         return [], []
     if check:
-        names = {id(value): group.prefix + name for group in calls for name, value in group.module.named_parameters()}
+        names = {id(value): group.prefix + name for group in calls for name, value in trainable(group.module).items()}
         check_uses(total, [site.edge.node for site in sites], names)
         for _, one in shared:
             if one.chain is None and one.output.requires_grad:
@@ -237,7 +247,10 @@ def deltas(
         if not one.sites:
             continue
         edges: Sequence[Any] = [site.edge for site in one.sites]
-        back = torch.autograd.grad(one.output, edges, weight.unsqueeze(1), is_grads_batched=True, allow_unused=True)
+        try:
+            back = torch.autograd.grad(one.output, edges, weight.unsqueeze(1), is_grads_batched=True, allow_unused=True)
+        except (RuntimeError, NotImplementedError) as error:
+            raise NeedsGeneralPathError(f"{one.name} has no batching rule on its way back") from error
         for site, delta in zip(one.sites, back, strict=True):
             if delta is not None:
                 parts.setdefault(site.layer, []).append((_rows(site, site.inputs), _rows(site, delta)))
@@ -247,7 +260,24 @@ def deltas(
         if gradient is not None
     ]
     linear = [_joined(name, calls_) for name, calls_ in parts.items()]
-    return linear, explicit
+    return _without_frozen(linear, explicit, calls)
+
+
+def _without_frozen(
+    linear: list[Linear], explicit: list[Explicit], calls: tuple[RecordingCalls, ...]
+) -> tuple[list[Linear], list[Explicit]]:
+    """What is differentiated alone: of a layer whose weight is frozen the bias is left, as a free parameter."""
+    live = {group.prefix + name for group in calls for name in trainable(group.module)}
+    biases = [
+        Explicit(f"{one.name}.bias", one.delta.sum(1))
+        for one in linear
+        if f"{one.name}.weight" not in live and f"{one.name}.bias" in live
+    ]
+    linear = [one for one in linear if f"{one.name}.weight" in live]
+    explicit = [one for one in explicit if one.name in live]
+    if twice := {one.name for one in explicit} & {one.name for one in biases}:
+        raise NeedsGeneralPathError(f"{min(twice)} is used both in its layer and as a free parameter")
+    return linear, explicit + biases
 
 
 def _each(own: Tensor | None, together: Tensor | None, replicates: int) -> Tensor | None:

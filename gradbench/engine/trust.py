@@ -10,12 +10,12 @@ And a module must treat its rows one by one, for replicates are rows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from gradbench.engine.chain import ELEMENTWISE
+from gradbench.engine.chain import ELEMENTWISE, unaltered
 
 PASSED_ON = ("TBackward", "ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "TransposeBackward")
 """Nodes that hand a weight, or the output of a layer, on as it is."""
@@ -23,6 +23,10 @@ PASSED_ON = ("TBackward", "ViewBackward", "UnsafeViewBackward", "ReshapeAliasBac
 
 class NeedsGeneralPathError(Exception):
     """The task holds something that layers cannot be read off; the message says what."""
+
+
+class MixesDatapointsError(NeedsGeneralPathError):
+    """The variance cannot be added up over datapoints; the message says why."""
 
 
 def check_uses(total: Tensor, recorded: Iterable[object], names: dict[int, str]) -> None:
@@ -64,12 +68,14 @@ def _recorded(node: object, users: dict[object, list[object]], known: set[object
 
 def plain(module: nn.Module) -> bool:
     """Is it a stack of layers that are known to treat rows one by one?"""
+    if not unaltered(module):
+        return False
     if type(module) is nn.Sequential:
         return all(plain(child) for child in module.children())
     return type(module) is nn.Linear or type(module) in ELEMENTWISE
 
 
-def check_rows(module: nn.Module, name: str, rows: tuple[Tensor, ...], output: Tensor, count: int) -> None:
+def check_rows(module: Callable[..., Tensor], name: str, rows: tuple[Tensor, ...], output: Tensor, count: int) -> None:
     """Raise NeedsGeneralPathError where the first ``count`` rows alone give another output than among the others."""
     with torch.no_grad():
         alone = module(*(value[:count] for value in rows))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from gradbench.errors import ContractError
 from gradbench.latents import Posterior
-from gradbench.networks import Calls
+from gradbench.networks import Calls, trainable
 from gradbench.types import Latents, PerSample
 
 SIZE_KEYS = frozenset({"hidden", "latent", "layers", "dim", "features", "variables", "categories", "stochastic_layers"})
@@ -89,7 +93,10 @@ class Problem(ABC):
         """q_φ(z|x) for x [1, 1, B, features]."""
 
     def prior(self, theta: Calls) -> Posterior:
-        """p_θ(z), of the posterior's family, with parameters [1, 1, 1, D]."""
+        """p_θ(z), with parameters [1, 1, 1, D]: a `Posterior`, or anything with a ``log_prob(z)`` [R, L, B].
+
+        The KL is analytic where `Posterior.kl` knows the pair; else only kl = "monte-carlo" can be measured.
+        """
         raise NotImplementedError(f"{self.name} has no prior: its objective is {self.objective}")
 
     def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
@@ -115,9 +122,61 @@ class Problem(ABC):
         return self
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """Every parameter by group name, ``phi.NAME`` or ``theta.NAME``."""
+        """Every parameter that is differentiated by group name, ``phi.NAME`` or ``theta.NAME``; no frozen one."""
         groups = {"phi.": self.phi, "theta.": self.theta}
-        return {prefix + name: value for prefix, m in groups.items() for name, value in m.named_parameters()}
+        return {prefix + name: value for prefix, m in groups.items() for name, value in trainable(m).items()}
+
+
+def duplicate(problem: Problem) -> Problem:
+    """A deep copy. Results that modules keep (a weight made in a hook, an activation) are copied as constants."""
+    kept = [
+        value
+        for root in (problem.phi, problem.theta)
+        for module in root.modules()
+        for value in tree_leaves(vars(module))
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return copy.deepcopy(problem, {id(value): value.detach().clone() for value in kept})
+
+
+def check_parameters(problem: Problem) -> None:
+    """Raise ContractError where nothing of ``problem`` is differentiated, or φ and θ have a parameter in common.
+
+    The gradient of one that they share is a sum of two, which an estimator treats apart. Memory counts, not identity:
+    a view of a weight is that weight.
+    """
+    if not problem.named_parameters():
+        raise ContractError(
+            "no parameters",
+            f"{problem.name} has no parameter that is differentiated in phi or theta",
+            "leave requires_grad on in what is to be measured",
+        )
+    places = {
+        prefix + name: value
+        for prefix, module in (("phi.", problem.phi), ("theta.", problem.theta))
+        for name, value in (*module.named_parameters(remove_duplicate=False), *module.named_buffers())
+    }
+    names = [[name for name in places if name.startswith(prefix)] for prefix in ("phi.", "theta.")]
+    for one, other in itertools.product(*names):
+        first, second = places[one], places[other]
+        if (first.requires_grad or second.requires_grad) and _overlap(first, second):
+            raise ContractError(
+                "shared parameter",
+                f"{one} and {other} are one and the same memory",
+                "give phi and theta parameters of their own, or freeze the shared one: requires_grad_(False)",
+            )
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have memory in common; slices of one buffer that lie side by side have none."""
+    if not a.numel() or not b.numel() or a.untyped_storage().data_ptr() != b.untyped_storage().data_ptr():
+        return False
+    return a.storage_offset() < _end(b) and b.storage_offset() < _end(a)
+
+
+def _end(value: Tensor) -> int:
+    reach = sum((size - 1) * step for size, step in zip(value.shape, value.stride(), strict=True))
+    return int(value.storage_offset() + reach + 1)
 
 
 class Free(nn.Module):

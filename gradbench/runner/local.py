@@ -13,6 +13,7 @@ import torch
 
 from gradbench import over_data, plugins, reference, sessions, slopes, stage, store
 from gradbench.cell import Cell
+from gradbench.checking import models
 from gradbench.errors import NothingMeasuredError
 from gradbench.runner import rows
 from gradbench.runner.interrupt import Interrupts
@@ -131,6 +132,7 @@ def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[st
     redrawn = cell.noise == "latent+data"
     tick = _counted(progress.advance, REFERENCE_UNITS if redrawn else 0)
     try:
+        models.require(cell.axes, cell.device)
         point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
         counts = (suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
         budget = suite.measure.options().budget()

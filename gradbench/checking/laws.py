@@ -1,0 +1,102 @@
+"""Does a posterior of the user's own draw from the law that its log_prob says?
+
+Two tests whose error rate needs no assumption about that law. Factorised continuous latents: the draws of one
+coordinate against the distribution function that log_prob integrates to, by the Dvoretzky–Kiefer–Wolfowitz bound.
+Bits: log_prob must sum to one over the states, and the share of ones agree by Hoeffding's bound.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gradbench.errors import ContractError
+from gradbench.latents import MAX_STATES, Bernoulli, Posterior, is_standard
+from gradbench.seeding import stream
+
+DRAWS = 2**15
+FALSE_ALARMS = 1e-9
+"""The chance that a right posterior is refused, at most, in each test of one coordinate."""
+NODES = 2048
+INTEGRATION = 2e-3
+"""Allowed for the error of the integral."""
+MOST_COORDINATES = 16
+
+
+def check(q: Posterior) -> None:
+    """Raise ContractError where the draws of q are not from the law of its log_prob. Families' own laws are known."""
+    if is_standard(q):
+        return
+    with torch.no_grad():
+        one: Posterior = type(q)(**{name: value.detach()[:1, :, :1] for name, value in q.parameters.items()})
+        z = one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
+        if isinstance(one, Bernoulli):
+            _bits(one, z)
+        elif z.ndim == 4:
+            _continuous(one, z)
+
+
+def _bits(q: Bernoulli, z: Tensor) -> None:
+    if not ((z == 0) | (z == 1)).all():
+        raise _broken(q, "its samples are not all 0 or 1")
+    if 2 ** z.shape[-1] > MAX_STATES:
+        return
+    states = q.states()
+    mass = q.log_prob(states).exp()
+    if abs(float(mass.sum()) - 1) > 1e-6:
+        raise _broken(q, f"exp(log_prob) sums to {float(mass.sum()):.4g} over the states, not 1")
+    ones = (mass[..., None] * states).sum((0, 1, 2))
+    away = float((z.mean((0, 1, 2)) - ones).abs().max())
+    if away > math.sqrt(math.log(2 * z.shape[-1] / FALSE_ALARMS) / (2 * DRAWS)):
+        raise _broken(q, f"the share of ones in its samples is off by {away:.2g}")
+
+
+def _continuous(q: Posterior, z: Tensor) -> None:
+    draws = z[:, 0, 0]
+    if not _factorised(q, draws):
+        return
+    bound = math.sqrt(math.log(2 / FALSE_ALARMS) / (2 * DRAWS)) + INTEGRATION
+    for index in range(min(draws.shape[-1], MOST_COORDINATES)):
+        away = _distance(q, draws, index)
+        if away > bound:
+            raise _broken(
+                q, f"coordinate {index}: their distribution functions differ by {away:.2g} (chance: {bound:.2g})"
+            )
+
+
+def _factorised(q: Posterior, draws: Tensor) -> bool:
+    """Whether log_prob is a sum over coordinates, at some of the draws: else no coordinate has a density of its own."""
+    a, b = draws[:64], draws[64:128]
+    for index in range(draws.shape[-1] if draws.shape[-1] > 1 else 0):
+        swapped, back = a.clone(), b.clone()
+        swapped[:, index], back[:, index] = b[:, index], a[:, index]
+        log = [q.log_prob(value[:, None, None])[:, 0, 0] for value in (a, b, swapped, back)]
+        if not torch.allclose(log[0] + log[1], log[2] + log[3], rtol=1e-8, atol=1e-8):
+            return False
+    return True
+
+
+def _distance(q: Posterior, draws: Tensor, index: int) -> float:
+    """The largest difference between the two distribution functions of a coordinate, on the range of its draws."""
+    value = draws[:, index].sort().values
+    low, high = value[0], value[-1]
+    quantiles = value[torch.linspace(0, DRAWS - 1, NODES, device=value.device).long()]
+    nodes = torch.cat([quantiles, torch.linspace(float(low), float(high), NODES).to(value)]).unique()
+    points = draws[:1].expand(len(nodes), -1).clone()
+    points[:, index] = nodes
+    log = q.log_prob(points[:, None, None])[:, 0, 0]
+    density = (log - log.max()).exp()
+    steps = (density[1:] + density[:-1]) / 2 * nodes.diff()
+    mass = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+    drawn = torch.searchsorted(value, nodes, right=True) / DRAWS
+    return float((mass / mass[-1] - drawn).abs().max())
+
+
+def _broken(q: Posterior, seen: str) -> ContractError:
+    return ContractError(
+        "posterior",
+        f"{type(q).__name__} does not draw from the law of its log_prob: {seen}",
+        "a law of your own changes noise, sample, and _distribution (or log_prob) together",
+    )

@@ -1,0 +1,422 @@
+"""What every problem must keep, whatever its estimators: found in a few passes over a handful of rows.
+
+A problem computes from what it is given and from its parameters, which it reaches through `Calls`: its modules draw
+nothing, keep nothing, overwrite nothing, and treat rows of samples one by one. Its posterior is what it says. All of
+it is tried on a copy, in float64, where a fault is of the order of 1 and rounding of 1e-14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradbench import stage
+from gradbench.checking import laws
+from gradbench.checking.contract import Violation
+from gradbench.checking.tracing import Record, Trace, memory, moved, random_states, same
+from gradbench.engine import general, layers, loop
+from gradbench.engine.task import Task
+from gradbench.engine.trust import NeedsGeneralPathError
+from gradbench.errors import ContractError, GradbenchError
+from gradbench.estimators import ESTIMATORS
+from gradbench.latents import Posterior
+from gradbench.networks import DRAWS_REMEDY, Calls, NeedsLoopError
+from gradbench.objective import Kl, closed_form_kl
+from gradbench.plugins import BUILT_IN
+from gradbench.problems import PROBLEMS
+from gradbench.problems.base import Problem, duplicate
+from gradbench.seeding import stream
+from gradbench.stage import Axes, Point
+from gradbench.types import Gradients, Noise
+
+JUDGE = {"gaussian": "pathwise", "bernoulli": "score-function-loo"}
+"""By family of latents: an estimator that is unbiased wherever the problem keeps its contract."""
+
+REPLICATES, SAMPLES = 2, 2
+TOLERANCE = 1e-8
+"""Relative, in float64: rounding is some 1e-14, a mistake is of the order of 1."""
+
+STATE_REMEDY = "call .eval() on it; what a problem computes depends on its inputs and parameters alone"
+ROWS_REMEDY = (
+    "treat the rows [N, …] one by one, for samples and replicates are rows, too: LayerNorm or .eval() for BatchNorm, "
+    "a softmax over the last axis"
+)
+CALLS_REMEDY = 'reach networks and parameters through the Calls given, phi.call("encoder", x), never through self'
+
+
+def require(axes: Axes, device: str) -> None:
+    """Raise ContractError where the problem of ``axes`` breaks its contract, if it is a user's own.
+
+    It is looked at before training, on a copy: what is measured later is as if this had not been.
+    """
+    kind = PROBLEMS[axes.problem]
+    if id(kind) in BUILT_IN:
+        return
+    found = _found(kind, replace(axes, train_steps=0), device)
+    if found is not None:
+        raise ContractError(found.kind, found.seen, found.remedy)
+
+
+@lru_cache(maxsize=64)
+def _found(kind: type[Problem], axes: Axes, device: str) -> Violation | None:
+    return fault(stage.build(axes, device, torch.float64))
+
+
+def fault(point: Point) -> Violation | None:
+    """The first promise that the problem at ``point`` breaks; None where it keeps all. The point stays as it is."""
+    try:
+        _check(replace(point, problem=duplicate(point.problem)), duplicate(point.problem))
+    except ContractError as broken:
+        return Violation(broken.kind, point.axes.problem, broken.seen, broken.remedy)
+    except GradbenchError:
+        raise
+    except Exception as error:  # whatever a user's code raises is the finding
+        text = " ".join(str(error).split())
+        return Violation("raises", point.axes.problem, f"{type(error).__name__}: {text[:160]}", _raise_remedy(text))
+    return None
+
+
+def _check(point: Point, fresh: Problem) -> None:
+    x = None if point.x is None else point.x.clone()
+    watched = _Watched(point)
+    q = watched.run("posterior", lambda: point.problem.posterior(Calls(point.problem.phi), x), x)
+    z = _posterior(point.problem, q, x)
+    terms = _terms(point.problem, x, z, watched)
+    _shapes(terms, x, z)
+    _again(point, x, z, watched)
+    _state(point, fresh, z)
+    _outside(point, x, z)
+    _rows(point, q, x, z)
+    laws.check(q)
+    _paths(point)
+
+
+class _Watched:
+    """Runs the methods of a problem, and finds what they do beside computing."""
+
+    def __init__(self, point: Point) -> None:
+        self.problem, self.device = point.problem, point.device
+        self.records: list[Record] = []
+
+    def run(self, method: str, call: Callable[[], Any], *inputs: Tensor | None) -> Any:
+        """What ``call`` returns. Raises ContractError where it draws, or changes its inputs or the modules."""
+        given = [value for value in inputs if value is not None]
+        kept = [value.clone() for value in given]
+        states, kept_modules = random_states(self.device), _modules(self.problem)
+        with Trace(self.problem, self.device) as trace:
+            result = call()
+        self.records = trace.records
+        if drew := moved(states, self.device):
+            where = next((one.module for one in trace.records if one.drew), method)
+            raise ContractError("hidden randomness", f"{where} draws from {drew}'s global random state", DRAWS_REMEDY)
+        for name, value in _modules(self.problem).items():
+            if name not in kept_modules or not same(value, kept_modules[name]):
+                raise ContractError(
+                    "changes itself", f"{name} is another after {method}: {_owner(self.problem, name)}", STATE_REMEDY
+                )
+        for value, before in zip(given, kept, strict=True):
+            if not same(value, before):
+                where = next((one.module for one in trace.records if memory(value) in one.overwrote), method)
+                what = "the minibatch x" if value is inputs[0] else "the samples z"
+                raise ContractError(
+                    "changed in place", f"{where} overwrites {what}", "make a new tensor: x = x - 0.5, not x -= 0.5"
+                )
+        return result
+
+
+def _modules(problem: Problem) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers by name."""
+    roots = (("phi.", problem.phi), ("theta.", problem.theta))
+    return {
+        prefix + name: value.detach().clone()
+        for prefix, root in roots
+        for name, value in (*root.named_parameters(), *root.named_buffers())
+    }
+
+
+def _owner(problem: Problem, name: str) -> str:
+    root, _, path = name.partition(".")
+    module = getattr(problem, root).get_submodule(path.rpartition(".")[0])
+    return f"a {type(module).__name__}" + (" in training mode" if module.training else "")
+
+
+def _posterior(problem: Problem, q: Any, x: Tensor | None) -> Tensor:
+    """Samples of q [R, L, B, *event], held. Raises ContractError where q is not what it says."""
+    if not isinstance(q, Posterior):
+        raise _wrong("posterior", f"posterior returns {type(q).__name__}", "return a Gaussian, Bernoulli or a subclass")
+    if type(q).family != problem.family:
+        raise _wrong(
+            "posterior",
+            f"posterior returns a {type(q).__name__}, of family {type(q).family!r}; the class says {problem.family!r}",
+            "declare the family of what posterior returns",
+        )
+    for name, value in q.parameters.items():
+        _finite(value, f"posterior: {name}")
+        if value.ndim < 4 or value.shape[1] != 1:
+            raise _shape(f"posterior: {name}", value, "[1, 1, B, *event]", "keep the axes that phi.call gives")
+    batch = 1 if x is None else x.shape[2]
+    noise = q.noise(REPLICATES, SAMPLES, stream(0, "contract", device=_device(q)))
+    z = q.sample(noise)
+    own = z.shape[2] if not problem.independent_datapoints else batch
+    if tuple(z.shape[:3]) != (REPLICATES, SAMPLES, own) or z.ndim < 4:
+        wanted = f"[{REPLICATES}, {SAMPLES}, {own}, *event] for R, L, B = {REPLICATES}, {SAMPLES}, {batch}"
+        raise _shape("posterior: a sample", z, wanted, "sample and noise keep the axes R, L, B first")
+    _finite(z, "posterior: a sample")
+    held = q.held()
+    if held.log_prob(z.detach()).requires_grad or held.sample(noise).requires_grad:
+        raise _wrong(
+            "posterior",
+            f"{type(q).__name__}.held() leaves parameters that are differentiated",
+            "pass every tensor of it on to __init__ as a parameter: super().__init__(loc=loc, scale=scale, …)",
+        )
+    return z.detach()
+
+
+def _device(q: Posterior) -> torch.device:
+    return next(iter(q.parameters.values())).device
+
+
+def _terms(
+    problem: Problem, x: Tensor | None, z: Tensor, watched: _Watched | None = None, *, held: bool = False
+) -> dict[str, Any]:
+    """What an objective is made of, by the method that it is from."""
+
+    def run(method: str, call: Callable[[], Any]) -> Any:
+        return call() if watched is None else watched.run(method, call, x, z)
+
+    phi, theta = Calls(problem.phi), Calls(problem.theta)
+    if held:
+        phi, theta = phi.held(), theta.held()
+    q = problem.posterior(phi, x)
+    found = {f"posterior: {name}": value for name, value in q.parameters.items()}
+    found["posterior: log_prob"] = run("posterior: log_prob", lambda: q.log_prob(z))
+    if problem.objective == "cost":
+        return found | {"cost": run("cost", lambda: problem.cost(z))}
+    assert x is not None
+    found["log_likelihood"] = run("log_likelihood", lambda: problem.log_likelihood(theta, x, z))
+    prior = run("prior", lambda: problem.prior(theta))
+    if not callable(getattr(prior, "log_prob", None)):
+        raise _wrong("prior", f"prior returns {type(prior).__name__}, without a log_prob", "return a Posterior")
+    found["prior: log_prob"] = run("prior: log_prob", lambda: prior.log_prob(z))
+    if closed_form_kl(problem, theta, q):
+        found["posterior: kl"] = run("posterior: kl", lambda: q.kl(prior))
+    return found
+
+
+def _shapes(terms: dict[str, Any], x: Tensor | None, z: Tensor) -> None:
+    """Every term is [R, L, B], and finite; those of latents that the minibatch has in common are [R, L, 1]."""
+    wanted = dict.fromkeys(OF_SAMPLES, tuple(z.shape[:3]))
+    wanted["log_likelihood"] = (*z.shape[:2], 1 if x is None else x.shape[2])
+    for name, value in terms.items():
+        if not isinstance(value, Tensor):
+            raise _wrong("wrong shape", f"{name} returns {type(value).__name__}", "return a tensor [R, L, B]")
+        if name in wanted and tuple(value.shape) != wanted[name]:
+            raise _shape(name, value, f"[R, L, B] = {list(wanted[name])}", SUMMED)
+        if name == "posterior: kl" and (value.ndim != 3 or tuple(value.shape[:2]) != (1, 1)):
+            raise _shape(name, value, "[1, 1, B]", SUMMED)
+        _finite(value, name)
+
+
+SUMMED = "sum over the features of one datapoint, .sum(-1), and over nothing else"
+
+
+def _again(point: Point, x: Tensor | None, z: Tensor, watched: _Watched) -> None:
+    """The same inputs must give the same values a second time."""
+    problem, device = point.problem, point.device
+    with Trace(problem, device) as first:
+        before = _terms(problem, x, z)
+    with Trace(problem, device) as second:
+        after = _terms(problem, x, z)
+    for name in before:
+        if not _close(before[name], after[name]):
+            where = _first(first, second) or name
+            raise ContractError(
+                "hidden randomness",
+                f"{where} gives another value for the same input the second time",
+                f"{DRAWS_REMEDY}; keep no state in a module",
+            )
+
+
+def _state(point: Point, fresh: Problem, z: Tensor) -> None:
+    """What was computed before must not show: at other inputs, a problem gives what a fresh copy of it gives."""
+    x = point.x
+    if x is not None and point.rows is not None:
+        x = point.rows[-x.shape[2] :][None, None].to(x)
+    other = z.flip(0, 1)
+    with Trace(point.problem, point.device) as first:
+        used = _terms(point.problem, x, other)
+    with Trace(fresh, point.device) as second:
+        unused = _terms(fresh, x, other)
+    for name in used:
+        if not _close(used[name], unused[name]):
+            where = _first(first, second) or name
+            raise ContractError(
+                "keeps state", f"{where} gives what depends on the calls before", "compute from the inputs alone"
+            )
+
+
+def _outside(point: Point, x: Tensor | None, z: Tensor) -> None:
+    """With all parameters held by the Calls, nothing is left to differentiate."""
+    problem = point.problem
+    parameters = problem.named_parameters()
+    terms = _terms(problem, x, z, held=True)
+    phi, theta = Calls(problem.phi).held(), Calls(problem.theta).held()
+    exact = problem.closed_form(phi, theta, x)
+    if exact is not None:
+        terms["closed_form"] = exact
+    for name, value in terms.items():
+        if value.requires_grad:
+            found = torch.autograd.grad(value.sum(), tuple(parameters.values()), allow_unused=True)
+            reached = [key for key, gradient in zip(parameters, found, strict=True) if gradient is not None]
+            what = reached[0] if reached else "a tensor that requires a gradient"
+            raise ContractError("parameters outside", f"{name.split(':')[0]} reaches {what} by itself", CALLS_REMEDY)
+
+
+def _rows(point: Point, q: Posterior, x: Tensor | None, z: Tensor) -> None:
+    """What is given samples must treat each by itself.
+
+    The first and the last stay as they are with all others replaced, and the first sample of the first replicate with
+    none beside it; no gradient leads from one to another.
+    """
+    problem = point.problem
+    noise = q.noise(REPLICATES, SAMPLES, stream(1, "contract", device=_device(q)))
+    drawn = q.held().sample(noise)
+    with Trace(problem, point.device) as first, torch.no_grad():
+        before = _terms(problem, x, z)
+    for place in (0, -1):
+        other = drawn.clone()
+        at = (place, place, place)
+        other[at] = z[at]
+        with Trace(problem, point.device) as second, torch.no_grad():
+            after = _terms(problem, x, other)
+        for name in OF_SAMPLES & before.keys():
+            where = problem.independent_datapoints
+            index = at if where else at[:2]
+            if not _close(before[name][index], after[name][index], before[name]):
+                raise _mixed(_mixing(first, second, place) or name)
+    with Trace(problem, point.device) as second, torch.no_grad():
+        after = _terms(problem, x, z[:1, :1])
+    for name in OF_SAMPLES & before.keys():
+        if not _close(before[name][:1, :1], after[name], before[name]):
+            raise _mixed(_mixing(first, second, 0) or name)
+    live = z.clone().requires_grad_()
+    terms = _terms(problem, x, live, held=True)
+    for name in sorted(OF_SAMPLES & terms.keys()):
+        for place in (0, -1):
+            value = terms[name][place, place, place]
+            if not value.requires_grad:
+                continue
+            (slope,) = torch.autograd.grad(value, live, retain_graph=True, allow_unused=True)
+            if slope is None:
+                continue
+            scale = float(slope.abs().max())
+            rest = slope.clone()
+            rest[place, place, place if problem.independent_datapoints else slice(None)] = 0
+            if float(rest.abs().max()) > TOLERANCE * scale:
+                raise _mixed(name)
+
+
+OF_SAMPLES = frozenset({"posterior: log_prob", "log_likelihood", "prior: log_prob", "cost"})
+
+
+def _mixing(first: Trace, second: Trace, place: int) -> str | None:
+    """The innermost module whose row at ``place`` changed although what it was given there did not."""
+
+    def at(values: tuple[Tensor, ...]) -> list[Tensor]:
+        return [value[place] if value.ndim else value for value in values]
+
+    for a, b in first.pairs(second):
+        if _all_close(at(a.inputs), at(b.inputs)) and not _all_close(at(a.outputs), at(b.outputs)):
+            return a.module
+    return None
+
+
+def _mixed(where: str) -> ContractError:
+    return ContractError("mixes rows", f"{where}: what it gives for one sample depends on the others", ROWS_REMEDY)
+
+
+def _first(first: Trace, second: Trace) -> str | None:
+    """The innermost module whose output differs between two traces although its inputs are alike."""
+    for a, b in first.pairs(second):
+        if _all_close(a.inputs, b.inputs) and not _all_close(a.outputs, b.outputs):
+            return a.module
+    return None
+
+
+def _paths(point: Point) -> None:
+    """Replicates have the same gradients one by one, in one batch, together, and read off the layers."""
+    judge = ESTIMATORS[JUDGE[point.problem.family]]
+    problem = point.problem
+    kls: tuple[Kl | None, ...] = (None,)
+    if problem.objective != "cost":
+        q = problem.posterior(Calls(problem.phi), point.x)
+        closed = closed_form_kl(problem, Calls(problem.theta), q)
+        kls = ("monte-carlo", "analytic") if closed else ("monte-carlo",)
+    for kl in kls:
+        task = Task(point, judge, judge.Parameters().model_dump(), SAMPLES, kl)
+        noise = task.noise(REPLICATES, stream(2, "contract", device=point.device))
+        plain = loop.replicate_gradients(task, noise, REPLICATES)
+        for name, value in plain.items():
+            _finite(value, f"the gradient of {name}")
+        everything = torch.cat([value.flatten() for value in plain.values()])
+        for path in (_in_one_batch, general.together_gradients, layers.replicate_gradients):
+            try:
+                found = path(task, noise, REPLICATES)
+            except (NeedsLoopError, NeedsGeneralPathError):
+                continue
+            for name, value in plain.items():
+                if not _close(value.mean(0), found[name].mean(0), everything):
+                    raise ContractError(
+                        "mixes replicates",
+                        f"the gradient of {name} of one replicate alone is not what it is with others",
+                        f"{ROWS_REMEDY}; {CALLS_REMEDY}",
+                    )
+
+
+def _in_one_batch(task: Task, noise: Noise, replicates: int) -> Gradients:
+    """The mean gradient [1, P] from one plain pass, as references and timings take it."""
+    return {name: value.detach().flatten()[None] for name, value in task.gradient(noise).items()}
+
+
+def _wrong(kind: str, seen: str, remedy: str) -> ContractError:
+    return ContractError(kind, seen, remedy)
+
+
+def _shape(name: str, value: Tensor, wanted: str, remedy: str) -> ContractError:
+    return ContractError("wrong shape", f"{name} is {list(value.shape)}, expected {wanted}", remedy)
+
+
+def _finite(value: Tensor, what: str) -> None:
+    if not torch.isfinite(value).all():
+        raise ContractError(
+            "not finite", f"{what} is NaN or infinite", "look for a log or a division at 0, or an exp that overflows"
+        )
+
+
+def _all_close(a: Any, b: Any) -> bool:
+    return len(a) == len(b) and all(_close(one, other) for one, other in zip(a, b, strict=True))
+
+
+def _close(a: Tensor, b: Tensor, scale: Tensor | None = None) -> bool:
+    if a.shape != b.shape:
+        return False
+    a, b = a.detach(), b.detach()
+    size = max((float(value.abs().max()) for value in (a, b) if value.numel()), default=0.0)
+    if scale is not None and scale.numel():
+        size = max(size, float(scale.detach().abs().max()))
+    return torch.allclose(a.double(), b.double(), rtol=0, atol=TOLERANCE * size, equal_nan=True)
+
+
+def _raise_remedy(text: str) -> str:
+    if "more than 1 value per channel" in text:
+        return "BatchNorm in training mode cannot take one row: call .eval() on it"
+    if "dtype" in text or "Double" in text:
+        return "make constants in the precision of their inputs, torch.zeros_like(z): references are found in float64"
+    if "size" in text or "shape" in text or "dimension" in text:
+        return "shapes are [1, 1, B, features] for x, [R, L, B, *event] for z; a module sees rows [N, features]"
+    return "try posterior, prior and log_likelihood alone, with Calls(problem.phi) and Calls(problem.theta)"

@@ -1,0 +1,1 @@
+"""Small models as users write them: some legitimate, some with one fault each."""
