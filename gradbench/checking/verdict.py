@@ -171,7 +171,7 @@ def _tasks(estimator: Estimator, candidates: list[Target]) -> tuple[list[tuple[T
     for target in candidates:
         samples = target.samples_for(estimator)
         if samples is None:
-            left_out[target.label] = estimator.why_not(target.setting(target.samples[0])) or ""
+            left_out[target.label] = estimator.why_not(target.setting(target.samples[0], estimator)) or ""
         else:
             chosen.append((target, samples))
     return chosen, left_out

@@ -7,13 +7,17 @@ back at once: before another tensor's rows are asked for, and between the column
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gradbench.errors import MeasurementError
 
 _mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -49,14 +53,40 @@ class _Rows(dict[str, Tensor]):
 
 
 def allocated(shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool, zeroed: bool = True) -> np.ndarray:
-    """An array, of zeros if that is asked for, in memory or in a temporary file (which is zeros)."""
+    """An array, of zeros if that is asked for, in memory or in a temporary file (which is zeros).
+
+    Raises MeasurementError where the file does not find room: were it found missing later, when a page is written, the
+    system would end the process.
+    """
     if not spilled or not shape[0] * shape[1]:
         # NumPy asks for huge pages, which are several times faster to touch first
         return np.zeros(shape, dtype) if zeroed else np.empty(shape, dtype)
-    with tempfile.TemporaryFile(prefix="gradbench-") as file:
-        found = np.memmap(file, dtype, "w+", shape=shape)
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile(prefix="gradbench-") as file:
+            _reserve(file, size)
+            found = np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        folder = tempfile.gettempdir() if tempfile.tempdir else "the folder for temporary files"
+        raise MeasurementError(
+            f"{folder}: no room for {size} bytes of block means ({error.strerror or error})\n"
+            f"set TMPDIR to a folder with more room, or give --memory more than they take"
+        ) from error
     _mapped.add(found._mmap)  # pyright: ignore[reportAttributeAccessIssue]
     return found.view(np.ndarray)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give ``file`` its ``size`` bytes, of zeros, on the device that it is on. Raises OSError where that is full."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, len(ZEROS)):
+        file.write(ZEROS[: size - start])
+    file.flush()
+
+
+ZEROS = bytes(2**20)
 
 
 def side_by_side(parts: Sequence[np.ndarray], *, spilled: bool) -> np.ndarray:

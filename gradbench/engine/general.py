@@ -127,7 +127,7 @@ def _datapoint_variances(
     pieces = per_block // piece
     for datapoint in range(batch):
         only = slice(datapoint, datapoint + 1)
-        alone = replace(task, point=replace(task.point, x=None if x is None else x[:, :, only]))
+        alone = task.datapoints(only)
         for block in range(blocks):
             for start in range(block * per_block, block * per_block + pieces * piece, piece):
                 rows = slice(start, start + piece)

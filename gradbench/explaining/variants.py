@@ -59,7 +59,7 @@ class Explained:
             "kl": self.target.kl,
             "samples": self.samples,
             "reference": self.reference,
-            "evaluations": e.evaluations(self.target.setting(self.samples)),
+            "evaluations": e.evaluations(self.target.setting(self.samples, e)),
             "ledger": [
                 {"factor": f.name, "held": f.held, "phi": f.phi, "theta": f.theta, "why": f.why} for f in e.ledger
             ],
@@ -85,7 +85,7 @@ def target_for(estimator: Estimator, problem: str | None = None, seed: int = 0) 
             samples = target.samples_for(estimator)
             if samples is not None:
                 return target, samples
-            reason = reason or estimator.why_not(target.setting(2)) or ""
+            reason = reason or estimator.why_not(target.setting(2, estimator)) or ""
     raise UsageError(f"{reason}; choose another --problem ({', '.join(SMALL)})")
 
 

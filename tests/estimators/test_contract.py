@@ -222,9 +222,9 @@ def gradient_under(task: Task, noise: Noise, **context) -> dict[str, Tensor]:
     problem = task.point.problem
     kept = {name: frozenset(factors) for name, factors in context.items()}
 
-    def bare(objective, q, noise, **rest):
+    def bare(objective, q, noise, *rest):
         with holding(**kept):
-            value = task.estimator.surrogate(objective, q, noise, **rest)
+            value = task.estimator.surrogate(objective, q, noise, *rest)
         remainder = objective.remainder(q)
         return value if remainder is None else value - remainder
 
