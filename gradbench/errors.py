@@ -6,8 +6,10 @@ GradbenchError
 │   ├── SuiteError         a suite file that is no valid suite
 │   ├── PluginError            a user's file or package that cannot take part
 │   └── RunError           a run folder that cannot be read or written
+│       └── NotRestoredError   user code changed what cannot be put back: the run stops
 ├── NothingMeasuredError   every cell was skipped or failed (exit code 4)
 └── MeasurementError       one cell cannot be measured: it fails, the run goes on
+    └── ContractError      user code breaks a promise that measuring rests on
 """
 
 from __future__ import annotations
@@ -23,6 +25,14 @@ class GradbenchError(Exception):
     """Base of every error that gradbench raises on purpose."""
 
     exit_code = 2
+
+
+def message_of(error: BaseException) -> str:
+    """The message of any exception, also of a user's own that fails to give one; storable as UTF-8."""
+    try:
+        return str(error).encode("utf-8", "replace").decode("utf-8")
+    except Exception as second:
+        return f"its message cannot be had ({type(second).__name__})"
 
 
 class UsageError(GradbenchError):
@@ -52,6 +62,10 @@ class RunError(UsageError):
     """A run folder that cannot be read or written."""
 
 
+class NotRestoredError(RunError):
+    """User code left something changed that cannot be put back, so that nothing after it could be trusted."""
+
+
 class NothingMeasuredError(GradbenchError):
     """Nothing was measured."""
 
@@ -62,3 +76,14 @@ class MeasurementError(GradbenchError):
     """A cell that cannot be measured, such as one whose gradients are not finite."""
 
     exit_code = 3
+
+
+class ContractError(MeasurementError):
+    """User code that breaks a promise which measuring rests on; the message says what was seen, and the remedy.
+
+    ``raised`` is the type of the exception that the code raised, where that is what it did.
+    """
+
+    def __init__(self, message: str, raised: str | None = None) -> None:
+        super().__init__(message)
+        self.raised = raised

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gradbench.checking import looks
-from gradbench.checking.contract import Violation
 from gradbench.checking.verdict import Result, check
+from gradbench.checking.violation import Violation
 from gradbench.errors import PluginError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.plugins import register

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from gradbench.errors import PluginError
+from gradbench.errors import PluginError, message_of
 from gradbench.latents import Posterior
 from gradbench.objective import Kind, Kl
 from gradbench.types import Noise
@@ -156,8 +156,11 @@ class Estimator:
             return f"{self.name} estimates {' or '.join(sorted(self.objectives))} gradients, not {setting.objective}"
         try:
             reason = self.needs(setting)
-        except Exception as error:  # a plugin's own code: whatever it raises is its fault, and nobody else's
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever a plugin raises is its fault
+            text = " ".join(f"{type(error).__name__}: {message_of(error)}".split())[:160]
             raise PluginError(
                 f"{self.name}: needs(setting) raises {text}\nit gives the reason as text, or None where it can work"
             ) from error

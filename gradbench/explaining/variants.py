@@ -9,6 +9,8 @@ from typing import Any
 from gradbench.errors import UnknownNameError, UsageError
 from gradbench.estimators.base import Estimator, Factor
 from gradbench.explaining.live import Line, Surrogate, lines, same
+from gradbench.isolation.guard import Guard
+from gradbench.isolation.kept import Kept
 from gradbench.problems import PROBLEMS
 from gradbench.targets import SMALL, Target
 
@@ -95,8 +97,16 @@ def explain(
     tick: Callable[[str, int], None] = lambda what, done: None,
     seed: int = 0,
 ) -> Explained:
-    """Measure ``estimator`` and, for each factor of its ledger, the surrogate with that factor treated otherwise."""
+    """Measure ``estimator`` and, for each factor of its ledger, the surrogate with that factor treated otherwise.
+
+    Raises ContractError where its code leaves something changed or would end the process.
+    """
     target, samples = target_for(estimator, problem, seed)
+    with Guard(estimator.name, [Kept(target.point.problem, target.point.x)]):
+        return _explained(estimator, target, samples, tick)
+
+
+def _explained(estimator: Estimator, target: Target, samples: int, tick: Callable[[str, int], None]) -> Explained:
     task = target.task(estimator, samples)
     tick("exact gradient", 0)
     reference = target.reference
