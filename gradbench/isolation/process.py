@@ -26,7 +26,7 @@ class Item:
 
     name: str
     read: Callable[[], Any]
-    restore: Callable[[Any], None]
+    restore: Callable[[Any], object]
     advice: str = "undo it before returning"
     harmless: Callable[[Any, Any], bool] = lambda before, now: False
     """Is a change (before, now) put back without a word?"""
@@ -90,7 +90,7 @@ COMPUTING = (
     Item(
         "the grad mode",
         torch.is_grad_enabled,
-        lambda before: torch.set_grad_enabled(before) and None,
+        torch.set_grad_enabled,
         "use a block: with torch.no_grad():",
     ),
     Item("the default dtype", torch.get_default_dtype, torch.set_default_dtype, "give dtype=noise.dtype"),
@@ -103,15 +103,13 @@ COMPUTING = (
     Item(
         "anomaly detection",
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-        lambda before: torch.autograd.set_detect_anomaly(*before) and None,
+        lambda before: torch.autograd.set_detect_anomaly(*before),
         "use a block: with torch.autograd.detect_anomaly():",
     ),
     Item("hooks on every module", _module_hooks, _set_module_hooks, "remove each by its handle"),
     Item("autocast", _autocast, _set_autocast, "use a block: with torch.autocast(...):"),
     Item("the precision of matrix products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    Item(
-        "the flushing of denormal numbers", _flushes_denormals, lambda before: torch.set_flush_denormal(before) and None
-    ),
+    Item("the flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal),
 )
 """What the arithmetic of others depends on."""
 
@@ -210,7 +208,7 @@ class _Environment:
 
 
 SURROUNDINGS = (
-    Item("numpy's error handling", np.geterr, lambda before: np.seterr(**before) and None, "use numpy.errstate(...)"),
+    Item("numpy's error handling", np.geterr, lambda before: np.seterr(**before), "use numpy.errstate(...)"),
     Item(
         "the filters of warnings",
         lambda: tuple(warnings.filters),
