@@ -183,6 +183,33 @@ def test_a_problem_that_a_plugin_brings_is_told_to_its_author(monkeypatch, tmp_p
     assert "in the problem 'reaches-outside': reach parameters through the Calls" in message
 
 
+@pytest.mark.parametrize("where", ["__init__", "posterior"])
+def test_a_problem_that_leaves_something_changed_spoils_no_other(alone, monkeypatch, tmp_path, where):
+    kind = PROBLEMS["gaussian-vae"]
+
+    class Leaves(kind):
+        name = "a-leaver"
+
+        def __init__(self, *given):
+            super().__init__(*given)
+            if where == "__init__":
+                torch.set_default_dtype(torch.float64)
+
+        def posterior(self, phi, x):
+            if where == "posterior":
+                torch.set_default_dtype(torch.float64)
+            return super().posterior(phi, x)
+
+    monkeypatch.setitem(PROBLEMS, Leaves.name, Leaves)
+    leaver = VAE | {"problem": Leaves.name, "estimators": ["pathwise"]}
+    rest = [grid | {"estimators": list(NEIGHBOURS)} for grid in (COST, VAE)]
+    frame = run_grids(tmp_path / "run", leaver, *rest, **MEASURE).run.frame
+    assert torch.get_default_dtype() is torch.float32
+    (row,) = frame[frame.problem == Leaves.name].itertuples()
+    assert (row.status, "a-leaver leaves changed: the default dtype" in row.message) == ("failed", True)
+    pd.testing.assert_frame_equal(figures(frame), alone, check_exact=True)
+
+
 def test_preflight_is_of_the_precision_it_needs_and_leaves_the_point_alone(brought):
     seen = []
 
