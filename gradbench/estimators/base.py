@@ -156,10 +156,7 @@ class Estimator:
             return f"{self.name} estimates {' or '.join(sorted(self.objectives))} gradients, not {setting.objective}"
         try:
             reason = self.needs(setting)
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # whatever a plugin raises is its fault
+        except (Exception, SystemExit) as error:  # whatever a plugin raises is its fault
             text = " ".join(f"{type(error).__name__}: {message_of(error)}".split())[:160]
             raise PluginError(
                 f"{self.name}: needs(setting) raises {text}\nit gives the reason as text, or None where it can work"

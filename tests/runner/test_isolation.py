@@ -22,9 +22,9 @@ from gradbench.estimators.base import Estimator
 from gradbench.isolation.guard import EVERYTHING, Guard
 from gradbench.isolation.process import Noted
 from gradbench.problems import PROBLEMS
-from gradbench.runner import local
+from gradbench.runner import local, rows
 from tests.helpers import TIMED, point_of, run_grids, task_of
-from tests.runner.misbehaving import CASES, HARMLESS, OF_DATA, leaves, right
+from tests.runner.misbehaving import CASES, HARMLESS, OF_DATA, leaves, raises, right
 
 MEASURE = {"replicates": 64, "blocks": 8}
 COST = {"problem": "bernoulli-cost", "prob": 0.3, "samples": 2}
@@ -50,8 +50,8 @@ def run(folder, names: list[str], *grids: dict):
 
 
 def figures(frame: pd.DataFrame) -> pd.DataFrame:
-    rows = frame[frame.estimator.isin(NEIGHBOURS)].drop(columns=[*TIMED, "peak_bytes"])
-    return rows.sort_values(["cell_id", "group"]).reset_index(drop=True)
+    found = frame[frame.estimator.isin(NEIGHBOURS)].drop(columns=[*TIMED, "peak_bytes"])
+    return found.sort_values(["cell_id", "group"]).reset_index(drop=True)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,15 @@ def test_what_is_harmless_is_measured(brought, alone, tmp_path, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     assert "NOISE ON STDOUT" in err
+
+
+def test_a_long_message_is_cut_and_control_characters_are_kept_as_text(brought, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "Preflight", lambda: lambda task: None)
+    text = "\x1b[31m[/x]\n" + "long " * 1000
+    grid = COST | {"estimators": brought(Estimator("says-much", "", raises(ValueError(text)), ledger=(), paper="-"))}
+    (row,) = run_grids(tmp_path / "run", grid, **MEASURE).run.frame.itertuples()
+    assert row.message.startswith("ValueError: \x1b[31m[/x]\nlong")
+    assert rows.LONGEST < len(row.message) < rows.LONGEST + 20
 
 
 def test_a_second_l_is_refused_without_a_second_test(brought, tmp_path, monkeypatch):
@@ -267,15 +276,17 @@ def cli(tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_what_a_plugin_prints_is_no_part_of_the_results(cli):
     ran = cli("run", "small.toml", "--plugin", "mine.py", "--out", "out", "--json")
     assert ran.returncode == 3, ran.stderr
-    rows = json.loads(ran.stdout)
-    assert {row["estimator"]: row["status"] for row in rows} == {"talks": "ok", "ends": "failed"}
+    printed = json.loads(ran.stdout)
+    assert {row["estimator"]: row["status"] for row in printed} == {"talks": "ok", "ends": "failed"}
     assert "noise" in ran.stderr
     assert "loaded" in ran.stderr
 
 
+@pytest.mark.slow
 def test_check_and_explain_say_that_code_would_end_the_process(cli):
     checked = cli("check", "mine.py:ENDS", "--problem", "bernoulli-cost", "--json")
     assert checked.returncode == 1, checked.stderr
@@ -289,6 +300,7 @@ def test_check_and_explain_say_that_code_would_end_the_process(cli):
     json.loads(talks.stdout)
 
 
+@pytest.mark.slow
 def test_a_file_that_sets_the_default_dtype_is_refused(cli, tmp_path):
     (tmp_path / "sets.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n" + PLUGIN)
     listed = cli("list", "estimators", "--plugin", "sets.py")
