@@ -33,11 +33,13 @@ class Bank:
         Not ``zeroed``: whoever asks will write every row before reading it.
         """
         element = torch.empty(0, dtype=dtype).element_size()
-        self.spilled = rows * sum(sizes.values()) * element > budget
+        whole = rows * sum(sizes.values()) * element
+        self.spilled = whole > budget
         numpy_type = np.float32 if dtype == torch.float32 else np.float64
         self.rows: dict[str, Tensor] = _Rows() if self.spilled else {}
         for name, size in sizes.items():
-            self.rows[name] = torch.from_numpy(allocated((rows, size), numpy_type, spilled=self.spilled, zeroed=zeroed))
+            found = allocated((rows, size), numpy_type, spilled=self.spilled, zeroed=zeroed, whole=whole)
+            self.rows[name] = torch.from_numpy(found)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The rows as NumPy arrays, without a copy."""
@@ -52,8 +54,12 @@ class _Rows(dict[str, Tensor]):
         return super().__getitem__(name)
 
 
-def allocated(shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool, zeroed: bool = True) -> np.ndarray:
+def allocated(
+    shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool, zeroed: bool = True, whole: int | None = None
+) -> np.ndarray:
     """An array, of zeros if that is asked for, in memory or in a temporary file (which is zeros).
+
+    ``whole``: bytes of all that it is a part of, to say how much room is needed.
 
     Raises MeasurementError where the file does not find room: were it found missing later, when a page is written, the
     system would end the process.
@@ -69,7 +75,7 @@ def allocated(shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bo
     except OSError as error:
         folder = tempfile.gettempdir() if tempfile.tempdir else "the folder for temporary files"
         raise MeasurementError(
-            f"{folder}: no room for {size} bytes of block means ({error.strerror or error})\n"
+            f"{folder}: no room for {whole or size} bytes of block means ({error.strerror or error})\n"
             f"set TMPDIR to a folder with more room, or give --memory more than they take"
         ) from error
     _mapped.add(found._mmap)  # pyright: ignore[reportAttributeAccessIssue]
