@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,16 +67,27 @@ def nothing_hidden(task: Task, noise: Noise, before: Tensor) -> None:
         raise BrokenError("hidden randomness", "the same noise gives another value the second time", remedy)
 
 
+SEED = 7_411_092_330_871
+
+
 class NothingDrawn:
-    """A context in which drawing from, or seeding, a global random state is a broken promise."""
+    """A context in which drawing from, or seeding, a global random state is a broken promise.
+
+    Inside, the states are ones that nobody seeds: where a seed were what the state came from, it would change nothing.
+    """
 
     def __init__(self, who: str, remedy: str) -> None:
         self.who, self.remedy = who, remedy
 
     def __enter__(self) -> None:
+        self.outside = Noted(RANDOM)
+        torch.default_generator.manual_seed(SEED)
+        np.random.seed(SEED % 2**32)
+        random.seed(SEED)
         self.before = Noted(RANDOM)
 
     def __exit__(self, kind: object, *error: object) -> None:
         changed = self.before.put_back()
+        self.outside.put_back()
         if kind is None and changed:
             raise BrokenError("hidden randomness", f"{self.who} draws from or seeds {changed[0].name}", self.remedy)

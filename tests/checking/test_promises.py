@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from pydantic import PositiveInt
@@ -17,6 +19,7 @@ from gradbench.errors import MeasurementError, PluginError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, EstimatorParameters
 from gradbench.explaining.variants import explain
+from gradbench.isolation.process import RANDOM, Noted
 from gradbench.objective import average
 from gradbench.statistics import block_variances
 from tests.checking.broken import pathwise, score
@@ -119,6 +122,20 @@ def test_state_left_changed_once_it_is_measured_is_a_violation() -> None:
     result = check(estimator(late), problems=["gaussian-cost"])
     assert [(v.kind, v.target) for v in result.violations] == [("leaves changed", "measured")]
     assert torch.get_default_dtype() is torch.float32
+
+
+@pytest.mark.parametrize("seed", [torch.manual_seed, np.random.seed, random.seed])
+def test_seeding_is_found_where_the_state_came_from_that_seed(seed) -> None:
+    def seeds(objective, q, noise):
+        seed(1)
+        return score(objective, q, noise)
+
+    before = Noted(RANDOM)
+    seed(1)
+    found = violation(estimator(seeds))
+    before.put_back()
+    assert found is not None
+    assert (found.kind, "or seeds" in found.seen) == ("hidden randomness", True)
 
 
 # Large models

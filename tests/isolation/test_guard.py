@@ -50,7 +50,7 @@ LEFT: dict[str, Callable[[], object]] = {
     "autocast": lambda: torch.set_autocast_enabled("cpu", True),
     "the precision of matrix products": lambda: torch.set_float32_matmul_precision("medium"),
     "the flushing of denormal numbers": lambda: torch.set_flush_denormal(True),
-    "torch's global random state": lambda: torch.manual_seed(1),
+    "torch's global random state": lambda: torch.rand(1),
     "numpy's global random state": np.random.random,
     "numpy's error handling": lambda: np.seterr(all="raise"),
     "the filters of warnings": lambda: warnings.simplefilter("error"),
