@@ -7,6 +7,7 @@ from typing import Any
 
 from gradbench import data as data_sets
 from gradbench.engine.options import Noise
+from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
 from gradbench.objective import Kind, Kl
 from gradbench.problems import PROBLEMS
@@ -72,4 +73,5 @@ class Cell:
         """What the estimator is asked to work with."""
         problem = PROBLEMS[self.axes.problem]
         latent_dim = problem.latent_dim(self.axes.parameters)
-        return Setting(problem.name, problem.family, latent_dim, self.objective, self.kl, self.samples)
+        parameters = ESTIMATORS[self.estimator].Parameters(**self.estimator_params)
+        return Setting(problem.name, problem.family, latent_dim, self.objective, self.kl, self.samples, parameters)

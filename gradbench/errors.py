@@ -6,10 +6,12 @@ GradbenchError
 │   ├── SuiteError         a suite file that is no valid suite
 │   ├── PluginError            a user's file or package that cannot take part
 │   └── RunError           a run folder that cannot be read or written
+│       └── NotRestoredError   user code changed what cannot be put back: the run stops
 ├── NothingMeasuredError   every cell was skipped or failed (exit code 4)
 └── MeasurementError       one cell cannot be measured: it fails, the run goes on
-    ├── ContractError          a problem, or a module of it, that breaks what problems promise
-    └── NoClosedFormError      an analytic KL is asked for, and there is none
+    ├── ContractError      user code breaks a promise that measuring rests on
+    │   └── BrokenProblemError   a problem, or a module of it
+    └── NoClosedFormError  an analytic KL is asked for, and there is none
 """
 
 from __future__ import annotations
@@ -25,6 +27,14 @@ class GradbenchError(Exception):
     """Base of every error that gradbench raises on purpose."""
 
     exit_code = 2
+
+
+def message_of(error: BaseException) -> str:
+    """The message of any exception, also of a user's own that fails to give one; storable as UTF-8."""
+    try:
+        return str(error).encode("utf-8", "replace").decode("utf-8")
+    except Exception as second:
+        return f"its message cannot be had ({type(second).__name__})"
 
 
 class UsageError(GradbenchError):
@@ -54,6 +64,10 @@ class RunError(UsageError):
     """A run folder that cannot be read or written."""
 
 
+class NotRestoredError(RunError):
+    """User code left something changed that cannot be put back, so that nothing after it could be trusted."""
+
+
 class NothingMeasuredError(GradbenchError):
     """Nothing was measured."""
 
@@ -67,6 +81,17 @@ class MeasurementError(GradbenchError):
 
 
 class ContractError(MeasurementError):
+    """User code that breaks a promise which measuring rests on; the message says what was seen, and the remedy.
+
+    ``raised`` is the type of the exception that the code raised, where that is what it did.
+    """
+
+    def __init__(self, message: str, raised: str | None = None) -> None:
+        super().__init__(message)
+        self.raised = raised
+
+
+class BrokenProblemError(ContractError):
     """A problem that breaks its contract: the kind of fault, what was seen, and the remedy for its author."""
 
     def __init__(self, kind: str, seen: str, remedy: str) -> None:

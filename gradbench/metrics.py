@@ -38,7 +38,7 @@ METRICS: dict[str, str] = {
     "relative_bias": "bias_norm / gradient_norm; null where the gradient is 0",
     "relative_bias_high": "bias_high / gradient_norm; null where the gradient is 0",
     "bias_p": "p value of 'no bias' (sign-flip test on blocks)",
-    "verdict": "biased (Holm-corrected over the run's rows of its group), unbiased (bias below the margin), or unresolved",
+    "verdict": "biased (Holm-corrected over its group's rows), unbiased (bias below the margin), or unresolved",
     "variance": "trace of the covariance of one gradient, under all of the noise",
     "variance_low": "lower end of the interval of variance",
     "variance_high": "upper end of the interval of variance",

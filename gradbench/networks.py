@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from gradbench.errors import ContractError
+from gradbench.errors import BrokenProblemError
 
 
 class NeedsLoopError(Exception):
@@ -33,7 +33,7 @@ class Form:
         self.shapes: list[tuple[int, ...]] = []
 
     def join(self, output: Any, rows: int) -> Tensor:
-        """The output of a module for ``rows`` rows as one tensor [rows, …]. Raises ContractError where it is none."""
+        """A module's output for ``rows`` rows as one tensor [rows, …]. Raises BrokenProblemError where it is none."""
         if isinstance(output, Tensor):
             self._check(output, rows)
             return output
@@ -55,7 +55,7 @@ class Form:
         if isinstance(part, Tensor) and part.ndim and part.shape[0] == rows:
             return
         given = f"a tensor {list(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
-        raise ContractError(
+        raise BrokenProblemError(
             "wrong shape",
             f"{self.name} returns {given} for {rows} rows",
             f"return a tensor [{rows}, …] with one row for each row of the input, or a tuple of such",
@@ -217,7 +217,7 @@ def _grad_of_each(output: Tensor, inputs: tuple[Tensor, ...], weights: Tensor) -
 def _no_rule(name: str, error: Exception) -> Exception:
     text = " ".join(str(error).split())
     if "randomness" in text:
-        return ContractError("hidden randomness", f"{name} draws random numbers of its own", DRAWS_REMEDY)
+        return BrokenProblemError("hidden randomness", f"{name} draws random numbers of its own", DRAWS_REMEDY)
     return NeedsLoopError(f"{name} cannot be run for all replicates at once ({type(error).__name__}: {text[:100]})")
 
 

@@ -20,9 +20,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradbench.errors import PluginError
+from gradbench.errors import ContractError, PluginError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import FAMILIES, Estimator
+from gradbench.isolation.guard import WHEN_LOADED, Guard
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
 
@@ -146,9 +147,13 @@ def import_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses, pydantic and the docstring's readers look modules up by name
     sys.path.insert(0, str(file.resolve().parent))  # so that the file can import its neighbours
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with Guard(str(file), items=WHEN_LOADED):
+            spec.loader.exec_module(module)
+    except Exception as fault:
         del sys.modules[name]
+        if isinstance(fault, ContractError) and fault.raised is None:
+            raise PluginError(f"{fault}, or drop it: gradbench sets what it needs") from fault
+        error = fault.__cause__ or fault if isinstance(fault, ContractError) else fault
         line = line_in(error, file)
         raise PluginError(
             f"{file}{f', line {line}' if line else ''}: raises {_one_line(error)}\n"

@@ -99,16 +99,18 @@ class Target:
             for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
         }
 
-    def setting(self, samples: int) -> Setting:
-        """What an estimator would be asked to work with."""
+    def setting(self, samples: int, estimator: Estimator) -> Setting:
+        """What ``estimator``, with its default parameters, would be asked to work with."""
         kind = PROBLEMS[self.problem]
         latent_dim = kind.latent_dim(self.axes.parameters)
         objective = "iwae" if self.bound > 1 else kind.objective
-        return Setting(kind.name, kind.family, latent_dim, objective, self.kl, samples)
+        return Setting(kind.name, kind.family, latent_dim, objective, self.kl, samples, estimator.Parameters())
 
     def samples_for(self, estimator: Estimator) -> int | None:
         """The first L that ``estimator`` can work with here; None where it cannot."""
-        return next((count for count in self.samples if estimator.why_not(self.setting(count)) is None), None)
+        return next(
+            (count for count in self.samples if estimator.why_not(self.setting(count, estimator)) is None), None
+        )
 
     def task(self, estimator: Estimator, samples: int, parameters: dict[str, Any] | None = None) -> Task:
         """``estimator`` at work here, its control variate trained if it has one."""

@@ -70,7 +70,7 @@ def no_generator_away(monkeypatch):
     ours = types.SimpleNamespace(**vars(torch) | {"Generator": lambda device="cpu": torch.Generator()})
     monkeypatch.setattr(seeding, "torch", ours)
     monkeypatch.setattr(engine, "torch", ours)
-    monkeypatch.setattr(bias, "sign_flip_p", lambda gram: np.full(gram.shape[:-2], 0.5))  # of made-up values
+    monkeypatch.setattr(bias, "no_bias_p", lambda gram: np.full(gram.shape[:-2], 0.5))  # of made-up values
 
 
 def away(problem: str, **parameters) -> Point:

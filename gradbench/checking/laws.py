@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from gradbench.errors import ContractError
+from gradbench.errors import BrokenProblemError
 from gradbench.latents import MAX_STATES, Bernoulli, Posterior, is_standard
 from gradbench.seeding import stream
 
@@ -26,7 +26,7 @@ MOST_COORDINATES = 16
 
 
 def check(q: Posterior) -> None:
-    """Raise ContractError where the draws of q are not from the law of its log_prob. Families' own laws are known."""
+    """Raise BrokenProblemError where the draws of q are not from the law of its log_prob; families' own are known."""
     if is_standard(q):
         return
     with torch.no_grad():
@@ -94,8 +94,8 @@ def _distance(q: Posterior, draws: Tensor, index: int) -> float:
     return float((mass / mass[-1] - drawn).abs().max())
 
 
-def _broken(q: Posterior, seen: str) -> ContractError:
-    return ContractError(
+def _broken(q: Posterior, seen: str) -> BrokenProblemError:
+    return BrokenProblemError(
         "posterior",
         f"{type(q).__name__} does not draw from the law of its log_prob: {seen}",
         "a law of your own changes noise, sample, and _distribution (or log_prob) together",

@@ -22,7 +22,7 @@ from gradbench.checking.tracing import Record, Trace, memory, moved, random_stat
 from gradbench.engine import general, layers, loop
 from gradbench.engine.task import Task
 from gradbench.engine.trust import NeedsGeneralPathError
-from gradbench.errors import ContractError, GradbenchError
+from gradbench.errors import BrokenProblemError, GradbenchError
 from gradbench.estimators import ESTIMATORS
 from gradbench.latents import Posterior
 from gradbench.networks import DRAWS_REMEDY, Calls, NeedsLoopError
@@ -50,7 +50,7 @@ CALLS_REMEDY = 'reach networks and parameters through the Calls given, phi.call(
 
 
 def require(axes: Axes, device: str) -> None:
-    """Raise ContractError where the problem of ``axes`` breaks its contract, if it is a user's own.
+    """Raise BrokenProblemError where the problem of ``axes`` breaks its contract, if it is a user's own.
 
     It is looked at before training, on a copy: what is measured later is as if this had not been.
     """
@@ -59,7 +59,7 @@ def require(axes: Axes, device: str) -> None:
         return
     found = _found(kind, replace(axes, train_steps=0), device)
     if found is not None:
-        raise ContractError(found.kind, found.seen, found.remedy)
+        raise BrokenProblemError(found.kind, found.seen, found.remedy)
 
 
 @lru_cache(maxsize=64)
@@ -71,7 +71,7 @@ def fault(point: Point) -> Violation | None:
     """The first promise that the problem at ``point`` breaks; None where it keeps all. The point stays as it is."""
     try:
         _check(replace(point, problem=duplicate(point.problem)), duplicate(point.problem))
-    except ContractError as broken:
+    except BrokenProblemError as broken:
         return Violation(broken.kind, point.axes.problem, broken.seen, broken.remedy)
     except GradbenchError:
         raise
@@ -104,7 +104,7 @@ class _Watched:
         self.records: list[Record] = []
 
     def run(self, method: str, call: Callable[[], Any], *inputs: Tensor | None) -> Any:
-        """What ``call`` returns. Raises ContractError where it draws, or changes its inputs or the modules."""
+        """What ``call`` returns. Raises BrokenProblemError where it draws, or changes its inputs or the modules."""
         given = [value for value in inputs if value is not None]
         kept = [value.clone() for value in given]
         states, kept_modules = random_states(self.device), _modules(self.problem)
@@ -113,17 +113,19 @@ class _Watched:
         self.records = trace.records
         if drew := moved(states, self.device):
             where = next((one.module for one in trace.records if one.drew), method)
-            raise ContractError("hidden randomness", f"{where} draws from {drew}'s global random state", DRAWS_REMEDY)
+            raise BrokenProblemError(
+                "hidden randomness", f"{where} draws from {drew}'s global random state", DRAWS_REMEDY
+            )
         for name, value in _modules(self.problem).items():
             if name not in kept_modules or not same(value, kept_modules[name]):
-                raise ContractError(
+                raise BrokenProblemError(
                     "changes itself", f"{name} is another after {method}: {_owner(self.problem, name)}", STATE_REMEDY
                 )
         for value, before in zip(given, kept, strict=True):
             if not same(value, before):
                 where = next((one.module for one in trace.records if memory(value) in one.overwrote), method)
                 what = "the minibatch x" if value is inputs[0] else "the samples z"
-                raise ContractError(
+                raise BrokenProblemError(
                     "changed in place", f"{where} overwrites {what}", "make a new tensor: x = x - 0.5, not x -= 0.5"
                 )
         return result
@@ -146,7 +148,7 @@ def _owner(problem: Problem, name: str) -> str:
 
 
 def _posterior(problem: Problem, q: Any, x: Tensor | None) -> Tensor:
-    """Samples of q [R, L, B, *event], held. Raises ContractError where q is not what it says."""
+    """Samples of q [R, L, B, *event], held. Raises BrokenProblemError where q is not what it says."""
     if not isinstance(q, Posterior):
         raise _wrong("posterior", f"posterior returns {type(q).__name__}", "return a Gaussian, Bernoulli or a subclass")
     if type(q).family != problem.family:
@@ -235,7 +237,7 @@ def _again(point: Point, x: Tensor | None, z: Tensor, watched: _Watched) -> None
     for name in before:
         if not _close(before[name], after[name]):
             where = _first(first, second) or name
-            raise ContractError(
+            raise BrokenProblemError(
                 "hidden randomness",
                 f"{where} gives another value for the same input the second time",
                 f"{DRAWS_REMEDY}; keep no state in a module",
@@ -255,7 +257,7 @@ def _state(point: Point, fresh: Problem, z: Tensor) -> None:
     for name in used:
         if not _close(used[name], unused[name]):
             where = _first(first, second) or name
-            raise ContractError(
+            raise BrokenProblemError(
                 "keeps state", f"{where} gives what depends on the calls before", "compute from the inputs alone"
             )
 
@@ -274,7 +276,9 @@ def _outside(point: Point, x: Tensor | None, z: Tensor) -> None:
             found = torch.autograd.grad(value.sum(), tuple(parameters.values()), allow_unused=True)
             reached = [key for key, gradient in zip(parameters, found, strict=True) if gradient is not None]
             what = reached[0] if reached else "a tensor that requires a gradient"
-            raise ContractError("parameters outside", f"{name.split(':')[0]} reaches {what} by itself", CALLS_REMEDY)
+            raise BrokenProblemError(
+                "parameters outside", f"{name.split(':')[0]} reaches {what} by itself", CALLS_REMEDY
+            )
 
 
 def _rows(point: Point, q: Posterior, x: Tensor | None, z: Tensor) -> None:
@@ -336,8 +340,8 @@ def _mixing(first: Trace, second: Trace, place: int) -> str | None:
     return None
 
 
-def _mixed(where: str) -> ContractError:
-    return ContractError("mixes rows", f"{where}: what it gives for one sample depends on the others", ROWS_REMEDY)
+def _mixed(where: str) -> BrokenProblemError:
+    return BrokenProblemError("mixes rows", f"{where}: what it gives for one sample depends on the others", ROWS_REMEDY)
 
 
 def _first(first: Trace, second: Trace) -> str | None:
@@ -371,7 +375,7 @@ def _paths(point: Point) -> None:
                 continue
             for name, value in plain.items():
                 if not _close(value.mean(0), found[name].mean(0), everything):
-                    raise ContractError(
+                    raise BrokenProblemError(
                         "mixes replicates",
                         f"the gradient of {name} of one replicate alone is not what it is with others",
                         f"{ROWS_REMEDY}; {CALLS_REMEDY}",
@@ -383,17 +387,17 @@ def _in_one_batch(task: Task, noise: Noise, replicates: int) -> Gradients:
     return {name: value.detach().flatten()[None] for name, value in task.gradient(noise).items()}
 
 
-def _wrong(kind: str, seen: str, remedy: str) -> ContractError:
-    return ContractError(kind, seen, remedy)
+def _wrong(kind: str, seen: str, remedy: str) -> BrokenProblemError:
+    return BrokenProblemError(kind, seen, remedy)
 
 
-def _shape(name: str, value: Tensor, wanted: str, remedy: str) -> ContractError:
-    return ContractError("wrong shape", f"{name} is {list(value.shape)}, expected {wanted}", remedy)
+def _shape(name: str, value: Tensor, wanted: str, remedy: str) -> BrokenProblemError:
+    return BrokenProblemError("wrong shape", f"{name} is {list(value.shape)}, expected {wanted}", remedy)
 
 
 def _finite(value: Tensor, what: str) -> None:
     if not torch.isfinite(value).all():
-        raise ContractError(
+        raise BrokenProblemError(
             "not finite", f"{what} is NaN or infinite", "look for a log or a division at 0, or an exp that overflows"
         )
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gradbench.checking import looks
-from gradbench.checking.contract import Violation
 from gradbench.checking.models import JUDGE, fault
 from gradbench.checking.verdict import Result, check
-from gradbench.errors import ContractError, PluginError, UsageError
+from gradbench.checking.violation import Violation
+from gradbench.errors import BrokenProblemError, PluginError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.plugins import register
 from gradbench.problems import PROBLEMS
@@ -39,7 +39,7 @@ def check_problem(
     for target in targets([kind.name], seed):
         try:
             found = fault(target.point)
-        except ContractError as broken:
+        except BrokenProblemError as broken:
             found = Violation(broken.kind, target.label, broken.seen, broken.remedy)
         except UsageError:
             raise

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gradbench.checking import contract, diagnosis, looks
-from gradbench.checking.contract import Violation
 from gradbench.checking.diagnosis import Diagnosis
 from gradbench.checking.looks import Finding, Look
+from gradbench.checking.violation import Violation
 from gradbench.engine.task import Task
-from gradbench.errors import MeasurementError, UsageError
+from gradbench.errors import ContractError, MeasurementError, UsageError
 from gradbench.estimators.base import Estimator
+from gradbench.isolation.guard import Guard
+from gradbench.isolation.kept import Kept
 from gradbench.targets import Target, targets
 
 PARTS = ("phi", "theta")
@@ -139,7 +141,7 @@ def check(
             task.append(target.task(estimator, samples))
             return task[-1]
 
-        broken = contract.violation(target, make)
+        broken = contract.violation(target.label, make)
         if broken is not None:
             return replace(start, violations=[broken], left_out=left_out)
         made.append((target, task[-1]))
@@ -151,7 +153,12 @@ def check(
             f" a subclass of either has a law of its own"
         )
     try:
-        seen = looks.look_until_clear(made, margin, false_alarms, replicates, tick)
+        with Guard("the estimator", [Kept(target.point.problem, target.point.x) for target, _ in made]):
+            seen = looks.look_until_clear(made, margin, false_alarms, replicates, tick)
+    except ContractError as error:
+        what, _, remedy = str(error).partition("\n")
+        kind = "leaves changed" if error.raised is None else "raises"
+        return replace(start, violations=[Violation(kind, "measured", what, remedy, error.raised)], left_out=left_out)
     except MeasurementError as error:
         where = Violation("not finite", "measured", str(error), "look for a log or a division at 0")
         return replace(start, violations=[where], left_out=left_out)
@@ -173,7 +180,7 @@ def _tasks(estimator: Estimator, candidates: list[Target]) -> tuple[list[tuple[T
     for target in candidates:
         samples = target.samples_for(estimator)
         if samples is None:
-            left_out[target.label] = estimator.why_not(target.setting(target.samples[0])) or ""
+            left_out[target.label] = estimator.why_not(target.setting(target.samples[0], estimator)) or ""
         elif target.lacks is not None:
             left_out[target.label] = target.lacks
         else:

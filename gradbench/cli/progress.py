@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gradbench.cli.output import say, stderr
 from gradbench.printable import one_line
+from gradbench.report.plain import Console
 from gradbench.runner.local import Progress as Told
 
 

@@ -7,13 +7,17 @@ back at once: before another tensor's rows are asked for, and between the column
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gradbench.errors import MeasurementError
 
 _mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -29,11 +33,13 @@ class Bank:
         Not ``zeroed``: whoever asks will write every row before reading it.
         """
         element = torch.empty(0, dtype=dtype).element_size()
-        self.spilled = rows * sum(sizes.values()) * element > budget
+        whole = rows * sum(sizes.values()) * element
+        self.spilled = whole > budget
         numpy_type = np.float32 if dtype == torch.float32 else np.float64
         self.rows: dict[str, Tensor] = _Rows() if self.spilled else {}
         for name, size in sizes.items():
-            self.rows[name] = torch.from_numpy(allocated((rows, size), numpy_type, spilled=self.spilled, zeroed=zeroed))
+            found = allocated((rows, size), numpy_type, spilled=self.spilled, zeroed=zeroed, whole=whole)
+            self.rows[name] = torch.from_numpy(found)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The rows as NumPy arrays, without a copy."""
@@ -48,15 +54,45 @@ class _Rows(dict[str, Tensor]):
         return super().__getitem__(name)
 
 
-def allocated(shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool, zeroed: bool = True) -> np.ndarray:
-    """An array, of zeros if that is asked for, in memory or in a temporary file (which is zeros)."""
+def allocated(
+    shape: tuple[int, int], dtype: np.typing.DTypeLike, *, spilled: bool, zeroed: bool = True, whole: int | None = None
+) -> np.ndarray:
+    """An array, of zeros if that is asked for, in memory or in a temporary file (which is zeros).
+
+    ``whole``: bytes of all that it is a part of, to say how much room is needed.
+
+    Raises MeasurementError where the file does not find room: were it found missing later, when a page is written, the
+    system would end the process.
+    """
     if not spilled or not shape[0] * shape[1]:
         # NumPy asks for huge pages, which are several times faster to touch first
         return np.zeros(shape, dtype) if zeroed else np.empty(shape, dtype)
-    with tempfile.TemporaryFile(prefix="gradbench-") as file:
-        found = np.memmap(file, dtype, "w+", shape=shape)
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile(prefix="gradbench-") as file:
+            _reserve(file, size)
+            found = np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        folder = tempfile.gettempdir() if tempfile.tempdir else "the folder for temporary files"
+        raise MeasurementError(
+            f"{folder}: no room for {whole or size} bytes of block means ({error.strerror or error})\n"
+            f"set TMPDIR to a folder with more room, or give --memory more than they take"
+        ) from error
     _mapped.add(found._mmap)  # pyright: ignore[reportAttributeAccessIssue]
     return found.view(np.ndarray)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give ``file`` its ``size`` bytes, of zeros, on the device that it is on. Raises OSError where that is full."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, len(ZEROS)):
+        file.write(ZEROS[: size - start])
+    file.flush()
+
+
+ZEROS = bytes(2**20)
 
 
 def side_by_side(parts: Sequence[np.ndarray], *, spilled: bool) -> np.ndarray:

@@ -24,9 +24,10 @@ def certain(task: Task) -> frozenset[str]:
     parameters = task.point.problem.named_parameters()
     if task.estimator.deterministic:
         return frozenset(parameters)
-    noise = task.noise(1, torch.Generator(device=task.point.device).manual_seed(0))
-    phi, theta = Calls(task.point.problem.phi), Calls(task.point.problem.theta)
-    value = task.surrogate_values(noise, phi, theta).sum()
+    noise = task.noise(1, task.point.axes.stream("certain", device=task.point.device))
+    problem = task.point.problem
+    q = problem.posterior(Calls(problem.phi), task.point.x)
+    value = task.surrogate_values(noise, q, Calls(problem.theta)).sum()
     if not value.requires_grad:
         return frozenset(parameters)
     found = torch.autograd.grad(value, tuple(parameters.values()), allow_unused=True)
@@ -62,5 +63,5 @@ def _scaled(point: Point, factor: float) -> Point:
 
 
 def _gradient(task: Task) -> dict[str, torch.Tensor]:
-    noise = task.noise(1, torch.Generator(device=task.point.device).manual_seed(0))
+    noise = task.noise(1, task.point.axes.stream("certain", device=task.point.device))
     return {name: value.detach().double() for name, value in task.gradient(noise).items()}

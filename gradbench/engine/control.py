@@ -72,11 +72,14 @@ def control_for(task: Task) -> Control | None:
 
 def _standard(task: Task) -> bool:
     """Whether each of the L samples has one standard draw, whichever function draws it."""
-    noise = task.noise(1, torch.Generator(device=task.point.device).manual_seed(0))
-    generator = torch.Generator(device=task.point.device).manual_seed(0)
-    standard = standard_noise(task.held_q, 1, task.samples, generator)
+    if task.estimator.noise is standard_noise:
+        return True
+    noise = task.noise(1, task.point.axes.stream("standard", device=task.point.device))
+    standard = standard_noise(
+        task.held_q, 1, task.samples, task.point.axes.stream("standard", device=task.point.device)
+    )
     assert isinstance(standard, Tensor)
-    return isinstance(noise, Tensor) and torch.equal(noise, standard)
+    return isinstance(noise, Tensor) and noise.shape == standard.shape and torch.equal(noise, standard)
 
 
 def _fitted(task: Task, replicates: int, generator: torch.Generator) -> Control | None:

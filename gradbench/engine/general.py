@@ -166,8 +166,8 @@ def _datapoint_variances(
 
 def _alone(task: Task, datapoint: int) -> tuple[slice, Task]:
     """Where the noise of a datapoint is, and the task with it as the whole minibatch."""
-    only, x = slice(datapoint, datapoint + 1), task.point.x
-    return only, replace(task, point=replace(task.point, x=None if x is None else x[:, :, only]))
+    only = slice(datapoint, datapoint + 1)
+    return only, task.datapoints(only)
 
 
 def _check_alone(task: Task, path: Path) -> None:

@@ -22,6 +22,7 @@ from gradbench.engine.moments import Moments, alike, groups_of, joined
 from gradbench.engine.options import Options
 from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, slice_noise
+from gradbench.errors import MeasurementError
 from gradbench.types import Gradients
 
 Array = NDArray[np.float64]
@@ -34,9 +35,14 @@ def fitted(task: Task) -> Task:
     """The task with its estimator's control variate trained once, on datapoints drawn from the whole data set.
 
     A baseline that has seen one minibatch only would be tried on others: it is trained as one would be that has seen
-    the data.
+    the data. Raises MeasurementError where it belongs to the datapoints of one minibatch.
     """
     point = task.point
+    if own := task.estimator.state_by_datapoint:
+        raise MeasurementError(
+            f"{task.estimator.name}: {', '.join(sorted(own))} of its fitted state belong to the datapoints of one"
+            f" minibatch, and every block draws another\nuse noise = 'latent'"
+        )
     if task.estimator.fit is None or point.rows is None:
         return task.fitted()
     order = torch.randperm(len(point.rows), generator=point.axes.stream("fit rows"))

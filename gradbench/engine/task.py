@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradbench.engine.returned import checked
+from gradbench.errors import MeasurementError
 from gradbench.estimators.base import Estimator
 from gradbench.latents import Posterior
 from gradbench.networks import Calls
@@ -27,48 +29,74 @@ class Task:
     point: Point
     estimator: Estimator
     parameters: dict[str, Any]
+    """The estimator's parameters as plain data, as the cell is identified by; `given` is what its functions get."""
     samples: int
     kl: Kl | None
     state: dict[str, Tensor] = field(default_factory=dict)
     together: int = MOST_TOGETHER
     """Blocks that are evaluated in one pass at most; a power of two."""
 
+    @cached_property
+    def given(self) -> tuple[Any, ...]:
+        """The last argument of the estimator's functions: its validated parameters, where it has any."""
+        return self.estimator.given(self.parameters)
+
     def fitted(self) -> Task:
-        """The task with its estimator's control variate trained, on draws of its own."""
+        """The task with its estimator's control variate trained, on draws of its own.
+
+        Raises MeasurementError where the state is not what the estimator declares.
+        """
         if self.estimator.fit is None:
             return self
         generator = self.point.axes.stream("fit", self.kl, self.samples, device=self.point.device)
         objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
-        state = self.estimator.fit(objective, self.held_q, self.samples, generator, **self.parameters)
+        state = self.estimator.fit(objective, self.held_q, self.samples, generator, *self.given)
+        _check_state(self, state)
         return replace(self, state=state)
+
+    def datapoints(self, rows: slice) -> Task:
+        """The same at some of the datapoints, with what the fitted state holds for them."""
+        x = None if self.point.x is None else self.point.x[:, :, rows]
+        own = self.estimator.state_by_datapoint
+        state = {name: value[:, :, rows] if name in own else value for name, value in self.state.items()}
+        return replace(self, point=replace(self.point, x=x), state=state)
 
     def noise(self, replicates: int, generator: torch.Generator) -> Noise:
         """Noise for ``replicates`` gradient estimates."""
         with torch.no_grad():
-            return self.estimator.noise(self.held_q, replicates, self.samples, generator)
+            return self.estimator.noise(self.held_q, replicates, self.samples, generator, *self.given)
 
     def noises(self, replicates: int, generators: list[torch.Generator]) -> list[Noise]:
         """Noise for ``replicates`` gradient estimates from each of several streams."""
         with torch.no_grad():
-            return [self.estimator.noise(self.held_q, replicates, self.samples, generator) for generator in generators]
+            draw = self.estimator.noise
+            return [draw(self.held_q, replicates, self.samples, generator, *self.given) for generator in generators]
 
-    def surrogate_values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
-        """What the surrogate says, one value per replicate, [R]: the estimate of E_q[f] alone."""
-        return self._surrogate(noise, self.point.problem.posterior(phi, self.point.x), theta)[0]
+    def surrogate_values(self, noise: Noise, q: Posterior, theta: Calls) -> Values:
+        """What the surrogate gives, one value per replicate, [R]: the estimate of E_q[f] alone.
 
-    def _surrogate(self, noise: Noise, q: Posterior, theta: Calls) -> tuple[Values, Objective]:
+        Raises MeasurementError where it gives anything else.
+        """
         objective = Objective(self.point.problem, theta, self.point.x, self.kl)
-        extra = {"state": self.state} if self.estimator.fit is not None else {}
-        return self.estimator.surrogate(objective, q, noise, **extra, **self.parameters), objective
+        return checked(self.surrogate(objective, q, noise), noise, self.point.dtype())
 
     def values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
-        """Surrogate plus the closed-form remainder, one value per replicate, [R]."""
+        """Surrogate plus the closed-form remainder, one value per replicate, [R].
+
+        Raises MeasurementError where the surrogate gives anything else.
+        """
         q = self.point.problem.posterior(phi, self.point.x)
-        values, objective = self._surrogate(noise, q, theta)
+        values = self.surrogate_values(noise, q, theta)
+        objective = Objective(self.point.problem, theta, self.point.x, self.kl)
         if phi.once() is not phi:
             q = self.point.problem.posterior(phi.once(), self.point.x)
         remainder = replace(objective, theta=theta.once()).remainder(q)
         return values if remainder is None else values + remainder
+
+    def surrogate(self, objective: Objective, q: Posterior, noise: Noise) -> Any:
+        """What the estimator's surrogate gives, unchecked."""
+        state = () if self.estimator.fit is None else (self.state,)
+        return self.estimator.surrogate(objective, q, noise, *state, *self.given)
 
     def f(self, noise: Tensor) -> PerSample:
         """f at the samples that standard ``noise`` gives, [R, L, B]."""
@@ -94,6 +122,20 @@ class Task:
         """q at the point, held. Noise takes its shape from it, once: no gradient pays for it again."""
         with torch.no_grad():
             return self.point.problem.posterior(Calls(self.point.problem.phi), self.point.x).held()
+
+
+def _check_state(task: Task, state: object) -> None:
+    who = task.estimator.name
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise MeasurementError(f"{who}: its fit gives {type(state).__name__}; expected a dict of tensors by name")
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    for name in sorted(task.estimator.state_by_datapoint):
+        shape = list(state[name].shape) if name in state else "nothing"
+        if name not in state or state[name].ndim < 3 or state[name].shape[2] != batch:
+            raise MeasurementError(
+                f"{who}: its fit gives {shape} as {name!r}, which state_by_datapoint declares\n"
+                f"expected an entry for each of {batch} datapoints along axis 2, [1, 1, {batch}, ...]"
+            )
 
 
 def slice_noise(noise: Noise, rows: slice) -> Noise:

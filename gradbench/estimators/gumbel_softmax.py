@@ -26,10 +26,10 @@ class Parameters(EstimatorParameters):
     temperature: PositiveFloat = 0.5
 
 
-def surrogate(objective: Objective, q: Bernoulli, noise: Tensor, temperature: float) -> Values:
+def surrogate(objective: Objective, q: Bernoulli, noise: Tensor, parameters: Parameters) -> Values:
     # sample() says 1 where u < σ(α), that is where α + logit(1 − u) > 0: the same noise gives the same bits
     logistic = -noise.logit(eps=EPSILON)
-    relaxed = live(((q.parameters["logits"] + logistic) / temperature).sigmoid(), "relaxed z")
+    relaxed = live(((q.parameters["logits"] + logistic) / parameters.temperature).sigmoid(), "relaxed z")
     f_relaxed = live(hold(objective, "θ in relaxed f").f(relaxed, live(q, "q in f")), "relaxed f")
     if objective.problem.objective == "cost":
         return average(f_relaxed)

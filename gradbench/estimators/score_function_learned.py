@@ -36,9 +36,7 @@ def surrogate(
     q: Posterior,
     noise: Tensor,
     state: dict[str, Tensor],
-    fit_steps: int,
-    hidden: int,
-    learning_rate: float,
+    parameters: Parameters,
 ) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
@@ -60,14 +58,13 @@ def fit(
     q: Posterior,
     samples: int,
     generator: torch.Generator,
-    fit_steps: int,
-    hidden: int,
-    learning_rate: float,
+    parameters: Parameters,
 ) -> dict[str, Tensor]:
     """Fit ψ by least squares; the target is standardised with the mean and spread of a first draw."""
     with torch.no_grad():
         first = _targets(objective, q, samples, generator)
     features = 0 if objective.x is None else objective.x.shape[-1]
+    hidden = parameters.hidden
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=first.dtype, device=first.device)
@@ -80,9 +77,9 @@ def fit(
         "spread": first.std(correction=0).clamp_min(torch.finfo(first.dtype).eps),
     }
     trained = [state[name].requires_grad_() for name in ("hidden.weight", "hidden.bias", "output.weight")]
-    optimiser = torch.optim.Adam(trained, lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, fit_steps)
-    for _ in range(fit_steps):
+    optimiser = torch.optim.Adam(trained, lr=parameters.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, parameters.fit_steps)
+    for _ in range(parameters.fit_steps):
         with torch.no_grad():
             target = _targets(objective, q, samples, generator)
         loss = (((target - baseline(state, objective.x)) / state["spread"]) ** 2).mean()

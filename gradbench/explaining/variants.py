@@ -9,6 +9,8 @@ from typing import Any
 from gradbench.errors import UnknownNameError, UsageError
 from gradbench.estimators.base import Estimator, Factor
 from gradbench.explaining.live import Line, Surrogate, lines, same
+from gradbench.isolation.guard import Guard
+from gradbench.isolation.kept import Kept
 from gradbench.objective import Kl
 from gradbench.problems import PROBLEMS
 from gradbench.targets import SMALL, Target, targets
@@ -61,7 +63,7 @@ class Explained:
             "bound": self.target.bound,
             "samples": self.samples,
             "reference": self.reference,
-            "evaluations": e.evaluations(self.target.setting(self.samples)),
+            "evaluations": e.evaluations(self.target.setting(self.samples, e)),
             "ledger": [
                 {"factor": f.name, "held": f.held, "phi": f.phi, "theta": f.theta, "why": f.why} for f in e.ledger
             ],
@@ -86,7 +88,7 @@ def target_for(estimator: Estimator, problem: str | None = None, seed: int = 0) 
         samples = target.samples_for(estimator)
         if samples is not None:
             return target, samples
-    reason = estimator.why_not(candidates[0].setting(2))
+    reason = estimator.why_not(candidates[0].setting(2, estimator))
     others = [name for name in SMALL if any(t.samples_for(estimator) for t in _candidates([name], seed))]
     remedy = f"choose --problem {' or '.join(others)}" if others else "none of the problems explained here suits it"
     raise UsageError(f"{reason}; {remedy}")
@@ -108,8 +110,16 @@ def explain(
     tick: Callable[[str, int], None] = lambda what, done: None,
     seed: int = 0,
 ) -> Explained:
-    """Measure ``estimator`` and, for each factor of its ledger, the surrogate with that factor treated otherwise."""
+    """Measure ``estimator`` and, for each factor of its ledger, the surrogate with that factor treated otherwise.
+
+    Raises ContractError where its code leaves something changed or would end the process.
+    """
     target, samples = target_for(estimator, problem, seed)
+    with Guard(estimator.name, [Kept(target.point.problem, target.point.x)]):
+        return _explained(estimator, target, samples, tick)
+
+
+def _explained(estimator: Estimator, target: Target, samples: int, tick: Callable[[str, int], None]) -> Explained:
     task = target.task(estimator, samples)
     tick("exact gradient", 0)
     reference = target.reference

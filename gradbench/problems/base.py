@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from gradbench.errors import ContractError
+from gradbench.errors import BrokenProblemError
 from gradbench.latents import Posterior
 from gradbench.networks import Calls, trainable
 from gradbench.types import Latents, PerSample
@@ -140,13 +140,13 @@ def duplicate(problem: Problem) -> Problem:
 
 
 def check_parameters(problem: Problem) -> None:
-    """Raise ContractError where nothing of ``problem`` is differentiated, or φ and θ have a parameter in common.
+    """Raise BrokenProblemError where nothing of ``problem`` is differentiated, or φ and θ have a parameter in common.
 
     The gradient of one that they share is a sum of two, which an estimator treats apart. Memory counts, not identity:
     a view of a weight is that weight.
     """
     if not problem.named_parameters():
-        raise ContractError(
+        raise BrokenProblemError(
             "no parameters",
             f"{problem.name} has no parameter that is differentiated in phi or theta",
             "leave requires_grad on in what is to be measured",
@@ -160,7 +160,7 @@ def check_parameters(problem: Problem) -> None:
     for one, other in itertools.product(*names):
         first, second = places[one], places[other]
         if (first.requires_grad or second.requires_grad) and _overlap(first, second):
-            raise ContractError(
+            raise BrokenProblemError(
                 "shared parameter",
                 f"{one} and {other} are one and the same memory",
                 "give phi and theta parameters of their own, or freeze the shared one: requires_grad_(False)",

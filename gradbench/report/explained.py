@@ -83,7 +83,7 @@ def ledger_cells(factor: Factor) -> tuple[str, str, str, str, str]:
 
 def _measured(explained: Explained) -> Iterator[RenderableType]:
     target, e = explained.target, explained.estimator
-    evaluations = number(e.evaluations(target.setting(explained.samples)))
+    evaluations = number(e.evaluations(target.setting(explained.samples, e)))
     yield Text(one_line(f"In numbers: {target.label}, L = {explained.samples}"), style="bold")
     yield Text(f"{_size(explained)}; exact gradient by {explained.reference}; evaluations of f: {evaluations}")
     shown = table()

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gradbench import over_data, plugins, reference, sessions, slopes, stage, store
 from gradbench.cell import Cell
 from gradbench.checking import models
-from gradbench.errors import NothingMeasuredError
+from gradbench.checking.preflight import Preflight, of_a_plugin
+from gradbench.errors import NothingMeasuredError, NotRestoredError
+from gradbench.estimators import ESTIMATORS
+from gradbench.isolation.guard import Guard
+from gradbench.isolation.interrupt import Interrupts
+from gradbench.isolation.kept import Kept
+from gradbench.plugins import BUILT_IN
+from gradbench.problems import PROBLEMS
 from gradbench.runner import rows
-from gradbench.runner.interrupt import Interrupts
 from gradbench.runner.machine import now, provenance
 from gradbench.suite import Suite
 
@@ -107,8 +113,10 @@ def _run_target(
     cells: list[Cell], suite: Suite, out: Path, progress: Progress, share: _Share, interrupts: Interrupts
 ) -> None:
     """Cells of one target share its parameters and its reference; each multi-sample bound is a target of its own."""
-    target: tuple[Any, Any] | None = None
+    target: tuple[stage.Point, reference.Reference] | None = None
+    kept: Kept | None = None
     broken: Exception | None = None
+    preflight = Preflight()
     for cell in cells:
         interrupts.check()
         progress.cell(label(cell))
@@ -119,13 +127,37 @@ def _run_target(
             try:
                 if broken is not None:
                     raise broken
-                target = target or _target(cell, suite, out, progress)
-                found = rows.measured(cell, suite.name, suite.measure, *target, tick.count, share.until())
+                if target is None:
+                    with _guard(cell, problem_only=True):
+                        target = _target(cell, suite, out, progress)
+                if not _of_a_plugin(cell):
+                    found = rows.measured(cell, suite.name, suite.measure, *target, tick.count, share.until())
+                else:
+                    kept = kept or Kept(target[0].problem, target[0].x, target[0].rows)
+                    with _guard(cell, kept):
+                        found = rows.measured(
+                            cell, suite.name, suite.measure, *target, tick.count, share.until(), preflight
+                        )
                 store.write_cell(out, found)
+            except NotRestoredError:
+                raise
             except Exception as error:  # whatever a cell dies of is its row; the others go on
                 broken = error if target is None else None
                 store.write_cell(out, rows.failed(cell, suite.name, error))
         tick.finish()
+
+
+def _of_a_plugin(cell: Cell) -> bool:
+    return of_a_plugin(ESTIMATORS[cell.estimator], PROBLEMS[cell.axes.problem])
+
+
+def _guard(cell: Cell, kept: Kept | None = None, *, problem_only: bool = False) -> AbstractContextManager[object]:
+    """The guard around a plugin's code; nothing where there is none."""
+    problem = PROBLEMS[cell.axes.problem]
+    if problem_only:
+        return nullcontext() if id(problem) in BUILT_IN else Guard(problem.name)
+    who = problem.name if id(ESTIMATORS[cell.estimator]) in BUILT_IN else cell.estimator
+    return Guard(who, [] if kept is None else [kept])
 
 
 def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[stage.Point, reference.Reference]:

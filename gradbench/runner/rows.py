@@ -16,7 +16,7 @@ from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
-from gradbench.errors import GradbenchError
+from gradbench.errors import ContractError, GradbenchError, message_of
 from gradbench.estimators import ESTIMATORS
 from gradbench.measurement import plan as plan_blocks
 from gradbench.problems import PROBLEMS
@@ -46,15 +46,17 @@ def measured(
     reference: Reference,
     tick: Callable[[int], None],
     until: float | None = None,
+    preflight: Callable[[Task], None] = lambda task: None,
 ) -> list[dict[str, Any]]:
     """The rows of a cell, one per group; ``until`` is when its share of a budget is spent.
 
-    Raises MeasurementError where the cell cannot be measured.
+    ``preflight`` is shown the task before it is measured. Raises MeasurementError where it cannot be.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     redrawn = cell.noise == "latent+data"
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl)
     task = minibatches.fitted(task) if redrawn else task.fitted()
+    preflight(task)
     take = minibatches.measure if redrawn else measure_moments
     blocks, per_block = plan(cell, measure)
 
@@ -115,10 +117,19 @@ def skipped(cell: Cell, suite: str) -> list[dict[str, Any]]:
 
 def failed(cell: Cell, suite: str, error: Exception) -> list[dict[str, Any]]:
     """The row of a cell that could not be measured."""
-    text = str(error) or "no message"
-    if not isinstance(error, GradbenchError):
-        text = f"{type(error).__name__}: {text}"
-    return [{**_common(cell, suite), "status": "failed", "error_type": type(error).__name__, "message": text}]
+    kind = (error.raised if isinstance(error, ContractError) else None) or type(error).__name__
+    text = _text(error) if isinstance(error, GradbenchError) else f"{kind}: {_text(error)}"
+    return [{**_common(cell, suite), "status": "failed", "error_type": kind, "message": text}]
+
+
+def _text(error: Exception) -> str:
+    """An exception's message as it is, but no longer than a reader's patience."""
+    text = message_of(error) or "no message"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+LONGEST = 1000
+"""Characters of a message that are kept."""
 
 
 def _common(cell: Cell, suite: str) -> dict[str, Any]:

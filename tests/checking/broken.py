@@ -200,7 +200,6 @@ BIASED = [
     ),
     Broken("best-sample-only", best_sample_only, "linear-gaussian", never=("KL",)),
     Broken("sum-over-samples", summed_over_samples, "linear-gaussian", finds="a sum for a mean"),
-    Broken("sum-over-datapoints", summed_over_datapoints, "linear-gaussian", finds="times: along", counted=2.0),
     Broken(
         "one-layer-scaled",
         one_layer_scaled,
@@ -375,5 +374,6 @@ VIOLATING = [
     Violating("noise-of-its-own", pathwise, "hidden randomness", declared={"noise": noise_of_its_own}),
     Violating("noise-the-same", pathwise, "no randomness", declared={"noise": noise_the_same}),
     Violating("noise-without-replicates", pathwise, "wrong shape", declared={"noise": noise_without_replicates}),
+    Violating("sum-over-datapoints", summed_over_datapoints, "sums datapoints"),
     Violating("ledger", marked_otherwise, "ledger", declared={"ledger": (held("z", "as declared"),)}),
 ]

@@ -91,9 +91,10 @@ def test_a_run_fails_the_cells_of_a_faulty_problem_with_the_reason(one: Fault, m
 
 
 def test_without_the_look_a_run_would_measure_it(monkeypatch, tmp_path: Path) -> None:
-    """The mutation: with the look taken out, hidden randomness is measured without a word."""
+    """The mutation: with the looks at problem and estimators taken out, it is measured without a word."""
     monkeypatch.setitem(PROBLEMS, DropsInEncoder.name, DropsInEncoder)
     monkeypatch.setattr(models, "require", lambda axes, device: None)
+    monkeypatch.setattr(local, "_of_a_plugin", lambda cell: False)
     assert run_grids(tmp_path / "run", grid(DropsInEncoder), replicates=64, blocks=4).exit_code == 0
 
 

@@ -59,7 +59,7 @@ class Must(EstimatorParameters):
     must: float
 
 
-def score(objective, q, noise, **parameters):
+def score(objective, q, noise, *parameters):
     z = hold(q.sample(noise), "z" + EVIL)
     f = objective.f(z, q.held())
     return average(f.detach() * q.log_prob(z) + f)

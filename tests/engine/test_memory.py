@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +21,8 @@ from gradbench.engine.measure import measure
 from gradbench.engine.moments import joined
 from gradbench.engine.options import BANKS, Options
 from gradbench.errors import MeasurementError
+from gradbench.runner import local
+from gradbench.suite import Settings, resolve
 from tests.helpers import point_of, task_of
 
 MIB = 2**20
@@ -116,6 +122,56 @@ def test_rows_that_were_read_leave_memory():
     assert total == rows.size
     assert full - mapped_bytes() > 0.9 * rows.nbytes
     assert side_by_side([rows[:1], rows[1:3]], spilled=True).sum() == 3 * 2**18
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("reserving", ["posix_fallocate", "write"])
+def test_room_for_spilled_rows_is_had_before_they_are_written(monkeypatch, tmp_path, reserving):
+    """A sparse file on a full disk is found out by a signal that ends the process."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if reserving == "posix_fallocate":
+        monkeypatch.setattr(os, "posix_fallocate", full_disk, raising=False)
+    else:  # where the system cannot reserve, the zeros are written
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+        assert not allocated((3, 2**19), np.float64, spilled=True).any()
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(MeasurementError, match=rf"{tmp_path}: no room for 8192 bytes .*No space left.*\nset TMPDIR"):
+        allocated((4, 256), np.float64, spilled=True)
+
+
+class Full(io.BytesIO):
+    """A file on a full disk."""
+
+    write = full_disk
+
+
+def mounted(folder: Path, size: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    return sys.platform == "linux" and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_a_cell_without_room_for_its_rows_fails_and_the_run_goes_on(monkeypatch, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if not mounted(small, "64k"):
+        pytest.skip("mounting a small disk takes a privilege")
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(small))
+        vae = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "estimators": ["pathwise"]}
+        cost = {"problem": "bernoulli-cost", "samples": 2, "estimators": ["score-function"]}
+        raw = {"name": "test", "measure": {"replicates": 64, "blocks": 8}, "grid": [vae, cost]}
+        outcome = local.run(resolve(raw, "test.toml", Settings(memory="1kB")), tmp_path / "run")
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+    assert outcome.exit_code == 3
+    (row,) = outcome.run.frame[outcome.run.frame.status == "failed"].itertuples()
+    assert (row.problem, row.error_type) == ("gaussian-vae", "MeasurementError")
+    assert str(small) in row.message
+    assert "TMPDIR" in row.message
+    assert set(outcome.run.ok().estimator) == {"score-function"}
 
 
 def mapped_bytes() -> int:

@@ -20,7 +20,8 @@ class Parameters(EstimatorParameters):
     weight: float = Field(0.5, ge=0, le=1)
 
 
-def surrogate(objective, q, noise, weight):
+def surrogate(objective, q, noise, parameters):
+    weight = parameters.weight
     z = live(q.sample(noise), "z on the path")
     path = hold(objective, "θ on the path").f(z, live(q, "q in f"))
     fixed = hold(z, "z")

@@ -1,0 +1,40 @@
+"""The contract of what plugins bring, tested at the targets of a run before anything is measured there."""
+
+from __future__ import annotations
+
+from gradbench.checking.contract import precise, violation
+from gradbench.checking.violation import Violation
+from gradbench.engine.task import Task
+from gradbench.errors import ContractError
+from gradbench.estimators.base import Estimator
+from gradbench.plugins import BUILT_IN
+from gradbench.problems.base import Problem
+from gradbench.seeding import canonical
+
+
+def of_a_plugin(estimator: Estimator, problem: type[Problem]) -> bool:
+    """Did a user bring the estimator or the problem?"""
+    return id(estimator) not in BUILT_IN or id(problem) not in BUILT_IN
+
+
+class Preflight:
+    """What the contract says of each estimator, with its parameters, at one target: tested once, then known."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[object, ...], tuple[str, str | None] | None] = {}
+
+    def __call__(self, task: Task) -> None:
+        """Raise ContractError where the fitted ``task`` breaks a promise; the same for every L of a pair."""
+        state = tuple((name, value.shape) for name, value in task.state.items())
+        key = (task.estimator.name, canonical(task.parameters), task.kl, state)
+        if key not in self.known:
+            found = violation(task.point.problem.name, lambda: precise(task))
+            self.known[key] = None if found is None else (_told(task, found), found.raised)
+        if (fault := self.known[key]) is not None:
+            raise ContractError(*fault)
+
+
+def _told(task: Task, found: Violation) -> str:
+    seen = found.seen.removeprefix("the estimator ")
+    words = {"raises": seen if seen.startswith("raises") else f"raises {seen}", "leaves changed": seen}
+    return f"{task.estimator.name}: {words.get(found.kind, f'{found.kind}: {seen}')}\n{found.remedy}"
