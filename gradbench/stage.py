@@ -175,7 +175,7 @@ def check_point(kind: type[Problem], parameters: Any, data: data_sets.DataSet) -
     batch = getattr(parameters, "batch", None)
     if data.name is not None and batch is not None:
         data_sets.check_batch(batch, SYNTHETIC_ROWS if rows is None else len(rows), f"data {data.name!r}")
-    if plugins.version_of(kind.name) is None:
+    if id(kind) in plugins.BUILT_IN:
         _construct_once(kind, parameters, _features(parameters, rows))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,7 @@ import pyarrow.parquet as pq
 
 from gradbench import sessions
 from gradbench.errors import RunError
-from gradbench.statistics import (
-    ALPHA,
-    MARGIN,
-    blocks_needed,
-    families,
-    replicates_needed,
-    smallest_p,
-    verdicts,
-)
+from gradbench.statistics import MARGIN, replicates_needed, verdicts
 
 SCHEMA_VERSION = 1
 
@@ -58,7 +49,6 @@ COLUMNS = (
 SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
 UNRESOLVED_MESSAGE = "replicates that would decide, about: "
 UNSEEN = "take more replicates, a rare event may be missing, of a frequency up to"
-FEW_BLOCKS = "blocks are too few to tell a bias among"
 BLOCK_VALUES = "block_variance"
 """A column that only the cells' own files have: the variance block by block, which paired comparisons need."""
 CELL_SCHEMA = SCHEMA.append(pa.field(BLOCK_VALUES, pa.list_(pa.float64())))
@@ -293,30 +283,23 @@ def _with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFram
     margin = manifest.get("suite_resolved", {}).get("measure", {}).get("margin", MARGIN)
     names = ("bias_p", "bias_high", "gradient_norm", "variance", "replicates", "bias_norm")
     p, high, norm, variance, replicates, bias = (np.asarray(rows[name], dtype=float) for name in names)
-    groups = rows.group.to_numpy(dtype=object)
     verdict = pd.Series([None] * len(frame), index=frame.index, dtype=object)
-    verdict[ok] = verdicts(p, high, norm, variance, margin=margin, groups=groups)
+    verdict[ok] = verdicts(p, high, norm, variance, margin=margin, groups=rows.group.to_numpy(dtype=object))
     message = frame.message.copy()
-    message[ok] = _what_would_decide(
-        replicates_needed(replicates, bias, high, norm, variance, margin=margin), rows, high, groups
-    )
+    needed = replicates_needed(replicates, bias, high, norm, variance, margin=margin)
+    message[ok] = _what_would_decide(needed, replicates, high)
     message[ok & (verdict != "unresolved")] = None
     return frame.assign(verdict=verdict, message=message)
 
 
-def _what_would_decide(needed: list[int], rows: pd.DataFrame, high: np.ndarray, groups: np.ndarray) -> list[str]:
-    """By row, what would resolve it: so many replicates; and more blocks, where those that there are cannot."""
-    said = [f"{UNRESOLVED_MESSAGE}{count}" for count in needed]
-    for index in np.flatnonzero(np.isinf(high)):
-        count = int(rows["replicates"].iloc[index])
-        said[index] = f"all {count} replicates gave one gradient, and not the reference: {UNSEEN} 3 in {count}"
-    for family in families(groups, len(rows)):
-        enough = blocks_needed(len(family))
-        for index in family:
-            blocks = int(rows["blocks"].iloc[index])
-            if smallest_p(blocks) * len(family) > ALPHA:
-                said[index] += f"; {blocks} {FEW_BLOCKS} {len(family)} rows of a group: take blocks = {enough}"
-    return said
+def _what_would_decide(needed: list[int], replicates: np.ndarray, high: np.ndarray) -> list[str]:
+    """By row, what would resolve it: about so many replicates, or more of them, as nothing was seen to vary."""
+    return [
+        f"all {count:g} replicates gave one gradient, and not the reference: {UNSEEN} 3 in {count:g}"
+        if math.isinf(bound)
+        else f"{UNRESOLVED_MESSAGE}{enough}"
+        for enough, count, bound in zip(needed, replicates, high, strict=True)
+    ]
 
 
 def replicates_to_resolve(message: str | None) -> int | None:
@@ -325,18 +308,8 @@ def replicates_to_resolve(message: str | None) -> int | None:
     >>> replicates_to_resolve("replicates that would decide, about: 12000")
     12000
     """
-    found = re.match(rf"{UNRESOLVED_MESSAGE}(\d+)", message) if isinstance(message, str) else None
-    return int(found[1]) if found else None
-
-
-def few_blocks(message: str | None) -> str | None:
-    """What the message of an unresolved row says of blocks that are too few for any verdict of bias.
-
-    >>> few_blocks("replicates that would decide, about: 40; 4 blocks are too few to tell a bias among 3 rows: take 8")
-    '4 blocks are too few to tell a bias among 3 rows: take 8'
-    """
-    found = re.search(rf"\d+ {FEW_BLOCKS}.*", message) if isinstance(message, str) else None
-    return found[0] if found else None
+    found = message.partition(UNRESOLVED_MESSAGE)[2] if isinstance(message, str) else ""
+    return int(found) if found.isdigit() else None
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from gradbench.cli.output import say, stderr
 from gradbench.printable import one_line
-from gradbench.report.plain import Console
 from gradbench.runner.local import Progress as Told
 
 
 @contextmanager
-def said(console: Console) -> Iterator[None]:
+def said(progress: Progress) -> Iterator[None]:
     """Print what the engine warns of as a line of its own, once for each text."""
     from gradbench.engine.loop import LoopWarning
 
@@ -26,7 +25,7 @@ def said(console: Console) -> Iterator[None]:
 
         def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, LoopWarning):
-                console.print(f"warning: {message}", markup=False, soft_wrap=True)
+                progress.console.print(f"warning: {message}", markup=False, soft_wrap=True)
             else:
                 usual(message, category, *where, **more)
 
@@ -55,7 +54,7 @@ class Bar(Told):
 
     def __enter__(self) -> Bar:
         self.progress.start()
-        self.open.enter_context(said(self.progress.console))
+        self.open.enter_context(said(self.progress))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -96,7 +95,7 @@ class Steps:
 
     def __enter__(self) -> Steps:
         self.progress.start()
-        self.open.enter_context(said(self.progress.console))
+        self.open.enter_context(said(self.progress))
         return self
 
     def __exit__(self, *error: object) -> None:

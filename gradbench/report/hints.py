@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from gradbench.store import few_blocks
+from gradbench.statistics import ALPHA, blocks_needed, smallest_p
 
 FEWEST_IN_A_BLOCK = 16
 """Replicates in a block below which its mean keeps much of the skewness of single gradients."""
@@ -16,9 +16,9 @@ FEWEST_CARRIERS = 20
 
 
 def hints(rows: pd.DataFrame) -> Iterator[str]:
-    """Sentences on the rows of one group; none where nothing stands against their verdicts.
+    """Sentences on all rows that a run has of one group; none where nothing stands against their verdicts.
 
-    >>> safe = dict(variance=1.0, variance_high=1.2, replicates=1024, blocks=32, kurtosis=3.0, message=None)
+    >>> safe = dict(variance=1.0, variance_high=1.2, replicates=1024, blocks=32, kurtosis=3.0)
     >>> list(hints(pd.DataFrame([safe])))
     []
     >>> list(hints(pd.DataFrame([safe | {"replicates": 256}])))
@@ -27,7 +27,9 @@ def hints(rows: pd.DataFrame) -> Iterator[str]:
     noisy = rows[rows.variance > 0]
     if np.isinf(rows.variance_high).any():
         yield "∞: every draw gave the same gradient, and not the exact one: a rare event may be missing"
-    yield from dict.fromkeys(said for said in map(few_blocks, rows.message) if said)
+    enough = blocks_needed(len(rows))
+    for count in sorted({int(one) for one in noisy.blocks if smallest_p(int(one)) * len(rows) > ALPHA}):
+        yield f"{count} blocks are too few to tell a bias among {len(rows)} rows: take blocks = {enough}"
     blocks = noisy.blocks.astype(int)
     few = noisy.replicates.astype(int) // blocks
     few = few[few < FEWEST_IN_A_BLOCK]

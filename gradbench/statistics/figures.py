@@ -104,7 +104,9 @@ def _columns(
     rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
     rounding += ROUNDING**2 * _known_rounding(moments, groups)
 
-    shares = parts(moments, groups, tallied.centred).without(rounding)
+    certain = _certain(moments, groups) & (not moments.minibatches)
+    # what no draw reaches does not vary; of the rest, what varies by rounding alone does not
+    shares = parts(moments, groups, tallied.centred).without(np.where(certain, np.inf, rounding))
     variance = shares.total.mean(1)
     variance_low, variance_high = skewed_interval(shares.total)
     latent_low, latent_high = variance_low, variance_high
@@ -114,12 +116,12 @@ def _columns(
         data, (data_low, data_high) = shares.data.mean(1), signed_interval(shares.data)
         data_low, data_high = np.maximum(data_low, np.minimum(data, 0.0)), np.maximum(data_high, 0.0)
 
-    still, certain = (variance == 0) & (not moments.minibatches), _certain(moments, groups)
+    still = (variance == 0) & (not moments.minibatches)
     # where every draw was the exact gradient itself there is nothing left to be certain of
     right = tallied.gram.mean((1, 2)) <= rounding
     constant = still & reference.exact & (certain | right)
     bias = bias_of(tallied.gram, rounding, constant, still & ~certain, tallied.unseen)
-    unbounded = still & np.isinf(bias.high)
+    unbounded = np.isinf(bias.high)
     variance_high, latent_high = (np.where(unbounded, np.inf, high) for high in (variance_high, latent_high))
     mse = variance + bias.square
     mse_low, mse_high = sum_interval(

@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 
 from gradbench.checking import contract, evaluating, in_place, mixing
 from gradbench.checking.verdict import check
+from gradbench.engine import general
 from gradbench.engine.measure import measure
 from gradbench.engine.minibatches import fitted
 from gradbench.engine.options import Options
@@ -287,7 +288,7 @@ def test_a_state_that_is_shared_is_none() -> None:
     assert violation(ESTIMATORS["score-function-learned"]) is None
 
 
-def test_a_declared_state_gives_the_same_variance_on_every_path() -> None:
+def test_a_declared_state_gives_the_same_variance_on_every_path(monkeypatch) -> None:
     point = point_of("gaussian-vae", hidden=3, latent=2, batch=3)
     far = lambda *given: {"centre": torch.linspace(-99, 99, 3, dtype=torch.float64)[None, None]}  # noqa: E731
     task = task_of(point, replace(DECLARED, fit=far), 2)
@@ -302,7 +303,11 @@ def test_a_declared_state_gives_the_same_variance_on_every_path() -> None:
     whole = spread("general", "whole")
     assert abs(whole - by_general) < 0.25 * whole
     undeclared = replace(task, estimator=replace(task.estimator, state_by_datapoint=frozenset()))
-    wrong = measure(undeclared, range(32), 64, gradient, options=Options(engine="general", variance="datapoint"))
+    options = Options(engine="general", variance="datapoint")
+    with pytest.raises(MeasurementError, match=r"variance = 'datapoint'"):
+        measure(undeclared, range(32), 64, gradient, options=options)
+    monkeypatch.setattr(general, "_check_alone", lambda *given: None)
+    wrong = measure(undeclared, range(32), 64, gradient, options=options)
     assert float(block_variances(wrong)["all"].mean()) < 0.9 * by_general  # what would be measured undeclared
 
 

@@ -62,7 +62,7 @@ def test_variants_are_judged_by_measuring(gradbench, name: str) -> None:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_every_estimator_can_be_explained(name: str) -> None:
     target, samples = target_for(ESTIMATORS[name])
-    assert ESTIMATORS[name].why_not(target.setting(samples)) is None
+    assert ESTIMATORS[name].why_not(target.setting(samples, ESTIMATORS[name])) is None
     assert (target.bound > 1) == ("iwae" in ESTIMATORS[name].objectives)
 
 

@@ -189,7 +189,8 @@ def test_a_problem_that_a_plugin_brings_is_told_to_its_author(monkeypatch, tmp_p
     assert not of_a_plugin(ESTIMATORS["pathwise"], kind)
     outcome = run_grids(tmp_path / "run", VAE | {"problem": Outside.name, "estimators": ["pathwise"]}, **MEASURE)
     (message,) = outcome.run.frame.message
-    assert "in the problem 'reaches-outside': reach parameters through the Calls" in message
+    assert message.startswith("parameters outside: log_likelihood reaches theta.decoder.hidden1.weight by itself")
+    assert "reach networks and parameters through the Calls given" in message
 
 
 @pytest.mark.parametrize("where", ["__init__", "posterior"])

@@ -81,7 +81,7 @@ def test_another_seed_is_another_measurement(first, tmp_path):
 
 
 def test_adding_an_estimator_moves_no_other(first, tmp_path):
-    """To the bit, in whatever order they stand; the verdict alone, and what would decide it, is of the run."""
+    """To the bit, in whatever order they stand; the verdict alone is corrected over the run."""
     grids = (
         DEEP | {"estimators": ["score-function", "pathwise"]},
         BELIEF | {"estimators": ["gumbel-softmax", *reversed(BITS)]},
@@ -90,7 +90,7 @@ def test_adding_an_estimator_moves_no_other(first, tmp_path):
     more = run_grids(tmp_path / "run", *grids, **SMALL).run.frame
     shared = more[more.cell_id.isin(first.run.frame.cell_id)]
     assert more.cell_id.nunique() == 10
-    identical(figures(shared, "verdict", "message"), figures(first.run.frame, "verdict", "message"))
+    identical(figures(shared, "verdict"), figures(first.run.frame, "verdict"))
 
 
 def test_resuming_keeps_what_is_done_and_measures_what_is_not(first, tmp_path):
