@@ -100,22 +100,20 @@ class _Watched:
     """Runs the methods of a problem, and finds what they do beside computing."""
 
     def __init__(self, point: Point) -> None:
-        self.problem, self.device = point.problem, point.device
+        self.problem = point.problem
         self.records: list[Record] = []
 
     def run(self, method: str, call: Callable[[], Any], *inputs: Tensor | None) -> Any:
         """What ``call`` returns. Raises BrokenProblemError where it draws, or changes its inputs or the modules."""
         given = [value for value in inputs if value is not None]
         kept = [value.clone() for value in given]
-        states, kept_modules = random_states(self.device), _modules(self.problem)
-        with Trace(self.problem, self.device) as trace:
+        states, kept_modules = random_states(), _modules(self.problem)
+        with Trace(self.problem) as trace:
             result = call()
         self.records = trace.records
-        if drew := moved(states, self.device):
+        if drew := moved(states):
             where = next((one.module for one in trace.records if one.drew), method)
-            raise BrokenProblemError(
-                "hidden randomness", f"{where} draws from {drew}'s global random state", DRAWS_REMEDY
-            )
+            raise BrokenProblemError("hidden randomness", f"{where} draws from {drew}", DRAWS_REMEDY)
         for name, value in _modules(self.problem).items():
             if name not in kept_modules or not same(value, kept_modules[name]):
                 raise BrokenProblemError(
@@ -229,10 +227,10 @@ SUMMED = "sum over the features of one datapoint, .sum(-1), and over nothing els
 
 def _again(point: Point, x: Tensor | None, z: Tensor, watched: _Watched) -> None:
     """The same inputs must give the same values a second time."""
-    problem, device = point.problem, point.device
-    with Trace(problem, device) as first:
+    problem = point.problem
+    with Trace(problem) as first:
         before = _terms(problem, x, z)
-    with Trace(problem, device) as second:
+    with Trace(problem) as second:
         after = _terms(problem, x, z)
     for name in before:
         if not _close(before[name], after[name]):
@@ -250,9 +248,9 @@ def _state(point: Point, fresh: Problem, z: Tensor) -> None:
     if x is not None and point.rows is not None:
         x = point.rows[-x.shape[2] :][None, None].to(x)
     other = z.flip(0, 1)
-    with Trace(point.problem, point.device) as first:
+    with Trace(point.problem) as first:
         used = _terms(point.problem, x, other)
-    with Trace(fresh, point.device) as second:
+    with Trace(fresh) as second:
         unused = _terms(fresh, x, other)
     for name in used:
         if not _close(used[name], unused[name]):
@@ -290,20 +288,20 @@ def _rows(point: Point, q: Posterior, x: Tensor | None, z: Tensor) -> None:
     problem = point.problem
     noise = q.noise(REPLICATES, SAMPLES, stream(1, "contract", device=_device(q)))
     drawn = q.held().sample(noise)
-    with Trace(problem, point.device) as first, torch.no_grad():
+    with Trace(problem) as first, torch.no_grad():
         before = _terms(problem, x, z)
     for place in (0, -1):
         other = drawn.clone()
         at = (place, place, place)
         other[at] = z[at]
-        with Trace(problem, point.device) as second, torch.no_grad():
+        with Trace(problem) as second, torch.no_grad():
             after = _terms(problem, x, other)
         for name in OF_SAMPLES & before.keys():
             where = problem.independent_datapoints
             index = at if where else at[:2]
             if not _close(before[name][index], after[name][index], before[name]):
                 raise _mixed(_mixing(first, second, place) or name)
-    with Trace(problem, point.device) as second, torch.no_grad():
+    with Trace(problem) as second, torch.no_grad():
         after = _terms(problem, x, z[:1, :1])
     for name in OF_SAMPLES & before.keys():
         if not _close(before[name][:1, :1], after[name], before[name]):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from gradbench.isolation.process import RANDOM, Item
 from gradbench.problems.base import Problem
+
+States = list[tuple[Item, Any]]
+"""Pieces of global state, each as it was."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,15 @@ class Record:
 class Trace:
     """A context in which every call of a module of ``problem`` is recorded."""
 
-    def __init__(self, problem: Problem, device: str) -> None:
+    def __init__(self, problem: Problem) -> None:
         self.named = {
             module: f"{prefix}{path} ({type(module).__name__})"
             for prefix, root in (("phi.", problem.phi), ("theta.", problem.theta))
             for path, module in root.named_modules()
             if path
         }
-        self.device = device
         self.records: list[Record] = []
-        self.open: list[tuple[dict[str, object], list[Tensor], list[Tensor], list[int]]] = []
+        self.open: list[tuple[States, list[Tensor], list[Tensor], list[int]]] = []
 
     def __enter__(self) -> Self:
         self.handles: list[Any] = []
@@ -67,7 +68,7 @@ class Trace:
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         given = _tensors((args, kwargs))
         kept = [value.detach().clone() for value in given]
-        self.open.append((random_states(self.device), given, kept, [value._version for value in given]))
+        self.open.append((random_states(), given, kept, [value._version for value in given]))
 
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         states, given, kept, versions = self.open.pop()
@@ -77,26 +78,17 @@ class Trace:
             if value._version != version or not same(value, before)
         )
         found = tuple(value.detach().clone() for value in _tensors(output))
-        self.records.append(Record(self.named[module], tuple(kept), found, moved(states, self.device), changed))
+        self.records.append(Record(self.named[module], tuple(kept), found, moved(states), changed))
 
 
-def random_states(device: str = "cpu") -> dict[str, object]:
-    """The global random states of torch, numpy and Python, comparable."""
-    numpy_state = np.random.get_state(legacy=False)
-    assert isinstance(numpy_state, dict)
-    states: dict[str, object] = {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": (numpy_state["state"]["key"].tobytes(), numpy_state["state"]["pos"]),
-        "Python": random.getstate(),
-    }
-    if device.startswith("cuda"):
-        states["CUDA"] = torch.cuda.get_rng_state(device).numpy().tobytes()
-    return states
+def random_states() -> States:
+    """The global random states of torch, numpy and Python, and a GPU's."""
+    return [(item, item.read()) for item in RANDOM]
 
 
-def moved(before: dict[str, object], device: str = "cpu") -> str | None:
-    """Whose global random state is another than ``before``; None where all are the same."""
-    return next((name for name, state in random_states(device).items() if state != before[name]), None)
+def moved(before: States) -> str | None:
+    """Which global random state is another than ``before``; None where all are the same."""
+    return next((item.name for item, state in before if item.read() != state), None)
 
 
 def memory(value: Tensor) -> int:
