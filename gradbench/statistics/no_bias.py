@@ -2,12 +2,12 @@
 
 Sign flips take d_k and −d_k for equally likely. A rare event breaks that: where a gradient is 0 but for one draw in a
 thousand, blocks without the event agree with one another, all on the same side of the exact gradient, and the event,
-where it was drawn too seldom, pulls the other way. The skewness of the blocks along their mean shows it. The
-studentised mean t that goes with the p value is then taken through Hall's transformation (1992), t + γt²/3 + γ²t³/27 +
-γ/6, with γ the skewness of the mean; past t = 3/|γ|, where the transformation stands still, it is held there. A mean
-that n events carry has γ = 1/√n, so that n events are worth √n standard errors and no more. Only a tail that points
-against the mean counts, and only as far as γ is beyond what symmetric blocks show by chance: for symmetric laws the p
-value stays what sign flips say.
+where it was drawn too seldom, pulls the other way. The skewness of the blocks along their mean shows it. If n events
+carry the mean, its skewness is γ = 1/√n, and a studentised mean of t = (λ − n)/√n says that λ of them were expected.
+How unlikely n of λ is, the root of the Poisson deviance tells, w = √(2(x − log(1 + x)))/γ with x = γt. So t is replaced
+by w, which for small γ is t − γt²/3, as in Hall's transformation (1992). Only a tail that points against the mean
+counts, and only as far as γ is beyond what symmetric blocks show by chance: for symmetric laws the p value stays what
+sign flips say.
 
 Where all blocks are equal there is no skewness to be seen, and nothing is said: the caller knows which differences are
 certain, and keeps the others out of the matrix (see `statistics.bias`).
@@ -19,13 +19,15 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from gradbench.statistics.signflip import sign_flip_p
 from gradbench.statistics.spread import skewness_of_mean
 
 Array = NDArray[np.float64]
 
+SATURATED = 1e-6
+"""P values below which sign flips of some tens of blocks tell no more of how large the mean is."""
 EQUAL = 1e-9
 """Blocks whose spread is below this share of their mean difference, squared, are equal: nothing varies."""
 
@@ -44,15 +46,17 @@ def no_bias_p(gram: Array) -> Array:
     chance = math.sqrt(6) / blocks  # the standard error of the skewness of the mean, where the law is symmetric
     against = np.minimum(skewness_of_mean(rows) + chance, 0.0)
     p = sign_flip_p(gram)
-    return np.where(equal, 1.0, np.maximum(p, _transformed(p, against, blocks)))[()]
+    t = student.isf(np.asarray(p) / 2, blocks - 1)
+    # p values of blocks that agree stop short of what their mean, over its own error, says
+    spread = rows.std(-1, ddof=1) / math.sqrt(blocks)
+    own = np.divide(whole, spread, out=np.zeros_like(t), where=spread > 0)
+    t = np.where(p < SATURATED, np.maximum(t, own), t)
+    return np.where(equal, 1.0, np.maximum(p, _of_deviance(t, against, blocks)))[()]
 
 
-def _transformed(p: Array, skewness: Array, blocks: int) -> Array:
-    """Two-sided p values [...] taken through Hall's transformation where ``skewness`` is negative; p elsewhere."""
-    score = norm.isf(np.asarray(p) / 2)
-    # Σ d over its length under sign flips, √Σ d², to Σ d over that of the centred differences
-    left = np.maximum(blocks - score**2, 1e-12)
-    held = 3 / np.maximum(-skewness, 1e-12)
-    t = np.minimum(score * np.sqrt((blocks - 1) / left), held)
-    moved = t + skewness * t**2 / 3 + skewness**2 * t**3 / 27 + skewness / 6
-    return np.where(skewness < 0, np.minimum(2 * norm.sf(moved), 1.0), p)
+def _of_deviance(t: Array, skewness: Array, blocks: int) -> Array:
+    """Two-sided p values [...] of the Poisson deviance that t is replaced by; 0 where ``skewness`` is not negative."""
+    events = np.maximum(-skewness, 1e-9)
+    x = events * t
+    deviance = np.sqrt(2 * np.maximum(x - np.log1p(x), 0.0)) / events
+    return np.where(skewness < 0, 2 * student.sf(deviance, blocks - 1), 0.0)
