@@ -11,7 +11,8 @@ are kept out of the test; and where nothing else is left, the bias has no upper 
 
 Where blocks happen to agree, the inverted test accepts no bias at all, and its upper end would be the strongest claim
 of all. No upper end lies below the bias that blocks of such a spread tell from 0 half of the time; below that no
-interval misses a bias from above, so that the lower end may spend all of the error rate there.
+interval misses a bias from above, so that the lower end may spend all of the error rate there, unless blocks are
+skewed.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ def _bias_interval(observed: Array, spread: _Spread, blocks: int) -> tuple[Array
     skewed = 1 + UNCERTAINTY_OF_SPREAD * spread.skewness**2
     widening, flat = widening * skewed, flat * skewed
     steep = widening * 4 * spread.along / blocks
-    figures = np.broadcast_arrays(observed, noise, flat, steep, resolved)
+    # skewed blocks miss more often from below than they should, and have no error rate to spare
+    spare = np.where(spread.skewness <= math.sqrt(6) / blocks, resolved, 0.0)
+    figures = np.broadcast_arrays(observed, noise, flat, steep, resolved, spare)
     ends = [_bounds(*one) for one in zip(*(value.ravel().tolist() for value in figures), strict=True)]
     low, high = np.array(ends).T.reshape(2, *figures[0].shape)
     return low, high
@@ -146,8 +149,13 @@ def _resolved(noise: Array, flat: Array) -> Array:
     return np.sqrt(np.maximum(scale * gammaincinv(shape, 1 - ALPHA) - noise, 0.0) * varies)
 
 
-def _bounds(observed: float, noise: float, flat: float, steep: float, resolved: float) -> tuple[float, float]:
-    """The bounds where ‖mean difference‖² has the mean b² + ``noise`` and the variance ``steep`` b² + ``flat``."""
+def _bounds(
+    observed: float, noise: float, flat: float, steep: float, resolved: float, spare: float
+) -> tuple[float, float]:
+    """The bounds where ‖mean difference‖² has the mean b² + ``noise`` and the variance ``steep`` b² + ``flat``.
+
+    The upper one is at least ``resolved``; below ``spare`` the lower one may miss as often as both may together.
+    """
     observed = max(observed, 0.0)
     if noise <= 0:
         return math.sqrt(observed), math.sqrt(observed)
@@ -169,8 +177,8 @@ def _bounds(observed: float, noise: float, flat: float, steep: float, resolved: 
         return float(found)  # pyright: ignore
 
     low, high = crossing(1 - tail), crossing(tail)
-    if low < resolved:  # where no interval misses from above
-        low = max(low, min(crossing(1 - ALPHA), resolved))
+    if low < spare:
+        low = max(low, min(crossing(1 - ALPHA), spare))
     return low, max(high, math.sqrt(max(observed - noise, 0.0)), resolved)
 
 

@@ -128,12 +128,13 @@ def _columns(
         (variance, variance_low, variance_high), (bias.square, np.minimum(bias.low**2, bias.square), bias.high**2)
     )
     # the sum of two figures that are better known than the squares' mean has an interval of its own
-    if not (moments.by_datapoint or moments.adjusted) or moments.minibatches:
+    alone = (tallied.controlled == 0) & (not moments.by_datapoint)
+    if moments.minibatches or alone.any():
         # block k's mean of ‖ĝ − g‖², less what a reference of its own adds to it
         squares = moments.within(groups) / per_block + tallied.away
         squares -= 0.0 if moments.minibatches else blocks * reference_noise[:, None]
         middle = squares.mean(1)
-        direct = (variance > 0) & (mse > 0) & (middle > 0)
+        direct = (variance > 0) & (mse > 0) & (middle > 0) & (alone | moments.minibatches)
         scale = np.divide(mse, middle, out=np.ones_like(mse), where=direct)
         low, high = skewed_interval(squares * scale[:, None])
         mse_low, mse_high = np.where(direct, low, mse_low), np.where(direct, high, mse_high)

@@ -37,6 +37,8 @@ class Tally:
     """The part of ``gram`` that is of parameters whose blocks are all equal without being certain, [n, K, K]."""
     centred: Array
     """‖block mean − mean‖², [n, K]; 0 where the variance was taken by datapoint and needs none."""
+    controlled: Array
+    """In how many tensors the bias is measured through a control, [n]."""
     away: Array
     """‖block mean − reference‖² of the estimator itself, without the control that bias is measured through, [n, K].
 
@@ -93,10 +95,11 @@ def _side_by_side(moments: Moments) -> Iterator[list[str]]:
 
 def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
     means = _joined([moments.means[name] for name in names])
-    adjusted = means
+    adjusted, controlled = means, np.zeros(means.shape[1])
     if any(name in moments.adjusted for name in names):
         adjusted = _joined([moments.adjusted.get(name, moments.means[name]) for name in names])
         adjusted = where_equal(np.asarray(adjusted), means)
+        controlled = (adjusted[:2] != np.asarray(means[:2])).any(0).astype(float)
     exact = _flat({name: reference.gradient[name][None].double() for name in names}, names)[0]
     drawn = None if reference.blocks is None else _flat(reference.blocks, names)
     own = None if reference.minibatches is None else _flat(reference.minibatches, names)
@@ -126,6 +129,7 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
         gram,
         unseen,
         between,
+        np.add.reduceat(controlled, starts) > 0,
         away,
         _sums(exact[None], exact[None], starts)[:, 0],
         np.zeros(len(names)) if drawn is None else _variance_of_mean(drawn, exact, starts),
