@@ -129,7 +129,7 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
         gram,
         unseen,
         between,
-        np.add.reduceat(controlled, starts) > 0,
+        (np.add.reduceat(controlled, starts) > 0).astype(float),
         away,
         _sums(exact[None], exact[None], starts)[:, 0],
         np.zeros(len(names)) if drawn is None else _variance_of_mean(drawn, exact, starts),
