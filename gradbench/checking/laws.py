@@ -1,4 +1,4 @@
-"""Does a posterior of the user's own draw from the law that its log_prob says?
+"""Whether a posterior of the user's own draws from the law that its log_prob says.
 
 Two tests whose error rate needs no assumption about that law. Factorised continuous latents: the draws of one
 coordinate against the distribution function that log_prob integrates to, by the Dvoretzky–Kiefer–Wolfowitz bound.

@@ -13,7 +13,7 @@ from gradbench.seeding import canonical
 
 
 def of_a_plugin(estimator: Estimator, problem: type[Problem]) -> bool:
-    """Did a user bring the estimator or the problem?"""
+    """Whether a user brought the estimator or the problem."""
     return id(estimator) not in BUILT_IN or id(problem) not in BUILT_IN
 
 

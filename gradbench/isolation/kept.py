@@ -77,7 +77,7 @@ class _Values:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Are two tensors the same to the bit, NaNs included?"""
+    """Whether two tensors are the same to the bit, NaNs included."""
     if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
         return False
     return torch.equal(_bytes(a), _bytes(b))

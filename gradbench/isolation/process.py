@@ -29,7 +29,7 @@ class Item:
     restore: Callable[[Any], object]
     advice: str = "undo it before returning"
     harmless: Callable[[Any, Any], bool] = lambda before, now: False
-    """Is a change (before, now) put back without a word?"""
+    """Whether a change (before, now) is put back without a word."""
 
 
 def _default_device() -> Any:
