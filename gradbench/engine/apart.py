@@ -1,4 +1,4 @@
-"""Whether the variance may be added up over datapoints. Held against what the task does, not against what is known of it.
+"""Whether the variance may be added up over datapoints, held against what the task does.
 
 The gradient of a minibatch is a sum of parts, one per datapoint. Their variances add up if each part depends on the
 noise of its own datapoint alone. A module that mixes the rows of the minibatch breaks that (the parts are read off
