@@ -1,9 +1,9 @@
 """From blocks to figures: bias, variance and mean squared error, each with its interval, and verdicts.
 
-Everything follows from K independent blocks. ``parts`` has the variance and what it is made of, ``spread`` its interval,
-``bias`` the debiased ‖bias‖² and the interval of ‖bias‖, ``no_bias`` its test, by sign flips (``signflip``), ``equal``
-what was not seen to vary, ``verdict`` what is said of a run after correcting for the number of its rows, ``figures`` puts
-them together for one cell.
+Everything follows from K independent blocks. ``parts`` has the variance and what it is made of, ``spread`` its
+interval, ``bias`` the debiased ‖bias‖² and the interval of ‖bias‖, ``no_bias`` its test, by sign flips (``signflip``),
+``equal`` what was not seen to vary, ``verdict`` what is said of a run after correcting for the number of its rows,
+``figures`` puts them together for one cell.
 """
 
 from gradbench.statistics.bias import Bias, bias_of
