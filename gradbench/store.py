@@ -48,7 +48,6 @@ COLUMNS = (
 )
 SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
 UNRESOLVED_MESSAGE = "replicates that would decide, about: "
-UNSEEN = "take more replicates, a rare event may be missing, of a frequency up to"
 BLOCK_VALUES = "block_variance"
 """A column that only the cells' own files have: the variance block by block, which paired comparisons need."""
 CELL_SCHEMA = SCHEMA.append(pa.field(BLOCK_VALUES, pa.list_(pa.float64())))
@@ -295,7 +294,8 @@ def _with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFram
 def _what_would_decide(needed: list[int], replicates: np.ndarray, high: np.ndarray) -> list[str]:
     """By row, what would resolve it: about so many replicates, or more of them, as nothing was seen to vary."""
     return [
-        f"all {count:g} replicates gave one gradient, and not the reference: {UNSEEN} 3 in {count:g}"
+        f"all {count:.0f} replicates gave one gradient, and not the reference: a rare event may be missing, of a "
+        f"frequency up to 3 in {count:.0f}; take more replicates"
         if math.isinf(bound)
         else f"{UNRESOLVED_MESSAGE}{enough}"
         for enough, count, bound in zip(needed, replicates, high, strict=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -184,3 +185,9 @@ def test_a_run_from_before_the_kinds_of_noise_is_read_as_one_of_fixed_minibatche
     assert found.unreadable == ()
     pd.testing.assert_frame_equal(found.frame.drop(columns="engine"), run.frame.drop(columns="engine"))
     assert found.frame.engine.isna().all()
+
+
+def test_a_row_in_which_nothing_was_seen_to_vary_says_how_many_replicates_there_were():
+    (said,) = store._what_would_decide([10**15], np.array([1048576.0]), np.array([np.inf]))
+    assert said.startswith("all 1048576 replicates gave one gradient")
+    assert "3 in 1048576" in said
