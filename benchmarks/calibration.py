@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradbench import reference, stage
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.reference import Reference
-from gradbench.stage import Axes, Point
 from gradbench.statistics import ALPHA, Figures, summarise
+from gradbench.target import points, reference
+from gradbench.target.points import Axes, Point
+from gradbench.target.reference import Reference
 
 Array = NDArray[np.float64]
 PRECISION = 2.0**-52
@@ -123,7 +123,7 @@ def measured(name: str, problem: str, parameters: dict, replicates: int, blocks:
     """The score function measured by the engine; its variance from one long run."""
     kind = PROBLEMS[problem]
     axes = Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0)
-    point = stage.build(axes, "cpu", torch.float64)
+    point = points.build(axes, "cpu", torch.float64)
     exact = reference.compute(point, replicates, blocks)
     assert exact.exact
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradbench.compare import UNDECIDED, WORSE, marked, paired_ratio
+from gradbench.results.compare import UNDECIDED, WORSE, marked, paired_ratio
 from gradbench.statistics import ALPHA, holm, no_bias_p
 
 Array = NDArray[np.float64]

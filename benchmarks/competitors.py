@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from gradbench.engine.task import Task, slice_noise
-from gradbench.networks import Calls
-from gradbench.stage import Point
+from gradbench.problems.networks import Calls
+from gradbench.target.points import Point
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ import numpy as np
 import torch
 from competitors import Case, looped, plain, reseeded, timed, vmapped
 
+from gradbench.core.seeding import stream
+from gradbench.core.types import Gradients
 from gradbench.engine.general import block_stream
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments
@@ -38,11 +40,9 @@ from gradbench.engine.options import Options
 from gradbench.engine.task import Task, join_noise
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.reference import Reference
-from gradbench.seeding import stream
-from gradbench.stage import Axes, Point
 from gradbench.statistics import summarise
-from gradbench.types import Gradients
+from gradbench.target.points import Axes, Point
+from gradbench.target.reference import Reference
 
 if TYPE_CHECKING:
     from jax_cases import JaxStep

@@ -35,16 +35,16 @@ from competitors import looped, plain, reseeded, timed
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from gradbench.core.types import Gradients
 from gradbench.engine.general import replicate_gradients
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import groups_of
 from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.reference import Reference
-from gradbench.stage import Axes, build
 from gradbench.statistics import Figures, summarise
-from gradbench.types import Gradients
+from gradbench.target.points import Axes, build
+from gradbench.target.reference import Reference
 
 Array = NDArray[np.float64]
 HALF_WIDTH = 0.05

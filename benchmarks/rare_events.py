@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradbench import reference, stage
 from gradbench.engine.measure import measure
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.stage import Axes
 from gradbench.statistics import ALPHA, no_bias_p, summarise
+from gradbench.target import points, reference
+from gradbench.target.points import Axes
 
 Array = NDArray[np.float64]
 Law = Callable[[np.random.Generator, int], Array]
@@ -44,7 +44,7 @@ def bit(name: str, probability: float, blocks: int, runs: int) -> str:
     """One line: shares of runs, in percent, that reject at each level, and how often intervals hold."""
     kind = PROBLEMS["bernoulli-cost"]
     axes = Axes("bernoulli-cost", kind.Parameters(target=0.45, prob=probability), None, 0, 0)
-    point = stage.build(axes, "cpu", torch.float64)
+    point = points.build(axes, "cpu", torch.float64)
     exact = reference.compute(point, PER_BLOCK * blocks, blocks)
     truth, found = variance(name, probability), []
     for run in range(runs):

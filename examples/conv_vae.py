@@ -5,7 +5,7 @@ import torch
 from torch import distributions as td
 from torch import nn
 
-from gradbench.latents import Gaussian
+from gradbench.families.base import Gaussian
 from gradbench.problems.base import ModelParameters, Problem
 
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradbench.errors import ContractError, PluginError
+from gradbench.core.errors import ContractError, PluginError
+from gradbench.core.isolation.guard import WHEN_LOADED, Guard
+from gradbench.core.registry import Registry
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import FAMILIES, Estimator
-from gradbench.isolation.guard import WHEN_LOADED, Guard
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
 
@@ -44,22 +45,14 @@ class Plugin:
         return {"source": self.source, key: self.version, "names": list(self.names)}
 
 
-BUILT_IN = frozenset(id(thing) for thing in (*ESTIMATORS.values(), *PROBLEMS.values()))
-
 _loaded: dict[str, Plugin] = {}
 _owners: dict[tuple[str, str], str] = {}
-_versions: dict[str, str] = {}
 _modules: dict[Path, tuple[str, ModuleType]] = {}
 
 
 def loaded() -> list[Plugin]:
     """What has been loaded so far, in order."""
     return list(_loaded.values())
-
-
-def version_of(problem: str) -> str | None:
-    """The SHA-256 or version of the plugin that a problem is from; None for one of gradbench's own."""
-    return _versions.get(problem)
 
 
 def load_file(path: str | Path) -> Plugin:
@@ -77,9 +70,7 @@ def load_file(path: str | Path) -> Plugin:
         )
     source, version = str(file.resolve()), _sha256(file)
     for thing in found:
-        register(thing, source)
-        if not isinstance(thing, Estimator):
-            _versions[thing.name] = version
+        register(thing, source, version)
     _loaded[source] = Plugin(source, version, tuple(thing.name for thing in found))
     return _loaded[source]
 
@@ -97,24 +88,22 @@ def load_installed() -> list[str]:
                 thing: Any = point.load()
                 if not (isinstance(thing, kind) or (isinstance(thing, type) and issubclass(thing, kind))):
                     raise PluginError(f"{point.value} is no {kind.__name__}")
-                register(thing, f"package {package}")
+                version = point.dist.version if point.dist else ""
+                register(thing, f"package {package}", f"{source} {version}")
             except Exception as error:  # another package's fault must not keep gradbench from working
                 complaints.append(f"package {package}: {point.name} is left out ({_one_line(error)})")
                 continue
-            version = point.dist.version if point.dist else ""
             _loaded[source] = Plugin(source, version, (thing.name,))
-            if kind is Problem:
-                _versions[thing.name] = f"{source} {version}"
     return complaints
 
 
-def register(thing: Estimator | type[Problem], where: str) -> None:
-    """Let ``thing`` take part by its name; ``where`` is the file or package that it is from.
+def register(thing: Estimator | type[Problem], where: str, version: str) -> None:
+    """Let ``thing`` take part by its name; ``where`` is the file or package that it is from, in that ``version``.
 
     Raises PluginError where the name is taken by another, or no problem can have such latents.
     """
-    registry: dict[str, Any] = ESTIMATORS if isinstance(thing, Estimator) else PROBLEMS
-    kind = "estimator" if isinstance(thing, Estimator) else "problem"
+    registry: Registry[Any] = ESTIMATORS if isinstance(thing, Estimator) else PROBLEMS
+    kind = registry.kind
     if thing.name in registry and _owners.get((kind, thing.name)) != where:
         raise PluginError(f"{where}: there is a {kind} {thing.name!r} already; give yours another name")
     families = thing.latents if isinstance(thing, Estimator) else {thing.family}
@@ -123,7 +112,7 @@ def register(thing: Estimator | type[Problem], where: str) -> None:
         raise PluginError(
             f"{where}: {kind} {thing.name!r} is for {unknown} latents, which no problem has\nuse: {known}"
         )
-    registry[thing.name] = thing  # pyright: ignore[reportArgumentType]
+    registry.add(thing.name, thing, version)
     _owners[kind, thing.name] = where
 
 
@@ -169,7 +158,7 @@ def defined_in(module: ModuleType) -> list[Estimator | type[Problem]]:
     """The estimators and problems that a module's top level defines; those it only imports are not its own."""
     found: dict[int, Estimator | type[Problem]] = {}
     for value in vars(module).values():
-        own = (isinstance(value, Estimator) and id(value) not in BUILT_IN) or (
+        own = (isinstance(value, Estimator) and not ESTIMATORS.is_own(value)) or (
             inspect.isclass(value)
             and issubclass(value, Problem)
             and value.__module__ == module.__name__

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gradbench.checking import looks
+from gradbench.checking import sequential
 from gradbench.checking.verdict import Result, check
 from gradbench.estimators.base import Estimator
 
@@ -22,9 +22,9 @@ def assert_unbiased(
     *,
     latents: Iterable[str] | None = None,
     problems: Iterable[str] | None = None,
-    within: float = looks.MARGIN,
-    false_alarms: float = looks.FALSE_ALARMS,
-    replicates: int = looks.MAX_REPLICATES,
+    within: float = sequential.MARGIN,
+    false_alarms: float = sequential.FALSE_ALARMS,
+    replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
 ) -> None:
     """Raise AssertionError unless every tensor's bias is certainly below ``within`` of its exact gradient.

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gradbench.engine import timing
+from tests.shapes import check_shapes
+
+check_shapes()
+
+from gradbench.engine import timing  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

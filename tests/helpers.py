@@ -15,7 +15,9 @@ from scipy.special import roots_hermitenorm
 from scipy.stats import t
 from torch import Tensor
 
-from gradbench import reference, stage, statistics
+from gradbench import statistics
+from gradbench.core.seeding import stream
+from gradbench.core.types import Noise
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task, slice_noise
@@ -23,10 +25,9 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, Setting
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
-from gradbench.seeding import stream
-from gradbench.stage import Axes, Point
-from gradbench.suite import Settings, resolve
-from gradbench.types import Noise
+from gradbench.suite.suites import Settings, resolve
+from gradbench.target import points, reference
+from gradbench.target.points import Axes, Point
 
 F64 = torch.float64
 TIMED = ["seconds", "seconds_low", "seconds_high", "work_variance", "wall_seconds", "started_at"]
@@ -46,7 +47,7 @@ def point_of(
     """A problem, in float64, at a small size."""
     kind = PROBLEMS[problem]
     axes = Axes(problem, kind.Parameters(**parameters), data or kind.data, train_steps, seed)
-    return stage.build(axes, "cpu", dtype, cache)
+    return points.build(axes, "cpu", dtype, cache)
 
 
 def task_of(

@@ -8,14 +8,14 @@ import math
 
 import pytest
 
-from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome, judge, worst
-from gradbench.errors import RunError, UsageError
+from gradbench.core.errors import RunError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.problems.rainforth import Rainforth
+from gradbench.results.outcomes import claims_of, verify
 from gradbench.runner import local
-from gradbench.suite import Settings, resolve
-from gradbench.verify import claims_of, verify
+from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome, judge, worst
+from gradbench.suite.suites import Settings, resolve
 from tests.runner.test_local import Interrupt, broken_surrogate
 
 BITS = {"problem": "bernoulli-cost", "estimators": ["exact", "score-function"], "samples": 1}
@@ -205,7 +205,7 @@ def test_problems_are_built_only_where_a_group_is_in_doubt(monkeypatch):
         raise AssertionError("built")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gradbench.decidable.construct", constructed)
+        patch.setattr("gradbench.suite.claim_coverage.construct", constructed)
         for group in ("phi", "all"):
             resolve(suite(VAE, **ABOVE, select={"group": group}), "s.toml", Settings())
     for group in ("theta", "theta.decoder.output.bias"):
@@ -309,7 +309,7 @@ def test_select_keeps_the_claims_that_can_still_be_decided():
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_every_problem_tells_its_groups(problem):
-    from gradbench.decidable import groups_of_cell
+    from gradbench.suite.claim_coverage import groups_of_cell
 
     family = PROBLEMS[problem].family
     raw = suite({"problem": problem, "estimators": [{"gaussian": "pathwise"}.get(family, "score-function")]})

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradbench.compare import INCOMPARABLE, UNDECIDED, alarms, compare_runs, only_in_one, rank, where
-from gradbench.errors import UnknownNameError, UsageError
+from gradbench.core.errors import UnknownNameError, UsageError
+from gradbench.results.compare import INCOMPARABLE, UNDECIDED, alarms, compare_runs, only_in_one, rank, where
 from gradbench.runner import local
-from gradbench.suite import Settings, resolve
+from gradbench.suite.suites import Settings, resolve
 
 
 def run(path, **grid):

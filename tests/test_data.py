@@ -10,9 +10,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from gradbench import data
-from gradbench.data import loading
-from gradbench.errors import UsageError
+from gradbench.core.errors import UsageError
+from gradbench.problems import data
+from gradbench.problems.data import loading
 
 VALUES = np.arange(6.0).reshape(3, 2) / 7
 

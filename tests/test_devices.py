@@ -16,14 +16,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gradbench import reference, seeding, stage
+from gradbench.core import seeding
 from gradbench.engine import measure as engine
 from gradbench.engine.options import Options
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
-from gradbench.stage import Axes, Point
 from gradbench.statistics import bias
-from gradbench.suite import Settings, resolve
+from gradbench.suite.suites import Settings, resolve
+from gradbench.target import points, reference
+from gradbench.target.points import Axes, Point
 from tests.helpers import CASES, label, pairs, task_of
 
 COPIES = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_"}
@@ -75,7 +76,7 @@ def no_generator_away(monkeypatch):
 
 def away(problem: str, **parameters) -> Point:
     kind = PROBLEMS[problem]
-    return stage.build(Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0), "meta", torch.float32)
+    return points.build(Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0), "meta", torch.float32)
 
 
 @pytest.mark.parametrize("values", ESTIMATED, ids=label)

@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-from gradbench import stage, statistics
+from gradbench import statistics
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.engine.timing import cost
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
-from gradbench.stage import Axes
-from gradbench.suite import Settings, load
+from gradbench.suite.suites import Settings, load
+from gradbench.target import points
+from gradbench.target.points import Axes
 from tests.helpers import CASES, TIMED, exact_reference, label, pairs, point_of, task_of
 
 DEVICE = "cuda"
@@ -45,7 +46,7 @@ samples = 2
 def on_device(problem: str, estimator: str, dtype: torch.dtype, samples: int = 2, kl=None, **parameters) -> Task:
     kind = PROBLEMS[problem]
     axes = Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0)
-    return task_of(stage.build(axes, DEVICE, dtype), estimator, samples, kl)
+    return task_of(points.build(axes, DEVICE, dtype), estimator, samples, kl)
 
 
 @pytest.mark.parametrize("values", pairs(CASES, (2,)), ids=label)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gradbench import store
 from gradbench.cli import main
 from gradbench.estimators import ESTIMATORS
-from gradbench.metrics import METRICS
-from gradbench.suite import Settings, load, shipped
+from gradbench.results import store
+from gradbench.results.columns import METRICS
+from gradbench.suite.suites import Settings, load, shipped
 
 KEPT = Path(__file__).parents[1] / "results" / "reference"
 SUITES = [name for name in shipped() if not name.startswith("papers/")]

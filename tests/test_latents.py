@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy import stats
 
-from gradbench.latents import Bernoulli, Gaussian
-from gradbench.seeding import stream
+from gradbench.core.seeding import stream
+from gradbench.families.base import Bernoulli, Gaussian
 
 F64 = torch.float64
 

@@ -13,8 +13,8 @@ ENTRIES = {"__init__", "__main__"}
 def layout() -> list[str]:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     block = text.split("```\ngradbench/\n")[1].split("```")[0]
-    words = [word for line in block.splitlines() for word in line.split()]
-    return [word.removesuffix(".py").removesuffix("/") for word in words if word.endswith((".py", "/"))]
+    words = [line.split()[0] for line in block.splitlines() if line.startswith("  ") and line[2] != " "]
+    return [word.removesuffix(".py").removesuffix("/") for word in words]
 
 
 def imported(file: Path) -> set[str]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from torch import Tensor
 
+from gradbench.core.types import hold, holding
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
-from gradbench.objective import average
-from gradbench.types import hold, holding
+from gradbench.objectives.base import average
 from tests.helpers import case, task_of, verdicts_of
 
 GAUSSIAN_COST = case("quadratic", "gaussian-cost", cost="quadratic", k=-3.0)

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from gradbench.core.seeding import stream
 from gradbench.engine.general import replicate_gradients
-from gradbench.networks import Calls, PerReplicateCalls, gradients_of
 from gradbench.problems.base import Free
-from gradbench.seeding import stream
+from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of
 from tests.helpers import CASES, gradients_by_loop, label, noise_of, pairs, task_of
 
 F64 = torch.float64

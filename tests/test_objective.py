@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy import stats
 
-from gradbench.networks import Calls
-from gradbench.objective import Objective, average
-from gradbench.seeding import stream
+from gradbench.core.seeding import stream
+from gradbench.objectives.base import Objective, average
+from gradbench.problems.networks import Calls
 from tests.helpers import point_of
 
 POINT = {"latent": 2, "features": 3, "batch": 4}

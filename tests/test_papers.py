@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench.claims import REPRODUCED
-from gradbench.networks import Calls
-from gradbench.suite import load, shipped
+from gradbench.problems.networks import Calls
+from gradbench.suite.claims import REPRODUCED
+from gradbench.suite.suites import load, shipped
 from tests.helpers import integrated, point_of, task_of
 
 PAPERS = [name for name in shipped() if name.startswith("papers/")]

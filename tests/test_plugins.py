@@ -57,7 +57,7 @@ class Mine(BernoulliCost):
 @pytest.fixture
 def fresh():
     """Registries that forget what the test loads."""
-    registries = (plugins._loaded, plugins._owners, plugins._versions, PROBLEMS)
+    registries = (plugins._loaded, plugins._owners, PROBLEMS._versions, PROBLEMS._things)
     kept = [dict(registry) for registry in registries]
     yield
     for registry, before in zip(registries, kept, strict=True):
@@ -77,13 +77,13 @@ def test_the_version_of_a_plugin_covers_what_it_imports_from_beside_it(tmp_path,
     (tmp_path / "beside_pack" / "deep.py").write_text("")
     (tmp_path / "stranger.py").write_text("")
     first = plugins.load_file(file)
-    assert plugins.version_of("mine-with-neighbours") == first.version
+    assert PROBLEMS.version_of("mine-with-neighbours") == first.version
     (tmp_path / "stranger.py").write_text("X = 1\n")
     assert plugins.load_file(file) == first
     (tmp_path / changed).write_text("COST = 2\nfrom beside_two import COST\n" if "one" in changed else "COST = 2\n")
     second = plugins.load_file(file)
     assert second.version != first.version
-    assert plugins.version_of("mine-with-neighbours") == second.version
+    assert PROBLEMS.version_of("mine-with-neighbours") == second.version
     # what the neighbours say now is what runs
     assert PROBLEMS["mine-with-neighbours"].cost_of == (2 if changed == "beside_two.py" else 1)
     for name in ("beside_one", "beside_two", "beside_pack", "beside_pack.deep"):
@@ -97,4 +97,4 @@ def test_the_version_of_a_plugin_without_neighbours_is_its_own_hash(tmp_path):
         "from gradbench.problems.bernoulli_cost import BernoulliCost\nclass M(BernoulliCost): name = 'alone'\n"
     )
     assert plugins.load_file(file).version == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert plugins.version_of("gaussian-vae") is None
+    assert PROBLEMS.version_of("gaussian-vae") is None

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from gradbench.printable import OBEYED, one_line, plain, visible
+from gradbench.core.printable import OBEYED, one_line, plain, visible
 
 EVERY = [chr(code) for code in range(0x110000)]
 

@@ -5,12 +5,12 @@ import torch
 
 from gradbench import problems as package
 from gradbench.problems import PROBLEMS
-from gradbench.stage import TRAINED_BY
+from gradbench.target.points import TRAINED_BY
 from tests.helpers import CASES
 
 
 def test_the_folder_and_the_registry_agree():
-    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__", "base"}
+    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__", "base", "networks"}
     assert files == {name.replace("-", "_") for name in PROBLEMS}
     for name, problem in PROBLEMS.items():
         assert problem.name == name

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench import over_data, reference
-from gradbench.networks import Calls
+from gradbench.problems.networks import Calls
+from gradbench.target import reference, whole_data
 from tests.helpers import case, point_of
 
 
@@ -178,7 +178,7 @@ OVER_DATA = [
 @pytest.mark.parametrize("one", OVER_DATA, ids=lambda one: one.label)
 def test_the_gradient_over_the_data_is_that_of_one_large_minibatch(one):
     point = one.point()
-    found = over_data.compute(point, 64, 4)
+    found = whole_data.compute(point, 64, 4)
     assert found.exact
     assert close(found.gradient, reference.compute(point.at(slice(None)), 64, 4).gradient, 1e-11)
     assert found.minibatches is not None
@@ -190,9 +190,9 @@ def test_the_gradient_over_the_data_is_that_of_one_large_minibatch(one):
 @pytest.mark.parametrize("one", OVER_DATA, ids=lambda one: one.label)
 def test_a_monte_carlo_gradient_over_the_data_agrees_within_its_own_error(one, monkeypatch):
     point = one.point()
-    exact = over_data.compute(point, 512, 16)
+    exact = whole_data.compute(point, 512, 16)
     monkeypatch.setattr(reference, "exactly", lambda *given, **keys: None)
-    found = over_data.compute(point, 512, 16)
+    found = whole_data.compute(point, 512, 16)
     assert found.kind == "monte-carlo"
     for mine, truth in (
         (found.blocks, flat(exact.gradient)),
@@ -208,10 +208,10 @@ def test_a_bound_over_the_data_agrees_within_its_own_error():
     """One latent and two samples: quadrature of the same bound, at each of 40 datapoints."""
     point = point_of("linear-gaussian", latent=1, features=3, batch=4)
     point = dataclasses.replace(point, rows=point.rows[:40])
-    exact = over_data._exact_over_data(point, 2, lambda share: None)
+    exact = whole_data._exact_over_data(point, 2, lambda share: None)
     assert exact is not None
     assert exact.kind == "quadrature"
-    whole = [over_data._whole_block(point, 64, 2, block) for block in range(16)]
+    whole = [whole_data._whole_block(point, 64, 2, block) for block in range(16)]
     rows = np.stack([flat(one) for one in whole])
     trace = rows.var(0, ddof=1).sum() / 16
     assert float(np.square(rows.mean(0) - flat(exact.gradient)).sum()) < (1 + 4 * math.sqrt(2)) * trace
@@ -219,15 +219,15 @@ def test_a_bound_over_the_data_agrees_within_its_own_error():
 
 def test_an_exact_gradient_that_takes_too_long_is_estimated(monkeypatch):
     point = point_of("sigmoid-belief", latent=4, batch=3)
-    monkeypatch.setattr(over_data, "EXACT_EVALUATIONS", 16 * 1797 - 1)
-    found = over_data.compute(point, 32, 4)
+    monkeypatch.setattr(whole_data, "EXACT_EVALUATIONS", 16 * 1797 - 1)
+    found = whole_data.compute(point, 32, 4)
     assert found.kind == "monte-carlo"
     assert found.minibatches is not None
     # at a minibatch there are few states to sum over
     own = {name: value[2] for name, value in found.minibatches.items()}
     assert close(own, reference.compute(point.minibatch(2), 32, 4).gradient, 1e-12)
-    monkeypatch.setattr(over_data, "EXACT_EVALUATIONS", 16 * 1797)
-    assert over_data.compute(point, 32, 4).kind == "enumeration"
+    monkeypatch.setattr(whole_data, "EXACT_EVALUATIONS", 16 * 1797)
+    assert whole_data.compute(point, 32, 4).kind == "enumeration"
 
 
 @pytest.mark.parametrize("kind", ["closed-form", "monte-carlo"])
@@ -235,14 +235,14 @@ def test_blocks_that_are_added_are_those_of_a_longer_reference(kind, monkeypatch
     point = point_of("linear-gaussian", latent=2, features=4, batch=3)
     if kind == "monte-carlo":
         monkeypatch.setattr(reference, "exactly", lambda *given, **keys: None)
-    long = over_data.compute(point, 48, 6)
-    short = over_data.extended(over_data.compute(point, 32, 4), point, 48, 6)
+    long = whole_data.compute(point, 48, 6)
+    short = whole_data.extended(whole_data.compute(point, 32, 4), point, 48, 6)
     assert short.kind == long.kind == kind
     assert long.minibatches is not None
     assert short.minibatches is not None
     assert close(short.gradient, long.gradient, 0)
     assert close(short.minibatches, long.minibatches, 0)
-    spilled = over_data.extended(over_data.compute(point, 32, 4, budget=1), point, 48, 6, budget=1)
+    spilled = whole_data.extended(whole_data.compute(point, 32, 4, budget=1), point, 48, 6, budget=1)
     assert close(spilled.gradient, long.gradient, 0)
     assert spilled.minibatches is not None
     assert close(spilled.minibatches, long.minibatches, 0)
@@ -250,6 +250,6 @@ def test_blocks_that_are_added_are_those_of_a_longer_reference(kind, monkeypatch
 
 def test_progress_over_the_data_adds_up_to_the_whole():
     told = []
-    over_data.compute(point_of("sigmoid-belief", latent=2, batch=3), 32, 4, tick=told.append)
+    whole_data.compute(point_of("sigmoid-belief", latent=2, batch=3), 32, 4, tick=told.append)
     assert sum(told) == pytest.approx(1)
     assert len(told) > 8

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gradbench.seeding import canonical, digest, stream
+from gradbench.core.seeding import canonical, digest, stream
 
 
 def test_canonical_json_ignores_the_order_of_keys():

@@ -9,11 +9,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
 
-from gradbench import plugins, stage, trained
-from gradbench.errors import MeasurementError, UsageError
-from gradbench.networks import Calls
+from gradbench.core.errors import MeasurementError, UsageError
 from gradbench.problems import PROBLEMS
-from gradbench.stage import Axes, build
+from gradbench.problems.networks import Calls
+from gradbench.target import points, trained_parameters
+from gradbench.target.points import Axes, build
 from tests.helpers import exact_reference, point_of
 
 
@@ -135,7 +135,7 @@ def rewritten(file: Path, change, hashed: bool = True) -> None:
     tensors = load_file(file)
     change(tensors)
     if hashed:
-        metadata[trained.HASH] = trained.digest(metadata[trained.MODEL], tensors)
+        metadata[trained_parameters.HASH] = trained_parameters.digest(metadata[trained_parameters.MODEL], tensors)
     save_file(tensors, file, metadata=metadata)
 
 
@@ -213,15 +213,15 @@ def test_refused_parameters_leave_the_model_as_it_was(kept):
     rewritten(kept, lambda tensors: tensors.pop("theta.decoder.output.bias"))
     problem = point_of("gaussian-vae", dtype=torch.float32, **VAE).problem
     with safe_open(kept, "pt") as opened:
-        model = opened.metadata()[trained.MODEL]
+        model = opened.metadata()[trained_parameters.MODEL]
     before = {name: value.detach().clone() for name, value in problem.named_parameters().items()}
     with pytest.raises(UsageError, match="have nothing as theta"):
-        trained.read_into(kept, model, problem.named_parameters())
+        trained_parameters.read_into(kept, model, problem.named_parameters())
     assert all(torch.equal(before[name], value) for name, value in problem.named_parameters().items())
 
 
 def test_training_that_diverges_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "LEARNING_RATE", float("inf"))
+    monkeypatch.setattr(points, "LEARNING_RATE", float("inf"))
     with pytest.raises(MeasurementError, match="not finite after training"):
         point_of("gaussian-vae", train_steps=2, cache=tmp_path, **VAE)
     assert not list(tmp_path.iterdir())
@@ -254,7 +254,7 @@ def test_parameters_trained_on_other_contents_are_not_taken(tmp_path):
 
 def test_parameters_of_another_version_of_a_plugin_are_not_taken(tmp_path, monkeypatch):
     for version in ("one", "two", "one"):
-        monkeypatch.setitem(plugins._versions, "gaussian-vae", version)
+        monkeypatch.setitem(PROBLEMS._versions, "gaussian-vae", version)
         point_of("gaussian-vae", train_steps=1, cache=tmp_path, **VAE)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
 

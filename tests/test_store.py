@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import gradbench
-from gradbench import store
-from gradbench.errors import RunError
+from gradbench.core.errors import RunError
+from gradbench.results import store
 from tests.helpers import run_grids
 
 GRIDS = (

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench.errors import SuiteError, UnknownNameError, UsageError
-from gradbench.grids import resolve_device
-from gradbench.seeding import digest
-from gradbench.suite import Settings, find, load, resolve, shipped
+from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.core.seeding import digest
+from gradbench.suite.grids import resolve_device
+from gradbench.suite.suites import Settings, find, load, resolve, shipped
 
 GRID = {"problem": "gaussian-cost", "estimators": ["pathwise"]}
 VAE = {"problem": "gaussian-vae", "estimators": ["pathwise"]}

@@ -1,7 +1,7 @@
 import torch
 
-from gradbench.latents import Gaussian
-from gradbench.types import hold, holding, live, watching
+from gradbench.core.types import hold, holding, live, watching
+from gradbench.families.base import Gaussian
 
 
 def gradient_through(mark, **context) -> float:

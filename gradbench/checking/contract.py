@@ -17,13 +17,13 @@ from gradbench.checking import in_place, mixing
 from gradbench.checking.drawing import drawn, nothing_hidden
 from gradbench.checking.evaluating import gradients, values
 from gradbench.checking.remedies import addressed, of_an_error, raised
+from gradbench.checking.targets import Target
 from gradbench.checking.violation import BrokenError, Violation
+from gradbench.core.errors import ContractError, MeasurementError, NotRestoredError
+from gradbench.core.isolation.guard import Guard
+from gradbench.core.isolation.kept import Kept
+from gradbench.core.types import watching
 from gradbench.engine.task import Task
-from gradbench.errors import ContractError, MeasurementError, NotRestoredError
-from gradbench.isolation.guard import Guard
-from gradbench.isolation.kept import Kept
-from gradbench.targets import Target
-from gradbench.types import watching
 
 
 def violation(where: str, make: Callable[[], Task]) -> Violation | None:

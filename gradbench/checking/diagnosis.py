@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gradbench.checking.looks import Look
-from gradbench.estimators.pathwise import CONTINUOUS
+from gradbench.checking.sequential import Look
+from gradbench.estimators.pathwise.pathwise import CONTINUOUS
 from gradbench.statistics import sign_flip_p
 
 FAR = 4.0

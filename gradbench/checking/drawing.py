@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gradbench.checking.evaluating import close, parts, replicates_of, values
 from gradbench.checking.violation import BrokenError
+from gradbench.core.isolation.process import RANDOM, Noted
+from gradbench.core.seeding import stream
+from gradbench.core.types import Noise
 from gradbench.engine.task import Task
-from gradbench.isolation.process import RANDOM, Noted
-from gradbench.seeding import stream
-from gradbench.types import Noise
 
 
 def noise_of(task: Task, replicates: int, name: int) -> Noise:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from gradbench.checking.violation import BrokenError
+from gradbench.core.errors import MeasurementError
+from gradbench.core.types import Gradients, Noise
 from gradbench.engine.general import replicate_gradients
 from gradbench.engine.returned import checked
 from gradbench.engine.task import Task
-from gradbench.errors import MeasurementError
-from gradbench.latents import Posterior
-from gradbench.networks import Calls
-from gradbench.objective import Objective
-from gradbench.types import Gradients, Noise
+from gradbench.families.base import Posterior
+from gradbench.objectives.base import Objective
+from gradbench.problems.networks import Calls
 
 TOLERANCE = 1e-8
 """Relative, in float64: rounding is some 1e-14, a mistake is of the order of 1."""

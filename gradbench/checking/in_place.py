@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gradbench.checking.evaluating import given, parts
 from gradbench.checking.violation import BrokenError
+from gradbench.core.types import Noise
 from gradbench.engine.task import Task
-from gradbench.types import Noise
 
 REMEDY = "make a new tensor instead: z * 2, not z.mul_(2); z.clone() where it must be in place"
 

@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-from gradbench.errors import BrokenProblemError
-from gradbench.latents import MAX_STATES, Bernoulli, Posterior, is_standard
-from gradbench.seeding import stream
+from gradbench.core.errors import BrokenProblemError
+from gradbench.core.seeding import stream
+from gradbench.families.base import MAX_STATES, Bernoulli, Posterior, is_standard
 
 DRAWS = 2**15
 FALSE_ALARMS = 1e-9

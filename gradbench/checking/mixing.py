@@ -10,9 +10,9 @@ from torch import Tensor
 from gradbench.checking.drawing import noise_of
 from gradbench.checking.evaluating import close, count_of, gradients, largest, parts, values
 from gradbench.checking.violation import BrokenError
+from gradbench.core.errors import message_of
+from gradbench.core.types import Gradients, Noise
 from gradbench.engine.task import Task, datapoint_noise, slice_noise
-from gradbench.errors import message_of
-from gradbench.types import Gradients, Noise
 
 TIED_REPLICATES, TIED = 1024, 7.0
 """Draws in which ties between datapoints are looked for, and the standard errors that a correlation is one at: chance

@@ -15,24 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradbench import stage
 from gradbench.checking import laws
 from gradbench.checking.contract import Violation
 from gradbench.checking.tracing import Record, Trace, memory, moved, random_states, same
-from gradbench.engine import general, layers, loop
+from gradbench.core.errors import BrokenProblemError, GradbenchError
+from gradbench.core.seeding import stream
+from gradbench.core.types import Gradients, Noise
+from gradbench.engine import general, loop
+from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.task import Task
-from gradbench.engine.trust import NeedsGeneralPathError
-from gradbench.errors import BrokenProblemError, GradbenchError
 from gradbench.estimators import ESTIMATORS
-from gradbench.latents import Posterior
-from gradbench.networks import DRAWS_REMEDY, Calls, NeedsLoopError
-from gradbench.objective import Kl, closed_form_kl
-from gradbench.plugins import BUILT_IN
+from gradbench.families.base import Posterior
+from gradbench.objectives.base import Kl, closed_form_kl
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem, duplicate
-from gradbench.seeding import stream
-from gradbench.stage import Axes, Point
-from gradbench.types import Gradients, Noise
+from gradbench.problems.networks import DRAWS_REMEDY, Calls, NeedsLoopError
+from gradbench.target import points
+from gradbench.target.points import Axes, Point
 
 JUDGE = {"gaussian": "pathwise", "bernoulli": "score-function-loo"}
 """By family of latents: an estimator that is unbiased wherever the problem keeps its contract."""
@@ -55,7 +55,7 @@ def require(axes: Axes, device: str) -> None:
     It is looked at before training, on a copy: what is measured later is as if this had not been.
     """
     kind = PROBLEMS[axes.problem]
-    if id(kind) in BUILT_IN:
+    if PROBLEMS.is_own(kind):
         return
     found = _found(kind, replace(axes, train_steps=0), device)
     if found is not None:
@@ -64,7 +64,7 @@ def require(axes: Axes, device: str) -> None:
 
 @lru_cache(maxsize=64)
 def _found(kind: type[Problem], axes: Axes, device: str) -> Violation | None:
-    return fault(stage.build(axes, device, torch.float64))
+    return fault(points.build(axes, device, torch.float64))
 
 
 def fault(point: Point) -> Violation | None:
@@ -366,7 +366,7 @@ def _paths(point: Point) -> None:
         for name, value in plain.items():
             _finite(value, f"the gradient of {name}")
         everything = torch.cat([value.flatten() for value in plain.values()])
-        for path in (_in_one_batch, general.together_gradients, layers.replicate_gradients):
+        for path in (_in_one_batch, general.together_gradients, layer_norms.replicate_gradients):
             try:
                 found = path(task, noise, REPLICATES)
             except (NeedsLoopError, NeedsGeneralPathError):

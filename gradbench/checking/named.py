@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from gradbench.errors import PluginError, UnknownNameError
+from gradbench.core.errors import PluginError, UnknownNameError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
 from gradbench.plugins import defined_in, import_file

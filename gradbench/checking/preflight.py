@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from gradbench.checking.contract import precise, violation
 from gradbench.checking.violation import Violation
+from gradbench.core.errors import ContractError
+from gradbench.core.seeding import canonical
 from gradbench.engine.task import Task
-from gradbench.errors import ContractError
+from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
-from gradbench.plugins import BUILT_IN
+from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
-from gradbench.seeding import canonical
 
 
 def of_a_plugin(estimator: Estimator, problem: type[Problem]) -> bool:
     """Whether a user brought the estimator or the problem."""
-    return id(estimator) not in BUILT_IN or id(problem) not in BUILT_IN
+    return not (ESTIMATORS.is_own(estimator) and PROBLEMS.is_own(problem))
 
 
 class Preflight:

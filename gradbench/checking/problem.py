@@ -6,22 +6,22 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from gradbench.checking import looks
+from gradbench.checking import sequential
 from gradbench.checking.models import JUDGE, fault
+from gradbench.checking.targets import targets
 from gradbench.checking.verdict import Result, check
 from gradbench.checking.violation import Violation
-from gradbench.errors import BrokenProblemError, PluginError, UsageError
+from gradbench.core.errors import BrokenProblemError, PluginError, UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.plugins import register
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
-from gradbench.targets import targets
 
 
 def check_problem(
     kind: type[Problem],
-    margin: float = looks.MARGIN,
-    replicates: int = looks.MAX_REPLICATES,
+    margin: float = sequential.MARGIN,
+    replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
 ) -> Result:
@@ -33,7 +33,7 @@ def check_problem(
         if not hasattr(kind, attribute):
             raise PluginError(f"{kind.__name__}: a problem needs a class attribute {attribute!r}")
     if PROBLEMS.get(kind.name) is not kind:
-        register(kind, f"{kind.__module__}")
+        register(kind, kind.__module__, kind.__module__)
     judge = ESTIMATORS[JUDGE[kind.family]]
     start = Result(kind.name, "violation", {}, {"phi": True, "theta": True}, margin=margin)
     for target in targets([kind.name], seed):

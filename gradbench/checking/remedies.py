@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from gradbench.checking.violation import Violation
+from gradbench.core.errors import message_of
 from gradbench.engine.task import Task
-from gradbench.errors import message_of
-from gradbench.plugins import BUILT_IN, line_in
+from gradbench.estimators import ESTIMATORS
+from gradbench.plugins import line_in
+from gradbench.problems import PROBLEMS
 
 OF_A_PROBLEM = {
     "hidden randomness": "a module draws random numbers (dropout?): call .eval() on it, or drop it",
@@ -27,7 +29,7 @@ OF_A_PROBLEM = {
 
 def addressed(found: Violation, task: Task | None) -> Violation:
     """``found`` with the remedy for the problem's author, where the estimator is built in and the problem is not."""
-    if task is None or id(task.estimator) not in BUILT_IN or id(type(task.point.problem)) in BUILT_IN:
+    if task is None or not ESTIMATORS.is_own(task.estimator) or PROBLEMS.is_own(type(task.point.problem)):
         return found
     remedy = OF_A_PROBLEM.get(found.kind, found.remedy)
     return replace(found, remedy=f"in the problem {task.point.problem.name!r}: {remedy}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from gradbench.isolation.process import RANDOM, Item
+from gradbench.core.isolation.process import RANDOM, Item
 from gradbench.problems.base import Problem
 
 States = list[tuple[Item, Any]]

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from gradbench.checking import contract, diagnosis, looks
+from gradbench.checking import contract, diagnosis, sequential
 from gradbench.checking.diagnosis import Diagnosis
-from gradbench.checking.looks import Finding, Look
+from gradbench.checking.sequential import Finding, Look
+from gradbench.checking.targets import Target, targets
 from gradbench.checking.violation import Violation
+from gradbench.core.errors import ContractError, MeasurementError, UsageError
+from gradbench.core.isolation.guard import Guard
+from gradbench.core.isolation.kept import Kept
 from gradbench.engine.task import Task
-from gradbench.errors import ContractError, MeasurementError, UsageError
 from gradbench.estimators.base import Estimator
-from gradbench.isolation.guard import Guard
-from gradbench.isolation.kept import Kept
-from gradbench.targets import Target, targets
 
 PARTS = ("phi", "theta")
 
@@ -36,8 +36,8 @@ class Result:
     diagnoses: list[Diagnosis] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """Targets at which it cannot work, with the reason."""
-    margin: float = looks.MARGIN
-    false_alarms: float = looks.FALSE_ALARMS
+    margin: float = sequential.MARGIN
+    false_alarms: float = sequential.FALSE_ALARMS
 
     @property
     def bound(self) -> float | None:
@@ -47,7 +47,7 @@ class Result:
 
     @property
     def detectable(self) -> float | None:
-        """A bias of this share along the gradient of any tensor would have been found (probability `looks.POWER`)."""
+        """Along any tensor’s gradient, a bias of this share would have been found with `sequential.POWER`."""
         return max((f.detectable for f in self.findings if f.detectable is not None), default=None)
 
     @property
@@ -75,7 +75,7 @@ class Result:
             "as_declared": self.as_declared,
             "bound": self.bound,
             "detectable": self.detectable,
-            "power": looks.POWER,
+            "power": sequential.POWER,
             "needed_replicates": self.needed,
         }
 
@@ -110,9 +110,9 @@ def check(
     *,
     latents: Iterable[str] | None = None,
     problems: Iterable[str] | None = None,
-    margin: float = looks.MARGIN,
-    false_alarms: float = looks.FALSE_ALARMS,
-    replicates: int = looks.MAX_REPLICATES,
+    margin: float = sequential.MARGIN,
+    false_alarms: float = sequential.FALSE_ALARMS,
+    replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
 ) -> Result:
@@ -121,9 +121,9 @@ def check(
     ``replicates`` is the most that one look at one problem may take; ``tick`` is told where replicates are drawn.
     Raises UsageError where there is no problem that it can work on.
     """
-    if replicates < 2 * looks.BLOCKS or replicates % looks.BLOCKS:
+    if replicates < 2 * sequential.BLOCKS or replicates % sequential.BLOCKS:
         raise UsageError(
-            f"replicates = {replicates}: expected a multiple of {looks.BLOCKS}, at least {2 * looks.BLOCKS}"
+            f"replicates = {replicates}: expected a multiple of {sequential.BLOCKS}, at least {2 * sequential.BLOCKS}"
         )
     estimator = as_estimator(thing, latents, seed)
     declared = {"phi": estimator.unbiased_phi, "theta": estimator.unbiased_theta}
@@ -154,7 +154,7 @@ def check(
         )
     try:
         with Guard("the estimator", [Kept(target.point.problem, target.point.x) for target, _ in made]):
-            seen = looks.look_until_clear(made, margin, false_alarms, replicates, tick)
+            seen = sequential.look_until_clear(made, margin, false_alarms, replicates, tick)
     except ContractError as error:
         what, _, remedy = str(error).partition("\n")
         kind = "leaves changed" if error.raised is None else "raises"

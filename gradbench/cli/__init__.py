@@ -8,8 +8,8 @@ import typer
 
 from gradbench.cli import check, compare, explain, export, list_, new, run, show
 from gradbench.cli.output import fail
-from gradbench.errors import GradbenchError
-from gradbench.version import VERSION
+from gradbench.core.errors import GradbenchError
+from gradbench.core.version import VERSION
 
 app = typer.Typer(
     name="gradbench",

@@ -28,7 +28,7 @@ def check(
     from gradbench.checking.verdict import check as check_estimator
     from gradbench.cli import output, plugins
     from gradbench.cli.progress import Steps
-    from gradbench.errors import UsageError
+    from gradbench.core.errors import UsageError
     from gradbench.report.checked import as_text
 
     plugins.load(plugin)

@@ -21,12 +21,12 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Compare runs row by row, or rank the estimators of one run against a baseline."""
-    from gradbench import compare as comparing
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
-    from gradbench.errors import UsageError
-    from gradbench.export import records
+    from gradbench.core.errors import UsageError
     from gradbench.report.comparison import comparison_table, ranking_table
+    from gradbench.results import compare as comparing
+    from gradbench.results.export import records
 
     if len(runs) > 1 and baseline is not None:
         raise UsageError("--baseline ranks the estimators of one run; give one run folder, or drop --baseline")
@@ -63,7 +63,7 @@ def compare(
 
 def sorted_by(table: Any, column: str, first: list[str] | None = None) -> Any:
     """``table`` sorted by a column, after those in ``first``. Raises UnknownNameError for one that it has not."""
-    from gradbench.errors import UnknownNameError
+    from gradbench.core.errors import UnknownNameError
 
     if column not in table:
         raise UnknownNameError("column", column, table.columns, where="--sort")

@@ -19,7 +19,7 @@ def explain(
     """What is held constant, why, and the proof in numbers: the story, or one estimator."""
     from gradbench.cli import output, plugins
     from gradbench.cli.progress import Steps
-    from gradbench.errors import UnknownNameError, UsageError
+    from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.estimators import ESTIMATORS
 
     plugins.load(plugin)

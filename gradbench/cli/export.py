@@ -19,9 +19,9 @@ def export(
     """Export the rows of a run: csv, parquet and json with every column, markdown and latex with a readable few."""
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
-    from gradbench.errors import UnknownNameError, UsageError
-    from gradbench.export import FORMATS, READABLE, render
-    from gradbench.store import COLUMNS
+    from gradbench.core.errors import UnknownNameError, UsageError
+    from gradbench.results.export import FORMATS, READABLE, render
+    from gradbench.results.store import COLUMNS
 
     if format_ not in FORMATS:
         raise UnknownNameError("format", format_, FORMATS, where="--format")

@@ -25,8 +25,8 @@ def list_(
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List what there is."""
-    from gradbench.catalogue import catalogue
     from gradbench.cli import output, plugins
+    from gradbench.report.catalogue import catalogue
     from gradbench.report.tables import listing
 
     plugins.load(plugin)

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from gradbench.printable import plain, visible
+from gradbench.core.printable import plain, visible
 from gradbench.report.plain import Console, Text
 
 PIPED_WIDTH = 100

@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gradbench.cli.output import say, stderr
-from gradbench.printable import one_line
+from gradbench.core.printable import one_line
 from gradbench.runner.local import Progress as Told
 
 

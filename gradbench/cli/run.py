@@ -29,16 +29,16 @@ def run(
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
 ) -> None:
     """Measure every cell of a suite into a run folder, and print the tables."""
-    from gradbench import suite as suites
     from gradbench.cli import output, plugins
     from gradbench.cli.progress import Bar
-    from gradbench.export import records
     from gradbench.report.claims import checked, claims_table
     from gradbench.report.format import duration
     from gradbench.report.slopes import slope_tables
     from gradbench.report.tables import run_tables
+    from gradbench.results.export import records
+    from gradbench.results.outcomes import verify
     from gradbench.runner import local
-    from gradbench.verify import verify
+    from gradbench.suite import suites
 
     plugins.load(plugin)
     settings = suites.Settings(
@@ -85,7 +85,7 @@ def seconds_of(text: str | None) -> float | None:
     >>> [seconds_of(text) for text in ("90s", "10m", "1.5h", "45")]
     [90.0, 600.0, 5400.0, 45.0]
     """
-    from gradbench.errors import UsageError
+    from gradbench.core.errors import UsageError
 
     if text is None:
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gradbench.cli.output import warn
-from gradbench.errors import UnknownNameError
-from gradbench.store import Run, load_run
+from gradbench.core.errors import UnknownNameError
+from gradbench.results.store import Run, load_run
 
 
 def open_run(name: str) -> tuple[Run, int]:

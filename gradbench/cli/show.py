@@ -18,12 +18,12 @@ def show(
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables and claims, a suite's resolved plan, or what an estimator, problem or metric is."""
-    from gradbench import suite as suites
     from gradbench.cli import output, plugins
-    from gradbench.errors import UnknownNameError
+    from gradbench.core.errors import UnknownNameError
     from gradbench.estimators import ESTIMATORS
-    from gradbench.metrics import METRICS
     from gradbench.problems import PROBLEMS
+    from gradbench.results.columns import METRICS
+    from gradbench.suite import suites
 
     plugins.load(plugin)
     kind, _, bare = name.rpartition(":")
@@ -51,11 +51,11 @@ def show(
 def _show_run(name: str, group: str, json_: bool) -> None:
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
-    from gradbench.errors import RunError
-    from gradbench.export import records
+    from gradbench.core.errors import RunError
     from gradbench.report.claims import claims_table
     from gradbench.report.tables import run_tables
-    from gradbench.verify import claims_of, verify
+    from gradbench.results.export import records
+    from gradbench.results.outcomes import claims_of, verify
 
     run, code = open_run(name)
     try:
@@ -75,12 +75,12 @@ def _show_run(name: str, group: str, json_: bool) -> None:
 
 
 def _show_plan(name: str, select: list[str], json_: bool) -> None:
-    from gradbench import suite as suites
     from gradbench.cli import output
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
     from gradbench.report.tables import plan_tables
     from gradbench.runner.plan import estimate, plan_rows
+    from gradbench.suite import suites
 
     suite = suites.load(name).select(select)
     seconds, memory = estimate(suite)

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 
 from gradbench.engine.task import Task
-from gradbench.networks import Calls
-from gradbench.stage import Point
+from gradbench.problems.networks import Calls
+from gradbench.target.points import Point
 
 NEARBY = (1.0, 1 + 2**-9, 1 - 2**-9, 1 + 2**-8)
 """Factors of the parameters at which rounding is looked at: at a single point it may vanish by chance."""

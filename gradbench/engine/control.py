@@ -15,18 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradbench.engine.bank import Bank
+from gradbench.core.bank import UNLIMITED, Bank
+from gradbench.core.types import Noise, Values
 from gradbench.engine.general import block_stream
+from gradbench.engine.layers.recording import RecordingCalls, sensitivities
 from gradbench.engine.moments import Moments
-from gradbench.engine.options import UNLIMITED
 from gradbench.engine.passes import plan
-from gradbench.engine.recording import RecordingCalls, sensitivities
 from gradbench.engine.task import Task, join_noise
 from gradbench.estimators.base import Estimator, standard_noise
-from gradbench.latents import Posterior
-from gradbench.networks import Calls, PerReplicateCalls, gradients_of
-from gradbench.objective import Objective, average
-from gradbench.types import Noise, Values
+from gradbench.families.base import Posterior
+from gradbench.objectives.base import Objective, average
+from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of
 
 PILOT_REPLICATES, PILOT_DRAWS = 32, 64
 """Replicates that the control is fitted on: at least so many, with at least so many draws among them."""

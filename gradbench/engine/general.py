@@ -11,15 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradbench.core.bank import UNLIMITED, Bank
+from gradbench.core.errors import MeasurementError
+from gradbench.core.types import Gradients, Noise
 from gradbench.engine import loop, passes
-from gradbench.engine.bank import Bank
+from gradbench.engine.layers.products import variance_within
 from gradbench.engine.moments import Moments, groups_of, joined
-from gradbench.engine.options import UNLIMITED
-from gradbench.engine.products import variance_within
 from gradbench.engine.task import Task, datapoint_noise, join_noise, slice_noise
-from gradbench.errors import MeasurementError
-from gradbench.networks import NeedsLoopError, PerReplicateCalls, gradients_of
-from gradbench.types import Gradients, Noise
+from gradbench.problems.networks import NeedsLoopError, PerReplicateCalls, gradients_of
 
 CHUNK_BYTES = 2**24
 """Per-replicate gradients held at once. A constant, so that figures do not depend on the machine's free memory."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradbench.core.types import Noise
 from gradbench.engine.task import Task, slice_noise
-from gradbench.types import Noise
 
 
 class LoopWarning(UserWarning):

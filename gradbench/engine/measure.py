@@ -8,17 +8,18 @@ from dataclasses import replace
 
 import torch
 
-from gradbench.engine import control, general, layers, loop
+from gradbench.core.errors import MeasurementError
+from gradbench.core.types import Gradients
+from gradbench.engine import control, general, loop
 from gradbench.engine.certainty import certain, rounding
+from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers.recording import check_ties
+from gradbench.engine.layers.trust import MixesDatapointsError, NeedsGeneralPathError
 from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
 from gradbench.engine.passes import aligned, plan
-from gradbench.engine.recording import check_ties
 from gradbench.engine.task import Task
-from gradbench.engine.trust import MixesDatapointsError, NeedsGeneralPathError
-from gradbench.errors import MeasurementError
-from gradbench.networks import NeedsLoopError
-from gradbench.types import Gradients
+from gradbench.problems.networks import NeedsLoopError
 
 FEW_PARAMETERS = 2**15
 
@@ -69,11 +70,11 @@ def _measured(
         try:
             check_ties(task.point.problem)
             try:
-                return layers.measure(task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick)
+                return layer_norms.measure(task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick)
             except NeedsGeneralPathError:
                 if not apart or options.variance == "datapoint":
                     raise
-                return layers.measure(task, blocks, per_block, reference, budget, by_datapoint=False, tick=tick)
+                return layer_norms.measure(task, blocks, per_block, reference, budget, by_datapoint=False, tick=tick)
         except NeedsGeneralPathError as fault:
             if options.variance == "datapoint" and isinstance(fault, MixesDatapointsError):
                 raise MeasurementError(f"variance = 'datapoint': {fault}; use 'auto' or 'whole'") from fault

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradbench.engine.bank import Bank
+from gradbench.core.bank import Bank
+from gradbench.core.errors import MeasurementError
+from gradbench.core.types import Gradients
 from gradbench.engine.general import block_stream, chunk_size, replicate_gradients
 from gradbench.engine.measure import measure as measure_block
 from gradbench.engine.moments import Moments, alike, groups_of, joined
 from gradbench.engine.options import Options
 from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, slice_noise
-from gradbench.errors import MeasurementError
-from gradbench.types import Gradients
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from gradbench.engine.factored import Means, concatenated
-from gradbench.engine.options import UNLIMITED
+from gradbench.core.bank import UNLIMITED
+from gradbench.engine.layers.factored import Means, concatenated
 
 Array = NDArray[np.float64]
 

@@ -17,7 +17,6 @@ Variance = Literal["auto", "datapoint", "whole"]
 Noise = Literal["latent", "latent+data"]
 """``latent``: the minibatch is fixed; ``latent+data``: every block draws one of its own."""
 
-UNLIMITED = 2**63
 FREE_SHARE = 0.5
 """Share of the memory that is free which is used where no budget is given."""
 BANKS = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradbench.errors import MeasurementError
-from gradbench.types import Noise, Values
+from gradbench.core.errors import MeasurementError
+from gradbench.core.types import Noise, Values
 
 REMEDY = "average(...) takes [R, L, B] to one value per replicate, in the precision of q and of the noise"
 

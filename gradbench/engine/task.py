@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradbench.core.errors import MeasurementError
+from gradbench.core.types import Noise, PerSample, Values
 from gradbench.engine.returned import checked
-from gradbench.errors import MeasurementError
 from gradbench.estimators.base import Estimator
-from gradbench.latents import Posterior
-from gradbench.networks import Calls
-from gradbench.objective import Kl, Objective
-from gradbench.stage import Point
-from gradbench.types import Noise, PerSample, Values
+from gradbench.families.base import Posterior
+from gradbench.objectives.base import Kl, Objective
+from gradbench.problems.networks import Calls
+from gradbench.target.points import Point
 
 MOST_TOGETHER = 32
 """Blocks that are evaluated in one pass at most. See `passes`."""

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from gradbench.estimators import (
-    disarm,
-    double_counted,
-    exact,
-    fixed_sample,
-    gumbel_softmax,
-    iwae_dreg,
-    iwae_pathwise,
-    pathwise,
-    pathwise_antithetic,
-    score_function,
-    score_function_learned,
-    score_function_loo,
-    sticking_the_landing,
-)
-from gradbench.estimators.base import Estimator
+from typing import TYPE_CHECKING
 
-ESTIMATORS: dict[str, Estimator] = {
-    estimator.name: estimator
-    for estimator in (
-        fixed_sample.ESTIMATOR,
-        double_counted.ESTIMATOR,
-        exact.ESTIMATOR,
-        score_function.ESTIMATOR,
-        score_function_loo.ESTIMATOR,
-        score_function_learned.ESTIMATOR,
-        pathwise.ESTIMATOR,
-        pathwise_antithetic.ESTIMATOR,
-        sticking_the_landing.ESTIMATOR,
-        iwae_pathwise.ESTIMATOR,
-        iwae_dreg.ESTIMATOR,
-        disarm.ESTIMATOR,
-        gumbel_softmax.ESTIMATOR,
-    )
-}
+from gradbench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from gradbench.estimators.base import Estimator
+
+ESTIMATORS: Registry[Estimator] = Registry(
+    "estimator",
+    __name__,
+    {
+        "fixed-sample": "controls.fixed_sample:ESTIMATOR",
+        "double-counted": "controls.double_counted:ESTIMATOR",
+        "exact": "discrete.exact:ESTIMATOR",
+        "score-function": "score.score_function:ESTIMATOR",
+        "score-function-loo": "score.score_function_loo:ESTIMATOR",
+        "score-function-learned": "score.score_function_learned:ESTIMATOR",
+        "pathwise": "pathwise.pathwise:ESTIMATOR",
+        "pathwise-antithetic": "pathwise.pathwise_antithetic:ESTIMATOR",
+        "sticking-the-landing": "pathwise.sticking_the_landing:ESTIMATOR",
+        "iwae-pathwise": "bounds.iwae_pathwise:ESTIMATOR",
+        "iwae-dreg": "bounds.iwae_dreg:ESTIMATOR",
+        "disarm": "discrete.disarm:ESTIMATOR",
+        "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
+    },
+)

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from gradbench.errors import PluginError, message_of
-from gradbench.latents import Posterior
-from gradbench.objective import Kind, Kl
-from gradbench.types import Noise
+from gradbench.core.errors import PluginError, message_of
+from gradbench.core.types import Noise
+from gradbench.families.base import Posterior
+from gradbench.objectives.base import Kind, Kl
 
 FAMILIES = frozenset({"gaussian", "bernoulli"})
 

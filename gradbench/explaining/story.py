@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gradbench.checking.targets import Target
 from gradbench.estimators import ESTIMATORS
-from gradbench.explaining.live import Line, Surrogate, lines
-from gradbench.objective import Kl
-from gradbench.targets import Target
+from gradbench.explaining.surrogates import Line, Surrogate, lines
+from gradbench.objectives.base import Kl
 
 PARAMETERS = {"hidden": 16, "latent": 2, "batch": 4}
 RIGHT = ("score-function", "pathwise")

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from gradbench.errors import UnknownNameError, UsageError
+from gradbench.checking.targets import SMALL, Target, targets
+from gradbench.core.errors import UnknownNameError, UsageError
+from gradbench.core.isolation.guard import Guard
+from gradbench.core.isolation.kept import Kept
 from gradbench.estimators.base import Estimator, Factor
-from gradbench.explaining.live import Line, Surrogate, lines, same
-from gradbench.isolation.guard import Guard
-from gradbench.isolation.kept import Kept
-from gradbench.objective import Kl
+from gradbench.explaining.surrogates import Line, Surrogate, lines, same
+from gradbench.objectives.base import Kl
 from gradbench.problems import PROBLEMS
-from gradbench.targets import SMALL, Target, targets
 
 DEFAULT_PROBLEM = {"gaussian": "gaussian-vae", "bernoulli": "sigmoid-belief"}
 """By family of latents: where an estimator is shown."""

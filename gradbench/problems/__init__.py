@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradbench.problems.base import Problem
-from gradbench.problems.bernoulli_cost import BernoulliCost
-from gradbench.problems.gaussian_cost import GaussianCost
-from gradbench.problems.gaussian_vae import GaussianVae
-from gradbench.problems.linear_gaussian import LinearGaussian
-from gradbench.problems.rainforth import Rainforth
-from gradbench.problems.sigmoid_belief import SigmoidBelief
+from gradbench.core.registry import Registry
 
-PROBLEMS: dict[str, type[Problem]] = {
-    problem.name: problem
-    for problem in (
-        GaussianCost,
-        BernoulliCost,
-        LinearGaussian,
-        Rainforth,
-        GaussianVae,
-        SigmoidBelief,
-    )
-}
+if TYPE_CHECKING:
+    from gradbench.problems.base import Problem
+
+PROBLEMS: Registry[type[Problem]] = Registry(
+    "problem",
+    __name__,
+    {
+        "gaussian-cost": "gaussian_cost:GaussianCost",
+        "bernoulli-cost": "bernoulli_cost:BernoulliCost",
+        "linear-gaussian": "linear_gaussian:LinearGaussian",
+        "rainforth": "rainforth:Rainforth",
+        "gaussian-vae": "gaussian_vae:GaussianVae",
+        "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
+    },
+)
 
 
 def written_out(problem: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from gradbench.errors import BrokenProblemError
-from gradbench.latents import Posterior
-from gradbench.networks import Calls, trainable
-from gradbench.types import Latents, PerSample
+from gradbench.core.errors import BrokenProblemError
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Posterior
+from gradbench.problems.networks import Calls, trainable
 
 SIZE_KEYS = frozenset({"hidden", "latent", "layers", "dim", "features", "variables", "categories", "stochastic_layers"})
 """Names of the parameters that set a problem's size."""

@@ -14,10 +14,10 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from gradbench.latents import Bernoulli
-from gradbench.networks import Calls
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Bernoulli
 from gradbench.problems.base import Free, Problem, ProblemParameters
-from gradbench.types import Latents, PerSample
+from gradbench.problems.networks import Calls
 
 
 class Parameters(ProblemParameters):

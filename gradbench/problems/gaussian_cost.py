@@ -17,10 +17,10 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from gradbench.latents import Gaussian
-from gradbench.networks import Calls
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Gaussian
 from gradbench.problems.base import Free, Problem, ProblemParameters
-from gradbench.types import Latents, PerSample
+from gradbench.problems.networks import Calls
 
 
 class Parameters(ProblemParameters):

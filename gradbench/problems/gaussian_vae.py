@@ -7,10 +7,10 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch import distributions as td
 
-from gradbench.latents import Gaussian
-from gradbench.networks import Calls
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Gaussian
 from gradbench.problems.base import ModelParameters, Problem, mlp
-from gradbench.types import Latents, PerSample
+from gradbench.problems.networks import Calls
 
 
 class Parameters(ModelParameters):

@@ -16,11 +16,11 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch import distributions as td
 
-from gradbench.errors import UsageError
-from gradbench.latents import Gaussian
-from gradbench.networks import Calls
+from gradbench.core.errors import UsageError
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Gaussian
 from gradbench.problems.base import Free, ModelParameters, Problem, linear
-from gradbench.types import Latents, PerSample
+from gradbench.problems.networks import Calls
 
 DATAPOINTS = 1000
 SCALE = math.sqrt(2 / 3)

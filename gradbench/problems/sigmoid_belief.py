@@ -13,10 +13,10 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch import distributions as td
 
-from gradbench.latents import Bernoulli
-from gradbench.networks import Calls
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Bernoulli
 from gradbench.problems.base import Free, ModelParameters, Problem, mlp
-from gradbench.types import Latents, PerSample
+from gradbench.problems.networks import Calls
 
 
 class Parameters(ModelParameters):

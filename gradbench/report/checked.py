@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 
-from gradbench.checking.looks import POWER, Finding
+from gradbench.checking.sequential import POWER, Finding
 from gradbench.checking.verdict import Result
-from gradbench.printable import one_line
+from gradbench.core.printable import one_line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
 from gradbench.report.plain import Text

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 
-from gradbench.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome
-from gradbench.printable import one_line
+from gradbench.core.printable import one_line
 from gradbench.report.format import interval, number
 from gradbench.report.plain import Text
 from gradbench.report.tables import plain_table
+from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome
 
 STYLES = {REPRODUCED: "green", CONTRADICTED: "red", UNRESOLVED: "yellow"}
 

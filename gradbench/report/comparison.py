@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from gradbench.compare import INCOMPARABLE, TARGET
-from gradbench.printable import one_line
+from gradbench.core.printable import one_line
 from gradbench.report.format import number, span
 from gradbench.report.plain import Table, Text
 from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
+from gradbench.results.compare import INCOMPARABLE, TARGET
 
 Varying = dict[str, set[str]]
 

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from rich.console import Group, RenderableType
 
+from gradbench.core.printable import one_line
 from gradbench.estimators.base import Estimator
-from gradbench.printable import one_line
 from gradbench.report.plain import Text
 from gradbench.report.tables import listing
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
+from gradbench.core.printable import one_line
 from gradbench.estimators.base import Estimator, Factor
-from gradbench.explaining.live import Line
+from gradbench.explaining.surrogates import Line
 from gradbench.explaining.variants import Explained, Variant
-from gradbench.printable import one_line
 from gradbench.report.described import documentation
 from gradbench.report.format import number, percent
 from gradbench.report.layout import WIDTH, table

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
-from gradbench.metrics import METRICS
 from gradbench.report.described import documentation
+from gradbench.results.columns import METRICS
 
 
 def pages() -> dict[str, str]:

@@ -19,7 +19,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.measure import Measurement
 from rich.segment import Segment
 
-from gradbench.printable import one_line, visible
+from gradbench.core.printable import one_line, visible
 
 BREAKS = re.compile(r"(?<=–)|(?==)|(?<=[^\W\d][-_/.])(?=[^\W\d])")
 """Where a word may be broken: behind a range's dash, before an equals sign, behind what joins letters to letters."""

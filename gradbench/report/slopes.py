@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.console import RenderableType
 
-from gradbench.printable import one_line
+from gradbench.core.printable import one_line
 from gradbench.report.format import interval, number
 from gradbench.report.tables import each, group_title, label, plain_table, varying_parameters
-from gradbench.slopes import slopes
+from gradbench.results.slopes import slopes
 
 AXES = {"samples": "log L", "num_parameters": "log size"}
 FIGURES = {"variance": "variance", "bias_sq": "bias²", "snr_root": "‖g‖/√variance"}

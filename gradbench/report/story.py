@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 
-from gradbench.explaining.live import Line
 from gradbench.explaining.story import RIGHT, Story
+from gradbench.explaining.surrogates import Line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
 from gradbench.report.plain import Text

@@ -10,13 +10,13 @@ import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
 
-from gradbench.compare import BETTER, WORSE
-from gradbench.printable import one_line
+from gradbench.core.printable import one_line
 from gradbench.problems import written_out
 from gradbench.report.format import count, duration, number, percent, span
 from gradbench.report.hints import hints
 from gradbench.report.plain import Table, Text
-from gradbench.store import Run, replicates_to_resolve
+from gradbench.results.compare import BETTER, WORSE
+from gradbench.results.store import Run, replicates_to_resolve
 
 TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
 GREEK = {"phi": "φ", "theta": "θ"}

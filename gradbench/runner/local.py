@@ -11,20 +11,21 @@ from pathlib import Path
 
 import torch
 
-from gradbench import over_data, plugins, reference, sessions, slopes, stage, store
-from gradbench.cell import Cell
+from gradbench import plugins
 from gradbench.checking import models
 from gradbench.checking.preflight import Preflight, of_a_plugin
-from gradbench.errors import NothingMeasuredError, NotRestoredError
+from gradbench.core.errors import NothingMeasuredError, NotRestoredError
+from gradbench.core.isolation.guard import Guard
+from gradbench.core.isolation.interrupt import Interrupts
+from gradbench.core.isolation.kept import Kept
 from gradbench.estimators import ESTIMATORS
-from gradbench.isolation.guard import Guard
-from gradbench.isolation.interrupt import Interrupts
-from gradbench.isolation.kept import Kept
-from gradbench.plugins import BUILT_IN
 from gradbench.problems import PROBLEMS
+from gradbench.results import sessions, slopes, store
 from gradbench.runner import rows
 from gradbench.runner.machine import now, provenance
-from gradbench.suite import Suite
+from gradbench.suite.cell import Cell
+from gradbench.suite.suites import Suite
+from gradbench.target import points, reference, whole_data
 
 REFERENCE_UNITS = 2**14
 """The work of a reference over a whole data set, beside replicates: about that of a large cell."""
@@ -113,7 +114,7 @@ def _run_target(
     cells: list[Cell], suite: Suite, out: Path, progress: Progress, share: _Share, interrupts: Interrupts
 ) -> None:
     """Cells of one target share its parameters and its reference; each multi-sample bound is a target of its own."""
-    target: tuple[stage.Point, reference.Reference] | None = None
+    target: tuple[points.Point, reference.Reference] | None = None
     kept: Kept | None = None
     broken: Exception | None = None
     preflight = Preflight()
@@ -155,24 +156,24 @@ def _guard(cell: Cell, kept: Kept | None = None, *, problem_only: bool = False) 
     """The guard around a plugin's code; nothing where there is none."""
     problem = PROBLEMS[cell.axes.problem]
     if problem_only:
-        return nullcontext() if id(problem) in BUILT_IN else Guard(problem.name)
-    who = problem.name if id(ESTIMATORS[cell.estimator]) in BUILT_IN else cell.estimator
+        return nullcontext() if PROBLEMS.is_own(problem) else Guard(problem.name)
+    who = problem.name if ESTIMATORS.is_own(ESTIMATORS[cell.estimator]) else cell.estimator
     return Guard(who, [] if kept is None else [kept])
 
 
-def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[stage.Point, reference.Reference]:
+def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[points.Point, reference.Reference]:
     redrawn = cell.noise == "latent+data"
     tick = _counted(progress.advance, REFERENCE_UNITS if redrawn else 0)
     try:
         models.require(cell.axes, cell.device)
-        point = stage.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
+        point = points.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
         counts = (suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
         budget = suite.measure.options().budget()
         if not redrawn:
             return point, reference.compute(point, *counts, budget)
         assert point.rows is not None, "a cell without data is skipped"
         progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
-        found = over_data.compute(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)), budget)
+        found = whole_data.compute(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)), budget)
         progress.cell(label(cell))
         return point, found
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from gradbench.version import VERSION
+from gradbench.core.version import VERSION
 
 
 @cache

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from gradbench.cell import Cell
+from gradbench.core.seeding import stream
 from gradbench.engine.general import CHUNK_BYTES
 from gradbench.engine.options import BANKS
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.reference import MONTE_CARLO_SAMPLES
 from gradbench.runner import rows
-from gradbench.seeding import stream
-from gradbench.suite import Suite
+from gradbench.suite.cell import Cell
+from gradbench.suite.suites import Suite
+from gradbench.target.reference import MONTE_CARLO_SAMPLES
 
 SECONDS_PER_CELL = 0.25
 """Timing, fitting and bookkeeping of a cell of any size."""

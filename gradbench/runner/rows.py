@@ -10,25 +10,25 @@ from typing import Any
 
 import torch
 
-from gradbench import over_data
-from gradbench.cell import Cell
+from gradbench.core.errors import ContractError, GradbenchError, message_of
+from gradbench.core.seeding import canonical
+from gradbench.core.version import VERSION
 from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
-from gradbench.errors import ContractError, GradbenchError, message_of
 from gradbench.estimators import ESTIMATORS
-from gradbench.measurement import plan as plan_blocks
 from gradbench.problems import PROBLEMS
-from gradbench.reference import Reference, extended
+from gradbench.results.store import BLOCK_VALUES, SCHEMA_VERSION
 from gradbench.runner.machine import hardware
 from gradbench.runner.topup import topped_up
-from gradbench.seeding import canonical
-from gradbench.stage import Point
 from gradbench.statistics import block_variances, summarise
-from gradbench.store import BLOCK_VALUES, SCHEMA_VERSION
-from gradbench.suite import Measure
-from gradbench.version import VERSION
+from gradbench.statistics.measurement import plan as plan_blocks
+from gradbench.suite.cell import Cell
+from gradbench.suite.suites import Measure
+from gradbench.target import whole_data
+from gradbench.target.points import Point
+from gradbench.target.reference import Reference, extended
 
 
 def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def measured(
         each = measure.replicates // measure.blocks
         counts = (each * moments.blocks, moments.blocks, bound(cell))
         if redrawn:
-            reference = over_data.extended(reference, point, *counts, memory)
+            reference = whole_data.extended(reference, point, *counts, memory)
             moments = minibatches.probed(task, moments)
         else:
             reference = extended(reference, point, *counts, memory)

@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
+from gradbench.core.bank import UNLIMITED
 from gradbench.engine.moments import Moments, joined
-from gradbench.engine.options import UNLIMITED
 from gradbench.statistics import block_variances, skewed_interval
 
 MOST_BLOCKS = 1024

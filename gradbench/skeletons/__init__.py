@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gradbench.errors import UsageError
+from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 

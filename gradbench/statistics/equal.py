@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gradbench.engine.factored import Factored, Means
+from gradbench.engine.layers.factored import Factored, Means
 
 Array = NDArray[np.float64]
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradbench.engine.moments import Moments, membership
-from gradbench.reference import Reference
 from gradbench.statistics.bias import bias_of
 from gradbench.statistics.parts import parts
+from gradbench.statistics.reduction import Tally, tallies
 from gradbench.statistics.spread import signed_interval, skewed_interval, sum_interval
-from gradbench.statistics.tallies import Tally, tallies
 from gradbench.statistics.threads import single_threaded_numpy
+from gradbench.target.reference import Reference
 
 Array = NDArray[np.float64]
 

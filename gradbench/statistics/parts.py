@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradbench.engine.moments import Moments, membership
-from gradbench.statistics.tallies import centred
+from gradbench.statistics.reduction import centred
 
 Array = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradbench.core.types import hold
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, held, pair_noise
-from gradbench.objective import average
-from gradbench.types import hold
+from gradbench.objectives.base import average
 from tests.checking.reinmax import straight_through
 
 

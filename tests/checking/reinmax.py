@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gradbench.core.types import Values
 from gradbench.estimators.base import Estimator
-from gradbench.latents import Posterior
-from gradbench.objective import Objective, average
-from gradbench.types import Values
+from gradbench.families.base import Posterior
+from gradbench.objectives.base import Objective, average
 
 
 def straight_through(objective: Objective, q: Posterior, noise: Tensor) -> Values:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binom
 
-from gradbench.checking import looks
-from gradbench.checking.looks import schedule
+from gradbench.checking import sequential
+from gradbench.checking.sequential import schedule
 from gradbench.checking.verdict import as_estimator, check
-from gradbench.errors import UsageError
+from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
-from gradbench.estimators.score_function import surrogate as score_function
-from gradbench.objective import average
+from gradbench.estimators.score.score_function import surrogate as score_function
+from gradbench.objectives.base import average
 from gradbench.testing import assert_unbiased
 from tests.checking.broken import BIASED, VIOLATING, Broken, Violating, draws, pathwise, z_held_in_pathwise
 from tests.checking.reinmax import REINMAX, STRAIGHT_THROUGH
@@ -91,7 +91,7 @@ def test_power_is_as_stated() -> None:
         check(wrong, problems=["gaussian-cost"], margin=1e-9, replicates=2048, seed=seed).verdict == "biased"
         for seed in range(runs)
     )
-    assert found >= binom.ppf(0.001, runs, looks.POWER)
+    assert found >= binom.ppf(0.001, runs, sequential.POWER)
 
 
 def test_unresolved_says_how_many_replicates_it_takes() -> None:

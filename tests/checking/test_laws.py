@@ -7,8 +7,8 @@ import torch
 from torch import distributions as td
 
 from gradbench.checking import laws
-from gradbench.errors import ContractError
-from gradbench.latents import Bernoulli, Gaussian
+from gradbench.core.errors import ContractError
+from gradbench.families.base import Bernoulli, Gaussian
 from tests.models.faulty import Doubtful, NormalNoise, Turned, VarianceForScale
 from tests.models.legitimate import CorrelatedGaussian, Laplace
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradbench import over_data, plugins
 from gradbench.checking import models
 from gradbench.checking.contract import Violation
 from gradbench.checking.models import fault
 from gradbench.checking.problem import check_problem
-from gradbench.errors import ContractError, MeasurementError
+from gradbench.checking.targets import targets
+from gradbench.core.errors import ContractError, MeasurementError
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
-from gradbench.suite import Settings, resolve
-from gradbench.targets import targets
+from gradbench.suite.suites import Settings, resolve
+from gradbench.target import whole_data
 from tests.helpers import run_grids
 from tests.models.base import Model, point_of
 from tests.models.faulty import FAULTS, AnotherLaw, DropsInEncoder, Fault, OverwritesTheMinibatch, RunningStatistics
@@ -134,10 +134,10 @@ def test_rows_that_mix_are_told_from_those_that_do_not(kind: type[Model], monkey
     point = point_of(kind, monkeypatch)
     # the rows of these are apart, and their free parameters or latents are not
     if kind.apart or kind in (SqueezedPrior, CommonLatents):
-        over_data.check_rows_apart(point)
+        whole_data.check_rows_apart(point)
         return
     with pytest.raises(MeasurementError, match="latent"):
-        over_data.check_rows_apart(point)
+        whole_data.check_rows_apart(point)
 
 
 @pytest.mark.parametrize("kind", [AnotherLaw, MixturePrior, Standardised], ids=lambda kind: kind.name)
@@ -154,4 +154,4 @@ def test_check_says_the_same(kind, monkeypatch) -> None:
 
 def test_a_subclass_of_a_built_in_problem_is_a_plugin(monkeypatch) -> None:
     kind = type("Own", (PROBLEMS["gaussian-vae"],), {"name": "own-vae"})
-    assert id(kind) not in plugins.BUILT_IN
+    assert not PROBLEMS.is_own(kind)

@@ -12,16 +12,16 @@ from pydantic import PositiveInt
 
 from gradbench.checking import contract, evaluating, in_place, mixing
 from gradbench.checking.verdict import check
+from gradbench.core.errors import MeasurementError, PluginError
+from gradbench.core.isolation.process import RANDOM, Noted
 from gradbench.engine import general
 from gradbench.engine.measure import measure
 from gradbench.engine.minibatches import fitted
 from gradbench.engine.options import Options
-from gradbench.errors import MeasurementError, PluginError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, EstimatorParameters
 from gradbench.explaining.variants import explain
-from gradbench.isolation.process import RANDOM, Noted
-from gradbench.objective import average
+from gradbench.objectives.base import average
 from gradbench.statistics import block_variances
 from tests.checking.broken import pathwise, score
 from tests.helpers import exact_reference, point_of, run_grids, task_of
@@ -248,7 +248,7 @@ def test_a_needs_that_does_not_say_is_the_plugins_fault() -> None:
 
 
 def task_setting():
-    from gradbench.targets import Target
+    from gradbench.checking.targets import Target
 
     return Target("gaussian-cost", None).setting(2, REPEATED)
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gradbench.compare import BETTER, UNDECIDED, WORSE
-from gradbench.store import BLOCK_VALUES
+from gradbench.results.compare import BETTER, UNDECIDED, WORSE
+from gradbench.results.store import BLOCK_VALUES
 
 FIGURES = ("variance", "variance_low", "variance_high", "variance_mean", "mse", "mse_low", "mse_high")
 

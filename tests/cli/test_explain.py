@@ -99,7 +99,7 @@ def test_explain_prints_the_ledger_that_is_declared(gradbench) -> None:
 
 LAX = """
 from gradbench.estimators.base import Estimator
-from gradbench.objective import average
+from gradbench.objectives.base import average
 
 
 def lax(objective, q, noise):

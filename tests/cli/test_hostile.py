@@ -19,9 +19,9 @@ from typer.main import get_command
 
 from gradbench.cli import app, output
 from gradbench.cli.progress import Bar, Steps
-from gradbench.export import render
-from gradbench.printable import OBEYED
+from gradbench.core.printable import OBEYED
 from gradbench.report import plain
+from gradbench.results.export import render
 
 EVIL = "[/x][red]\x1b[31m\x9b2J\u202e\x7f|`\\input{y}\nnext"
 SHOWN = "[/x][red]\\x1b[31m\\x9b2J\\u202e\\x7f|`\\input{y}↵next"
@@ -32,9 +32,9 @@ EVIL = @EVIL@
 __doc__ = "Estimates: " + EVIL + " in the docstring"
 
 from gradbench.estimators.base import Estimator, EstimatorParameters, held
-from gradbench.objective import average
+from gradbench.objectives.base import average
 from gradbench.problems.bernoulli_cost import BernoulliCost, Parameters
-from gradbench.types import hold
+from gradbench.core.types import hold
 
 
 class Noted(Parameters):

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from gradbench.estimators import ESTIMATORS
-from gradbench.metrics import METRICS
 from gradbench.problems import PROBLEMS
-from gradbench.store import COLUMNS
-from gradbench.suite import shipped
+from gradbench.results.columns import METRICS
+from gradbench.results.store import COLUMNS
+from gradbench.suite.suites import shipped
 
 
 @pytest.fixture

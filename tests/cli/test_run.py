@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import gradbench as library
-from gradbench.store import COLUMNS
+from gradbench.results.store import COLUMNS
 from tests.helpers import TIMED
 
 

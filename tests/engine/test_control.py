@@ -11,7 +11,7 @@ from gradbench.engine import control, general
 from gradbench.engine.measure import measure
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import standard_noise
-from gradbench.latents import Posterior
+from gradbench.families.base import Posterior
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import summarise
 from tests.helpers import case, exact_reference, integrated, point_of, task_of

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench.engine import datapoints, general, passes
+from gradbench.engine import general, passes
+from gradbench.engine.layers import datapoints
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import groups_of
 from gradbench.engine.options import Options
 from gradbench.engine.task import datapoint_noise
-from gradbench.networks import Calls
+from gradbench.problems.networks import Calls
 from tests.helpers import point_of, task_of
 
 BLOCKS, PER_BLOCK = 3, 40

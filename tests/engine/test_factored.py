@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradbench.engine.factored import Factored, concatenated
+from gradbench.engine.layers.factored import Factored, concatenated
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from gradbench.core.errors import MeasurementError
 from gradbench.engine import general, options, passes
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.options import Options
-from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
-from gradbench.reference import compute
+from gradbench.target.reference import compute
 from tests.helpers import CASES, case, exact_reference, gradients_by_loop, point_of, task_of
 
 LINEAR = case("linear", "linear-gaussian", latent=2, features=3, batch=2)

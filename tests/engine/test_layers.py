@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from gradbench.engine import layers, products
-from gradbench.engine.factored import Factored
+from gradbench.core.errors import MeasurementError
+from gradbench.engine.layers import layer_norms, products
+from gradbench.engine.layers.factored import Factored
+from gradbench.engine.layers.recording import RecordingCalls, deltas
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options, parse_bytes
 from gradbench.engine.passes import piece_size
-from gradbench.engine.recording import RecordingCalls, deltas
-from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, Setting
-from gradbench.objective import average
+from gradbench.objectives.base import average
 from gradbench.problems import PROBLEMS
-from gradbench.reference import Reference
 from gradbench.statistics import summarise
+from gradbench.target.reference import Reference
 from tests.helpers import F64, point_of, task_of
 
 SMALL = {
@@ -166,7 +166,7 @@ def test_the_guard_is_needed_and_enough(form):
     found, _ = products.variances(a, delta, 32, careful=True)
     rough, square = products.variances(a, delta, 32, careful=False)
     torch.testing.assert_close(found[0], exact[0], rtol=1e-3, atol=0)
-    assert (rough[0] < layers.CANCELLED * square[0]).all(), "the guard sees it"
+    assert (rough[0] < layer_norms.CANCELLED * square[0]).all(), "the guard sees it"
 
 
 def test_a_held_call_is_not_recorded_and_two_calls_are_one_layer():

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench import reference
-from gradbench.engine.bank import Bank, allocated, columns, release, side_by_side
+from gradbench.core.bank import Bank, allocated, columns, release, side_by_side
+from gradbench.core.errors import MeasurementError
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import joined
 from gradbench.engine.options import BANKS, Options
-from gradbench.errors import MeasurementError
 from gradbench.runner import local
-from gradbench.suite import Settings, resolve
+from gradbench.suite.suites import Settings, resolve
+from gradbench.target import reference
 from tests.helpers import point_of, task_of
 
 MIB = 2**20
@@ -37,7 +37,7 @@ LARGEST = 2200 * 2200
 MEASURE = """
 import gc, json, sys
 import torch
-from gradbench import reference, stage
+from gradbench.target import points, reference
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
@@ -52,8 +52,8 @@ def resident(name):
 torch.set_num_threads(1)
 blocks, per_block, budget = map(int, sys.argv[1:])
 kind = PROBLEMS["gaussian-vae"]
-axes = stage.Axes(kind.name, kind.Parameters(hidden=2200, layers=2, latent=20, batch=4), "digits", 0, 0)
-point = stage.build(axes, "cpu", torch.float32)
+axes = points.Axes(kind.name, kind.Parameters(hidden=2200, layers=2, latent=20, batch=4), "digits", 0, 0)
+point = points.build(axes, "cpu", torch.float32)
 gc.collect()
 before, replicates = resident("VmRSS"), blocks * per_block
 open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here

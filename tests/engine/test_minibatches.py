@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench import over_data, reference
 from gradbench.engine import general, minibatches
 from gradbench.engine.measure import measure as measure_fixed
 from gradbench.engine.moments import Moments, joined
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
-from gradbench.stage import Point
 from gradbench.statistics import Figures, summarise, verdicts
 from gradbench.statistics.parts import parts
-from gradbench.statistics.tallies import centred
+from gradbench.statistics.reduction import centred
+from gradbench.target import reference, whole_data
+from gradbench.target.points import Point
 from tests.helpers import point_of, task_of
 
 EPS = float(np.finfo(np.float64).eps)
@@ -43,7 +43,7 @@ def linear(data: str, batch: int = BATCH, **keys) -> Point:
 
 
 def measured(task: Task, blocks: int = 64, per_block: int = 16) -> tuple[Moments, reference.Reference]:
-    found = over_data.compute(task.point, blocks * per_block, blocks)
+    found = whole_data.compute(task.point, blocks * per_block, blocks)
     moments = minibatches.measure(task, range(blocks), per_block, found.gradient)
     return minibatches.probed(task, moments), found
 
@@ -127,7 +127,7 @@ def test_without_latent_noise_all_variance_is_that_of_the_minibatch(bits):
 def test_exact_gradients_have_the_variance_of_a_finite_population(bits, engine):
     point = point_of("sigmoid-belief", data=bits, batch=BATCH, latent=3)
     task = task_of(point, "exact")
-    found = over_data.compute(point, 64 * 16, 64)
+    found = whole_data.compute(point, 64 * 16, 64)
     moments = minibatches.measure(task, range(64), 1, found.gradient, options=Options(engine))
     assert moments.engine == engine
     figures = summarise(minibatches.probed(task, moments), found, EPS)
@@ -189,7 +189,7 @@ def test_the_gradients_of_the_minibatches_take_the_noise_of_the_data_out_of_bias
 
 def test_shards_of_blocks_agree_bit_for_bit(bits):
     point = linear(bits)
-    found = over_data.compute(point, 64, 8)
+    found = whole_data.compute(point, 64, 8)
     for name in ("pathwise", "score-function"):
         task = task_of(point, name)
         whole = minibatches.measure(task, range(10), 8, found.gradient)
@@ -208,7 +208,7 @@ def test_shards_of_blocks_agree_bit_for_bit(bits):
 
 def test_estimators_and_sample_counts_share_their_minibatches(bits):
     point = linear(bits)
-    found = over_data.compute(point, 64, 8)
+    found = whole_data.compute(point, 64, 8)
     one, other = (
         minibatches.measure(task_of(point, name, samples), range(8), 8, found.gradient)
         for name, samples in (("fixed-sample", 1), ("fixed-sample", 4))
@@ -219,7 +219,7 @@ def test_estimators_and_sample_counts_share_their_minibatches(bits):
 
 def test_a_block_is_the_engine_at_its_minibatch(bits):
     point = linear(bits)
-    found = over_data.compute(point, 64, 8)
+    found = whole_data.compute(point, 64, 8)
     task = task_of(point, "pathwise")
     moments = minibatches.measure(task, range(3), 8, found.gradient)
     here = dataclasses.replace(task, point=point.minibatch(2))
@@ -230,7 +230,7 @@ def test_a_block_is_the_engine_at_its_minibatch(bits):
 
 def test_block_means_past_the_memory_budget_are_the_same(bits):
     point = linear(bits)
-    found = over_data.compute(point, 64, 8)
+    found = whole_data.compute(point, 64, 8)
     task = task_of(point, "score-function")
     a, b = (minibatches.measure(task, range(4), 8, found.gradient, options=Options(memory=size)) for size in (1, 2**30))
     for name in point.names:
@@ -241,7 +241,7 @@ def test_block_means_past_the_memory_budget_are_the_same(bits):
 
 def test_blocks_whose_control_is_not_worth_while_stand_beside_those_that_have_one(bits, monkeypatch):
     point = linear(bits)
-    found = over_data.compute(point, 64, 8)
+    found = whole_data.compute(point, 64, 8)
     task = task_of(point, "score-function")
     original = minibatches.measure_block
 
@@ -279,7 +279,7 @@ def test_kurtosis_and_snr_mean_are_those_of_single_gradients(bits):
 
 def test_without_probes_nothing_is_said_of_single_gradients(bits):
     task = task_of(linear(bits), "pathwise")
-    found = over_data.compute(task.point, 64, 8)
+    found = whole_data.compute(task.point, 64, 8)
     moments = minibatches.measure(task, range(8), 8, found.gradient)
     one = summarise(moments, found, EPS)["phi"]
     assert one.kurtosis is None

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from gradbench.engine import apart, general, loop
+from gradbench.core.errors import MeasurementError
+from gradbench.engine import general, loop
+from gradbench.engine.layers import apart, layer_norms
 from gradbench.engine.loop import LoopWarning
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
-from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
-from gradbench.networks import Calls
-from gradbench.objective import Objective
-from gradbench.stage import Point
+from gradbench.objectives.base import Objective
+from gradbench.problems.networks import Calls
+from gradbench.target.points import Point
 from tests.models.base import Model, point_of
 from tests.models.legitimate import (
     LEGITIMATE,
@@ -115,11 +116,10 @@ def test_datapoints_are_told_apart_rightly_or_not_at_all(kind: type[Model], samp
 
 def test_adding_up_mixed_datapoints_would_be_wrong(monkeypatch) -> None:
     """What is refused: the parts by rows of a network that mixes them do not have the variance of the gradient."""
-    from gradbench.engine import layers
 
     task = task_at(point_of(Standardised, monkeypatch), 1, "analytic")
     whole = measured(task, variance="whole")
-    monkeypatch.setattr(layers, "check_apart", lambda task: None)
+    monkeypatch.setattr(layer_norms, "check_apart", lambda task: None)
     added_up = measured(task).by_datapoint["all"]
     assert added_up.sum() > 2 * whole.within(["all"])[0].sum() / (PER_BLOCK - 1)
 
@@ -183,7 +183,7 @@ def test_training_ascends_the_objective(kind, monkeypatch) -> None:
 
 def test_a_law_of_ones_own_has_a_reference_of_its_own(monkeypatch) -> None:
     """Laplace by the shortest way from Gaussian: against the integral over its own density."""
-    from gradbench import reference
+    from gradbench.target import reference
 
     point = point_of(LaplacePosterior, monkeypatch)
     found = reference.compute(point, 512, 32)

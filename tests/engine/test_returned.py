@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gradbench.core.errors import MeasurementError
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.returned import checked
-from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
 from tests.helpers import point_of, task_of
 

@@ -10,8 +10,8 @@ import torch
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
-from gradbench.reference import Reference
 from gradbench.statistics import summarise
+from gradbench.target.reference import Reference
 from tests.helpers import F64, point_of, task_of
 
 

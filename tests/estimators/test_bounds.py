@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from gradbench.networks import Calls
+from gradbench.problems.networks import Calls
 from tests.helpers import gradients_by_loop, integrated, noise_of, point_of, task_of
 
 R = 3

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from gradbench import estimators as package
 from gradbench.checking.verdict import check
-from gradbench.engine import layers
+from gradbench.core.errors import MeasurementError
+from gradbench.core.types import Noise, hold, holding, watching
 from gradbench.engine.general import replicate_gradients
+from gradbench.engine.layers import layer_norms
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
-from gradbench.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting, standard_noise
-from gradbench.networks import Calls
-from gradbench.objective import Objective, average
+from gradbench.objectives.base import Objective, average
+from gradbench.problems.networks import Calls
 from gradbench.statistics import block_variances
-from gradbench.types import Noise, hold, holding, watching
 from tests.helpers import CASES, TINY, exact_reference, integrated, label, noise_of, pairs, task_of
 
 CONTRACT = pairs(CASES, (2, 4))
@@ -201,7 +201,7 @@ def test_mixing_that_is_not_declared_is_caught_and_would_have_been_wrong(estimat
     if estimator.name == "batch baseline":  # which one pass shows; of the noise, `check` looks at the draws
         with pytest.raises(MeasurementError, match="changes with another's noise"):
             forms(estimator, one, 2, "analytic")
-    monkeypatch.setattr(layers, "check_apart", lambda task: None)
+    monkeypatch.setattr(layer_norms, "check_apart", lambda task: None)
     difference, error = forms(estimator, one, 2, "analytic")
     assert abs(difference) > 5 * error
     result = check(estimator, problems=["linear-gaussian"])
@@ -362,8 +362,8 @@ def test_an_estimator_declared_biased_is_biased(name):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_docstring_has_every_section_in_order(name):
-    module = ESTIMATORS[name].surrogate.__module__
-    text = (Path(package.__path__[0]) / f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
+    module = ESTIMATORS[name].surrogate.__module__.removeprefix("gradbench.estimators.")
+    text = (Path(package.__path__[0]) / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
     positions = [text.find(f"\n{section}: ") for section in SECTIONS]
     assert all(position > 0 for position in positions), dict(zip(SECTIONS, positions, strict=True))
     assert positions == sorted(positions)
@@ -371,11 +371,11 @@ def test_the_docstring_has_every_section_in_order(name):
 
 
 def test_the_folder_and_the_registry_agree():
-    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__", "base"}
+    files = {path.stem for path in Path(package.__path__[0]).glob("*/*.py")} - {"__init__"}
     assert files == {name.replace("-", "_") for name in ESTIMATORS}
     for name, estimator in ESTIMATORS.items():
         assert estimator.name == name
-        assert estimator.surrogate.__module__ == f"gradbench.estimators.{name.replace('-', '_')}"
+        assert estimator.surrogate.__module__.rpartition(".")[2] == name.replace("-", "_")
         assert estimator.title
         assert estimator.paper
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from scipy.special import expit, logit
 
+from gradbench.core.seeding import stream
 from gradbench.estimators import ESTIMATORS
-from gradbench.networks import Calls
-from gradbench.objective import Objective
-from gradbench.seeding import stream
+from gradbench.objectives.base import Objective
+from gradbench.problems.networks import Calls
 from tests.helpers import gradients_by_loop, noise_of, point_of, task_of
 
 R = 4

@@ -19,10 +19,10 @@ from torch import nn
 from torch.overrides import BaseTorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradbench.errors import ContractError, NotRestoredError
-from gradbench.isolation.guard import EVERYTHING, WHEN_LOADED, Guard
-from gradbench.isolation.kept import Kept
-from gradbench.isolation.process import RANDOM, Item, Noted
+from gradbench.core.errors import ContractError, NotRestoredError
+from gradbench.core.isolation.guard import EVERYTHING, WHEN_LOADED, Guard
+from gradbench.core.isolation.kept import Kept
+from gradbench.core.isolation.process import RANDOM, Item, Noted
 from tests.helpers import point_of
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
-from gradbench import stage
-from gradbench.latents import Gaussian
+from gradbench.families.base import Gaussian
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import ModelParameters, Problem
+from gradbench.target import points
 
 D, HIDDEN, BATCH = 2, 5, 3
 F64 = torch.float64
@@ -84,8 +84,8 @@ class Model(Problem):
         return likelihood + (self.plain_prior(z) - self.plain_law(loc, scale).log_prob(z).sum(-1)).mean(0)
 
 
-def point_of(kind: type[Problem], patch: pytest.MonkeyPatch, dtype: torch.dtype = F64, **axes: Any) -> stage.Point:
+def point_of(kind: type[Problem], patch: pytest.MonkeyPatch, dtype: torch.dtype = F64, **axes: Any) -> points.Point:
     """A point of a model that is registered for this test alone."""
     patch.setitem(PROBLEMS, kind.name, kind)
     steps = axes.pop("train_steps", 0)
-    return stage.build(stage.Axes(kind.name, kind.Parameters(**axes), kind.data, steps, 0), "cpu", dtype)
+    return points.build(points.Axes(kind.name, kind.Parameters(**axes), kind.data, steps, 0), "cpu", dtype)

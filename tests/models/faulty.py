@@ -12,7 +12,7 @@ from torch import distributions as td
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from gradbench.latents import Bernoulli, Gaussian
+from gradbench.families.base import Bernoulli, Gaussian
 from tests.models.base import HIDDEN, D, Model
 from tests.models.legitimate import Attending
 

@@ -10,7 +10,7 @@ from torch import distributions as td
 from torch.nn import functional
 from torch.nn.utils import parametrizations, weight_norm
 
-from gradbench.latents import Bernoulli, Gaussian
+from gradbench.families.base import Bernoulli, Gaussian
 from gradbench.problems.base import Free
 from tests.models.base import HIDDEN, D, Model
 

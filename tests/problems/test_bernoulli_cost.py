@@ -8,16 +8,16 @@ import math
 import pytest
 import torch
 
-from gradbench.cell import Cell
-from gradbench.compare import where
-from gradbench.errors import UsageError
-from gradbench.networks import Calls
+from gradbench.core.errors import UsageError
 from gradbench.problems import PROBLEMS, written_out
+from gradbench.problems.networks import Calls
 from gradbench.report.plain import Table
 from gradbench.report.tables import run_tables
-from gradbench.stage import Axes
-from gradbench.suite import Settings, resolve
-from gradbench.verify import verify
+from gradbench.results.compare import where
+from gradbench.results.outcomes import verify
+from gradbench.suite.cell import Cell
+from gradbench.suite.suites import Settings, resolve
+from gradbench.target.points import Axes
 from tests.checking.reinmax import REINMAX, STRAIGHT_THROUGH
 from tests.helpers import exact_reference, integrated, point_of, run_grids, task_of
 

@@ -10,11 +10,11 @@ import torch
 from scipy.special import logsumexp, roots_hermitenorm
 from scipy.stats import norm
 
-from gradbench import reference
-from gradbench.errors import UsageError
-from gradbench.networks import Calls
+from gradbench.core.errors import UsageError
+from gradbench.core.seeding import stream
+from gradbench.problems.networks import Calls
 from gradbench.problems.rainforth import DATAPOINTS, Parameters, Rainforth
-from gradbench.seeding import stream
+from gradbench.target import reference
 from tests.helpers import point_of
 
 VARIANCE = 2 / 3

@@ -7,12 +7,13 @@ import re
 
 import pytest
 
-from gradbench import store, targets
+from gradbench.checking import targets
 from gradbench.checking.verdict import check
 from gradbench.estimators import ESTIMATORS
 from gradbench.explaining.variants import explain
 from gradbench.report import checked, explained, plain
 from gradbench.report.tables import run_tables
+from gradbench.results import store
 from tests.helpers import run_grids
 
 BITS = {"problem": "bernoulli-cost", "samples": 2}

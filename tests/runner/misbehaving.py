@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from gradbench.estimators.base import Estimator
-from gradbench.objective import average
+from gradbench.objectives.base import average
 
 FORWARD_HOOK = nn.modules.module.register_module_forward_hook
 

@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 import torch
 
-from gradbench import stage
 from gradbench.checking import preflight
 from gradbench.checking.preflight import Preflight, of_a_plugin
-from gradbench.errors import ContractError, NotRestoredError
+from gradbench.core.errors import ContractError, NotRestoredError
+from gradbench.core.isolation.guard import EVERYTHING, Guard
+from gradbench.core.isolation.process import Noted
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
-from gradbench.isolation.guard import EVERYTHING, Guard
-from gradbench.isolation.process import Noted
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local, rows
+from gradbench.target import points
 from tests.helpers import TIMED, point_of, run_grids, task_of
 from tests.runner.misbehaving import CASES, HARMLESS, OF_DATA, leaves, raises, right
 
@@ -163,8 +163,8 @@ def test_the_users_own_interrupt_ends_the_run(brought, tmp_path, interruptible):
 
 def test_what_cannot_be_put_back_stops_the_run(brought, tmp_path, monkeypatch):
     held = []
-    original = stage.build
-    monkeypatch.setattr(stage, "build", lambda *given, **named: held.append(original(*given, **named)) or held[-1])
+    original = points.build
+    monkeypatch.setattr(points, "build", lambda *given, **named: held.append(original(*given, **named)) or held[-1])
 
     def spoils(objective, q, noise):
         held[-1].rows[0] += 1
@@ -239,7 +239,7 @@ def test_preflight_is_of_the_precision_it_needs_and_leaves_the_point_alone(broug
 PLUGIN = """
 import sys, torch
 from gradbench.estimators.base import Estimator
-from gradbench.objective import average
+from gradbench.objectives.base import average
 print("loaded")
 
 def surrogate(objective, q, noise):

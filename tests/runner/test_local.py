@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from gradbench import measurement, store
-from gradbench.compare import compare_runs
-from gradbench.data import loading
-from gradbench.errors import UsageError
+from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
+from gradbench.problems.data import loading
+from gradbench.results import store
+from gradbench.results.compare import compare_runs
 from gradbench.runner import local
-from gradbench.suite import Settings, resolve
+from gradbench.statistics import measurement
+from gradbench.suite.suites import Settings, resolve
 from tests.helpers import TIMED, run_grids
 
 VAE = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "train_steps": 5, "samples": 2}

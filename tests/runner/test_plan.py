@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradbench.engine.general import CHUNK_BYTES
 from gradbench.runner.plan import estimate
-from gradbench.suite import Settings, resolve
+from gradbench.suite.suites import Settings, resolve
 
 
 def memory(memory: str, dtype: str = "float32") -> float:

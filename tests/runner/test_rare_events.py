@@ -7,7 +7,7 @@ import math
 import pytest
 
 from gradbench.report.hints import hints
-from gradbench.store import replicates_to_resolve
+from gradbench.results.store import replicates_to_resolve
 from tests.helpers import ok_rows, row_of
 
 RIGHT = ["score-function", "score-function-loo", "disarm", "exact"]

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradbench import store
-from gradbench.data import loading
-from gradbench.errors import RunError
+from gradbench.core.errors import RunError
+from gradbench.problems.data import loading
+from gradbench.results import store
 from gradbench.runner import local
-from gradbench.suite import Settings, Suite, resolve
+from gradbench.suite.suites import Settings, Suite, resolve
 from tests.helpers import TIMED
 
 SMALL = {"replicates": 64, "blocks": 8}

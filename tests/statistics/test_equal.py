@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradbench.engine.factored import Factored
+from gradbench.engine.layers.factored import Factored
 from gradbench.statistics.equal import unseen_grams, where_equal
 
 EPS = float(np.finfo(np.float64).eps)

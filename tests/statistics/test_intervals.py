@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradbench.compare import paired_ratio, unpaired_ratio
+from gradbench.results.compare import paired_ratio, unpaired_ratio
 from gradbench.statistics import holm, replicates_needed, sign_flip_p, skewed_interval
 from gradbench.statistics.regression import log_log_slope
 

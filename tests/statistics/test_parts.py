@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from gradbench.statistics import Figures, parts, signed_interval, summarise
-from gradbench.statistics.tallies import centred
+from gradbench.statistics.reduction import centred
 from tests.helpers import moments_of, reference_of
 
 EPS = float(np.finfo(np.float64).eps)

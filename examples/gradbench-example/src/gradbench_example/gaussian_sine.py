@@ -2,7 +2,7 @@
 
 import torch
 
-from gradbench.latents import Gaussian
+from gradbench.families.base import Gaussian
 from gradbench.problems.base import Free, Problem
 
 

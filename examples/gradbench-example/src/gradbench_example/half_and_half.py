@@ -11,9 +11,9 @@ Paper: none; an example.
 
 from pydantic import Field
 
+from gradbench.core.types import hold, live
 from gradbench.estimators.base import Estimator, EstimatorParameters, differentiated, held
-from gradbench.objective import average
-from gradbench.types import hold, live
+from gradbench.objectives.base import average
 
 
 class Parameters(EstimatorParameters):

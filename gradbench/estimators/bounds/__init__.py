@@ -1,0 +1,1 @@
+"""Estimators of multi-sample bounds."""

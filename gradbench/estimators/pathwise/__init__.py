@@ -1,0 +1,1 @@
+"""Estimators that differentiate along the sampling path."""

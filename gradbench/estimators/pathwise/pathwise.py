@@ -1,0 +1,41 @@
+"""The pathwise estimator (reparameterisation trick).
+
+Estimates: ∇E_ε[f(g(φ, ε))]: the noise has a distribution without φ, so the gradient moves inside.
+Surrogate: (1/L) Σ f(g(φ, ε_l)), everything differentiated.
+Held constant: nothing. Here z = g(φ, ε) *is* a function of φ, and log p_θ(x|z) is differentiated through it.
+Unbiased for: φ and θ.
+Needs: latents with a differentiable sampling path (Gaussian), f differentiable in z.
+Cost: 1 evaluation per sample.
+Paper: Kingma & Welling 2014 (ICLR); Rezende, Mohamed & Wierstra 2014 (ICML).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gradbench.core.types import Values, live
+from gradbench.estimators.base import Estimator, differentiated
+from gradbench.families.base import Posterior
+from gradbench.objectives.base import Objective, average
+
+CONTINUOUS = frozenset({"gaussian"})
+
+
+def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+    z = live(q.sample(noise), "z")
+    return average(live(objective.f(z, live(q, "q in f")), "f"))
+
+
+ESTIMATOR = Estimator(
+    name="pathwise",
+    title="pathwise (reparameterisation)",
+    surrogate=surrogate,
+    ledger=(
+        differentiated("z", "phi", "z = g(φ, ε) depends on φ, and the distribution of ε does not"),
+        differentiated("q in f", "phi", "the total derivative: -log q depends on φ directly, too"),
+        differentiated("f", "phi and theta", "nothing is held: the gradient moves inside the expectation over ε"),
+    ),
+    latents=CONTINUOUS,
+    scored=False,
+    paper="Kingma & Welling 2014; Rezende et al. 2014",
+)

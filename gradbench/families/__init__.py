@@ -1,0 +1,1 @@
+"""Families of posteriors q_φ(z|x)."""

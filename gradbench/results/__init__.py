@@ -1,0 +1,1 @@
+"""Rows: columns, files, frames, exports, slopes, outcomes of claims, comparisons."""

@@ -1,0 +1,28 @@
+"""Runs against runs, and estimators against a baseline: ratios with intervals, and marks with an error rate.
+
+``ratios`` has the statistics of one ratio, ``match`` finds what can be compared and says why the rest cannot,
+``marks`` decides after Holm's correction, ``where`` filters.
+"""
+
+from gradbench.results.compare.marks import BETTER, FIGURES, INCOMPARABLE, UNDECIDED, WORSE, alarms, marked
+from gradbench.results.compare.match import TARGET, compare_runs, only_in_one, rank
+from gradbench.results.compare.ratios import Ratio, paired_ratio, unpaired_ratio
+from gradbench.results.compare.where import where
+
+__all__ = [
+    "BETTER",
+    "FIGURES",
+    "INCOMPARABLE",
+    "TARGET",
+    "UNDECIDED",
+    "WORSE",
+    "Ratio",
+    "alarms",
+    "compare_runs",
+    "marked",
+    "only_in_one",
+    "paired_ratio",
+    "rank",
+    "unpaired_ratio",
+    "where",
+]

@@ -1,0 +1,87 @@
+"""Rows to the formats that people take into their analyses and papers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradbench.core.errors import UnknownNameError
+from gradbench.core.printable import one_line, plain, visible
+
+FORMATS = ("csv", "parquet", "json", "markdown", "latex")
+READABLE = (
+    *"problem size train_steps kl estimator estimator_params samples group".split(),
+    *"variance variance_low variance_high relative_bias verdict seconds work_variance".split(),
+)
+"""Columns of the formats meant for reading, which have no room for all."""
+
+
+def render(frame: pd.DataFrame, form: str) -> bytes:
+    """``frame`` as the bytes of a file of format ``form``. Raises UnknownNameError for an unknown format."""
+    match form:
+        case "csv":
+            texts = {str(name): frame[name].map(_spreadsheet) for name in frame if _holds_texts(frame[name])}
+            return frame.assign(**texts).to_csv(index=False).encode()
+        case "parquet":
+            buffer = io.BytesIO()
+            frame.to_parquet(buffer, index=False)
+            return buffer.getvalue()
+        case "json":
+            return (json.dumps(records(frame), indent=1, allow_nan=False) + "\n").encode()
+        case "markdown":
+            return (str(_rounded(frame, _markdown).to_markdown(index=False, disable_numparse=True)) + "\n").encode()
+        case "latex":
+            return _rounded(frame, one_line).to_latex(index=False, escape=True).encode()
+    raise UnknownNameError("format", form, FORMATS)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain data for JSON: null where there is no value, the text "inf" for infinity, times in ISO 8601."""
+    return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    if value is pd.NaT or value is pd.NA:
+        return None
+    return plain(value.item() if isinstance(value, np.generic) else value)
+
+
+FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+"""Beginnings of a cell that a spreadsheet takes for a formula."""
+
+
+def _holds_texts(column: pd.Series) -> bool:
+    return pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
+
+
+def _spreadsheet(value: Any) -> Any:
+    """A text that no spreadsheet runs: one that reads as a formula gets an apostrophe before it."""
+    if not isinstance(value, str):
+        return value
+    return ("'" if FORMULA.match(value) else "") + visible(value)
+
+
+MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
+
+
+def _markdown(text: str) -> str:
+    """A text in one cell of a table, its markup taken for what it is."""
+    return MARKDOWN.sub(r"\\\1", one_line(text))
+
+
+def _rounded(frame: pd.DataFrame, escaped: Callable[[str], str]) -> pd.DataFrame:
+    """Figures to four digits, empty where there is none; texts ``escaped``."""
+
+    def text(value: Any) -> str:
+        value = _plain(value)
+        if isinstance(value, str):
+            return escaped(value)
+        return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    return frame.map(text)

@@ -1,0 +1,77 @@
+"""A cell: one estimator at one point, with everything that fixes its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gradbench.core.seeding import digest
+from gradbench.engine.options import Noise
+from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import Setting
+from gradbench.objectives.base import Kind, Kl
+from gradbench.problems import PROBLEMS
+from gradbench.problems import data as data_sets
+from gradbench.target.points import Axes
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement, resolved: everything that fixes its figures but how many replicates are taken."""
+
+    axes: Axes
+    objective: Kind
+    kl: Kl | None
+    estimator: str
+    estimator_params: dict[str, Any]
+    samples: int
+    device: str
+    dtype: str
+    noise: Noise = "latent"
+    skip: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """The cell as plain data, a data file by its name; ``scale`` stands beside the problem's parameters."""
+        axes = self.axes.canonical()
+        if self.axes.scale is not None:
+            axes["problem_params"]["scale"] = self.axes.scale
+        return {**axes, "data": self.axes.data, **self._rest()}
+
+    def _rest(self) -> dict[str, Any]:
+        return {
+            "seed": self.axes.seed,
+            "objective": self.objective,
+            "kl": self.kl,
+            "estimator": self.estimator,
+            "estimator_params": self.estimator_params,
+            "samples": self.samples,
+            "device": self.device,
+            "dtype": self.dtype,
+            "noise": self.noise,
+        }
+
+    def flat(self) -> dict[str, Any]:
+        """The same with the parameters of problem and estimator beside the other keys."""
+        identity, parameters = self.identity(), self.axes.parameters.model_dump()
+        return {**parameters, **identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
+
+    def features(self) -> int:
+        """Columns of the data that the problem is built for. Raises UsageError where the data cannot be read."""
+        if self.axes.data in (None, "synthetic"):
+            return getattr(self.axes.parameters, "features", 0)
+        return data_sets.load(self.axes.data, self.axes.scale, self.axes.contents).shape[1]
+
+    @property
+    def cell_id(self) -> str:
+        """A hash of the resolved cell, in which a data file is its contents."""
+        identity = {**self.axes.canonical(), **self._rest()}
+        if self.noise == "latent":  # as cells were named before there was a choice
+            identity.pop("noise")
+        return digest(identity, 20)
+
+    def setting(self) -> Setting:
+        """What the estimator is asked to work with."""
+        problem = PROBLEMS[self.axes.problem]
+        latent_dim = problem.latent_dim(self.axes.parameters)
+        parameters = ESTIMATORS[self.estimator].Parameters(**self.estimator_params)
+        return Setting(problem.name, problem.family, latent_dim, self.objective, self.kl, self.samples, parameters)

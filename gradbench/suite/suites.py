@@ -1,0 +1,225 @@
+"""Suites: TOML to cells and claims.
+
+A suite is data. Everything in it is checked before anything runs, and what cannot work is a skipped cell with its
+reason, not an error: an estimator that a problem's latents rule out is a fact worth a row.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.core.selection import choices, means
+from gradbench.core.validation import STRICT, validated
+from gradbench.engine.options import Engine, Noise, Options, Variance, parse_bytes
+from gradbench.problems import data as data_sets
+from gradbench.statistics import MARGIN
+from gradbench.suite import claim_coverage
+from gradbench.suite.cell import Cell
+from gradbench.suite.claims import Claim
+from gradbench.suite.grids import grid_cells
+
+
+class Measure(BaseModel):
+    """How much is measured of each cell."""
+
+    model_config = STRICT
+
+    replicates: Annotated[int, Field(gt=0)] = 1024
+    blocks: Annotated[int, Field(ge=4, le=1024)] = 32
+    margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
+    engine: Engine = "auto"
+    variance: Variance = "auto"
+    noise: Noise = "latent"
+    """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
+    memory: Annotated[int, Field(gt=0)] | None = None
+    """Memory for block means, and the blocks of a reference, such as 2GB; past it they go to temporary files."""
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: str | int | None) -> int | None:
+        return None if value is None else parse_bytes(value)
+
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Cells get more blocks until the relative half-width of the variance's interval is at most this."""
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for the whole run, shared out among its cells; each gets its first blocks whatever they take."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Measure:
+        if self.replicates % self.blocks:
+            lower = self.replicates // self.blocks * self.blocks
+            near = f"{lower} or {lower + self.blocks}" if lower else f"{self.blocks}"
+            raise ValueError(f"replicates = {self.replicates} is no multiple of blocks = {self.blocks}; take {near}")
+        if self.noise == "latent+data" and self.replicates < 2 * self.blocks:
+            raise ValueError(
+                f"noise = 'latent+data' takes at least 2 replicates in a block to tell the latents' part; "
+                f"with blocks = {self.blocks} take replicates = {2 * self.blocks} or more"
+            )
+        return self
+
+    def options(self) -> Options:
+        """As the engine takes them."""
+        return Options(self.engine, self.variance, self.memory)
+
+
+class SuiteFile(BaseModel):
+    """The top level of a suite file."""
+
+    model_config = STRICT
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    measure: Measure = Measure()
+    grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    expect: list[Claim] = []
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite, resolved to its cells."""
+
+    name: str
+    title: str
+    measure: Measure
+    cells: tuple[Cell, ...]
+    expect: tuple[Claim, ...] = ()
+
+    def resolved(self) -> dict[str, Any]:
+        """The suite as plain data, for the manifest and for telling one suite from another."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "measure": self.measure.model_dump(exclude={"memory"}),  # no figure depends on it
+            "expect": [claim.model_dump(exclude_defaults=True) for claim in self.expect],
+            "cells": [{"cell_id": cell.cell_id, **cell.identity(), "skip": cell.skip} for cell in self.cells],
+        }
+
+    def data(self) -> list[dict[str, Any]]:
+        """The data files of the cells as plain data, for the manifest: name, path for people, contents, and cells."""
+        found: dict[str, dict[str, Any]] = {}
+        for cell in self.cells:
+            axes = cell.axes
+            if axes.data is None or axes.contents is None:
+                continue
+            if axes.contents not in found:
+                rows, features = data_sets.load(axes.data, axes.scale, axes.contents).shape
+                found[axes.contents] = {
+                    "data": axes.data,
+                    **data_sets.whereabouts(axes.data),
+                    "scale": axes.scale,
+                    "sha256": axes.contents,
+                    "rows": rows,
+                    "features": features,
+                    "cells": [],
+                }
+            found[axes.contents]["cells"].append(cell.cell_id)
+        return list(found.values())
+
+    def select(self, filters: Iterable[str]) -> Suite:
+        """Only the cells that match every ``key=value[,value…]``, and the claims that are about no others.
+
+        Raises UsageError where no cell does.
+        """
+        chosen = self.cells
+        for text in filters:
+            key, found, values = text.partition("=")
+            if not found:
+                raise UsageError(f"--select {text!r}: expected key=value, such as estimator=pathwise")
+            known = {name for cell in self.cells for name in cell.flat()}
+            if key not in known:
+                raise UnknownNameError("key", key, known, where="--select")
+            wanted = values.split(",")
+            left = tuple(c for c in chosen if key in c.flat() and any(means(one, c.flat()[key]) for one in wanted))
+            if not left:
+                present = choices(cell.flat()[key] for cell in chosen if key in cell.flat())
+                raise UsageError(f"--select {text}: no cell of {self.name} matches; {key} is {present}")
+            chosen = left
+        return replace(self, cells=chosen, expect=tuple(c for c in self.expect if claim_coverage.decidable(c, chosen)))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line sets over the suite; None leaves the suite's value."""
+
+    seed: int | None = None
+    replicates: int | None = None
+    device: str | None = None
+    engine: str | None = None
+    variance: str | None = None
+    noise: str | None = None
+    memory: str | None = None
+    precision: float | None = None
+    budget: float | None = None
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that come with gradbench, by name (``papers/…`` for those in that folder)."""
+    here = Path(__file__).parent.parent
+    folder = here / "suites" if (here / "suites").is_dir() else here.parent / "suites"
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.toml"))}
+
+
+def find(name: str) -> Path:
+    """The file of a shipped suite's name or of a path. Raises SuiteError or UnknownNameError."""
+    suites = shipped()
+    if name in suites:
+        return suites[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or path.is_dir():
+        raise SuiteError(f"{name}: expected a suite file (.toml), and there is none; shipped: {', '.join(suites)}")
+    raise UnknownNameError("suite", name, suites)
+
+
+def load(name: str, settings: Settings | None = None) -> Suite:
+    """Read, validate and resolve a shipped suite (by name) or a file (by path).
+
+    Raises SuiteError (with file, key and remedy), UnknownNameError, or UsageError for a device that is not there.
+    """
+    path = find(name)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f'{path}: not valid TOML ({error}); a suite starts with name = "…"') from error
+    except OSError as error:
+        raise SuiteError(f"{path}: cannot be read ({error.strerror})") from error
+    return resolve(raw, str(path), settings or Settings())
+
+
+def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
+    """A suite from parsed TOML; ``where`` names it in errors."""
+    file = validated(SuiteFile, raw, where, file=True)
+    measure = file.measure
+    for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
+        if (value := getattr(settings, key)) is not None:
+            measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
+    cells: dict[str, Cell] = {}
+    shelf = data_sets.Shelf()
+    for index, grid in enumerate(file.grid):
+        here = f"{where}: grid[{index}]"
+        for cell in grid_cells(grid, here, file.seed, shelf, seed=settings.seed, device=settings.device):
+            noisy = _with_noise(cell, measure.noise)
+            cells.setdefault(noisy.cell_id, noisy)
+    if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):
+        given = "--noise" if settings.noise else f"{where}: measure.noise"
+        raise SuiteError(f"{given}: 'latent+data' draws minibatches, and no grid of {file.name} has data; use 'latent'")
+    for index, claim in enumerate(file.expect):
+        claim_coverage.check(claim, list(cells.values()), f"{where}: expect[{index}]")
+    return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
+
+
+def _with_noise(cell: Cell, noise: Noise) -> Cell:
+    """``cell`` under ``noise``; skipped where it asks for minibatches that there are none of."""
+    reason = cell.skip
+    if noise == "latent+data" and cell.axes.data is None and reason is None:
+        reason = f"{cell.axes.problem} has no data to draw minibatches from; use noise = 'latent'"
+    return replace(cell, noise=noise, skip=reason)

@@ -1,0 +1,1 @@
+"""What is measured at: a point, its training, its reference gradients."""
