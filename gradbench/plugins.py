@@ -1,9 +1,10 @@
-"""Estimators and problems from outside: a user's file, or an installed package.
+"""Families, objectives, problems and estimators from outside: a user's file, or an installed package.
 
-A file is loaded by ``--plugin FILE``: every `Estimator` and every subclass of `Problem` that its top level defines
-takes part in this process under its own name. A package announces the same under the entry points
-``gradbench.estimators`` (an `Estimator`) and ``gradbench.problems`` (a subclass of `Problem`). A suite file is data:
-it names what is registered, and can load nothing.
+A file is loaded by ``--plugin FILE``: every `Estimator`, and every subclass of `Family`, `Objective` and `Problem`
+with a name, that its top level defines takes part in this process under its own name. A package announces the same
+under the entry points ``gradbench.families``, ``gradbench.objectives``, ``gradbench.problems`` and
+``gradbench.estimators``.
+A suite file is data: it names what is registered, and can load nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,11 +26,23 @@ from gradbench.core.errors import ContractError, PluginError
 from gradbench.core.isolation.guard import WHEN_LOADED, Guard
 from gradbench.core.registry import Registry
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import FAMILIES, Estimator
+from gradbench.estimators.base import Estimator
+from gradbench.families import FAMILIES
+from gradbench.families.base import Family
+from gradbench.objectives import OBJECTIVES
+from gradbench.objectives.base import Objective
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
 
-GROUPS = {"gradbench.estimators": Estimator, "gradbench.problems": Problem}
+KINDS: dict[str, tuple[Registry[Any], type]] = {
+    "gradbench.families": (FAMILIES, Family),
+    "gradbench.objectives": (OBJECTIVES, Objective),
+    "gradbench.problems": (PROBLEMS, Problem),
+    "gradbench.estimators": (ESTIMATORS, Estimator),
+}
+"""By group of entry points: where such things are registered, and what they are. Those that others name come first."""
+Thing = Any
+"""An `Estimator`, or a subclass of `Family`, `Objective` or `Problem`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ def load_file(path: str | Path) -> Plugin:
     found = defined_in(module)
     if not found:
         raise PluginError(
-            f"{path}: defines no Estimator and no Problem at its top level\n"
+            f"{path}: defines no Estimator, Problem, Objective or Family at its top level\n"
             f"start from one that does: gradbench new estimator NAME, or gradbench new problem NAME"
         )
     source, version = str(file.resolve()), _sha256(file)
@@ -78,7 +92,7 @@ def load_file(path: str | Path) -> Plugin:
 def load_installed() -> list[str]:
     """Register what installed packages announce; a complaint for each that cannot be used, which is left out."""
     complaints = []
-    for group, kind in GROUPS.items():
+    for group, (_, kind) in KINDS.items():
         for point in metadata.entry_points(group=group):
             package = point.dist.name if point.dist else point.module
             source = f"{package}:{point.value}"
@@ -97,23 +111,45 @@ def load_installed() -> list[str]:
     return complaints
 
 
-def register(thing: Estimator | type[Problem], where: str, version: str) -> None:
+def register(thing: Thing, where: str, version: str) -> None:
     """Let ``thing`` take part by its name; ``where`` is the file or package that it is from, in that ``version``.
 
-    Raises PluginError where the name is taken by another, or no problem can have such latents.
+    Raises PluginError where the name is taken by another, or it names a family or an objective that there is none of.
     """
-    registry: Registry[Any] = ESTIMATORS if isinstance(thing, Estimator) else PROBLEMS
+    registry = _registry(thing)
     kind = registry.kind
     if thing.name in registry and _owners.get((kind, thing.name)) != where:
         raise PluginError(f"{where}: there is a {kind} {thing.name!r} already; give yours another name")
-    families = thing.latents if isinstance(thing, Estimator) else {thing.family}
-    if not families <= FAMILIES:
-        unknown, known = ", ".join(sorted(families - FAMILIES)), ", ".join(sorted(FAMILIES))
-        raise PluginError(
-            f"{where}: {kind} {thing.name!r} is for {unknown} latents, which no problem has\nuse: {known}"
-        )
+    for what, named in (("latents", _families(thing)), ("objectives", _objectives(thing))):
+        known = FAMILIES if what == "latents" else OBJECTIVES
+        if missing := sorted(set(named) - set(known)):
+            raise PluginError(
+                f"{where}: {kind} {thing.name!r} is for {', '.join(missing)} {what}, which there are none of\n"
+                f"use: {', '.join(sorted(known))}, or bring the {known.kind}, too"
+            )
     registry.add(thing.name, thing, version)
     _owners[kind, thing.name] = where
+
+
+def _registry(thing: Thing) -> Registry[Any]:
+    """Where things of its kind are registered."""
+    return next(
+        registry
+        for registry, kind in KINDS.values()
+        if isinstance(thing, kind) or (inspect.isclass(thing) and issubclass(thing, kind))
+    )
+
+
+def _families(thing: Thing) -> Iterable[str]:
+    """The families of latents that a thing names."""
+    own = getattr(thing, "family", None)
+    return getattr(thing, "latents", None) or ([own] if isinstance(own, str) else [])
+
+
+def _objectives(thing: Thing) -> Iterable[str]:
+    """The objectives that a thing names."""
+    own = getattr(thing, "objective", None)
+    return getattr(thing, "unbiased", None) or ([own] if isinstance(own, str) else [])
 
 
 def import_file(file: Path) -> ModuleType:
@@ -154,18 +190,21 @@ def import_file(file: Path) -> ModuleType:
     return module
 
 
-def defined_in(module: ModuleType) -> list[Estimator | type[Problem]]:
-    """The estimators and problems that a module's top level defines; those it only imports are not its own."""
-    found: dict[int, Estimator | type[Problem]] = {}
-    for value in vars(module).values():
-        own = (isinstance(value, Estimator) and not ESTIMATORS.is_own(value)) or (
-            inspect.isclass(value)
-            and issubclass(value, Problem)
-            and value.__module__ == module.__name__
-            and not inspect.isabstract(value)
-        )
-        if own:
-            found[id(value)] = value  # pyright: ignore[reportArgumentType]  (own says so)
+def defined_in(module: ModuleType) -> list[Thing]:
+    """What a module's top level defines, in the order of `KINDS`; what it only imports is not its own.
+
+    A class without a name of its own, such as a base class or a law that changes a family's, is no thing of its own.
+    """
+    found: dict[int, Thing] = {}
+    for registry, kind in KINDS.values():
+        for value in vars(module).values():
+            if inspect.isclass(value):
+                named = issubclass(value, kind) and "name" in vars(value) and not inspect.isabstract(value)
+                own = named and value.__module__ == module.__name__
+            else:
+                own = isinstance(value, kind) and not registry.is_own(value)
+            if own:
+                found[id(value)] = value
     return list(found.values())
 
 

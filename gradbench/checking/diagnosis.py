@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gradbench.checking.sequential import Look
-from gradbench.estimators.pathwise.pathwise import CONTINUOUS
+from gradbench.families import FAMILIES
 from gradbench.statistics import sign_flip_p
 
 FAR = 4.0
@@ -148,7 +148,7 @@ def _causes(look: Look, part: str, count: float) -> Iterator[str]:
     if near(-1):
         yield "a wrong sign: gradients point up the objective"
     if near(2):
-        path = look.target.family in CONTINUOUS
+        path = FAMILIES[look.target.family].reparameterised
         yield "along the path and by the score" if phi and path else "added twice"
     if phi and samples > 1 and near((samples - 1) / samples):
         yield f"(L-1)/L at L = {samples}: the baseline holds the sample's own f"

@@ -10,7 +10,7 @@ from gradbench.core.types import Gradients, Noise
 from gradbench.engine.general import replicate_gradients
 from gradbench.engine.returned import checked
 from gradbench.engine.task import Task
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 from gradbench.problems.networks import Calls
 
@@ -36,11 +36,11 @@ def parts(noise: Noise) -> list[Tensor]:
     return [noise] if isinstance(noise, Tensor) else list(noise.values())
 
 
-def given(task: Task) -> tuple[Objective, Posterior]:
+def given(task: Task) -> tuple[Objective, Family]:
     """The objective and the q that a surrogate is given."""
     problem = task.point.problem
     q = problem.posterior(Calls(problem.phi), task.point.x)
-    return Objective(problem, Calls(problem.theta), task.point.x, task.kl), q
+    return task.at(Calls(problem.theta)), q
 
 
 def values(task: Task, noise: Noise) -> Tensor:

@@ -2,7 +2,7 @@
 
 Two tests whose error rate needs no assumption about that law. Factorised continuous latents: the draws of one
 coordinate against the distribution function that log_prob integrates to, by the Dvoretzky–Kiefer–Wolfowitz bound.
-Bits: log_prob must sum to one over the states, and the share of ones agree by Hoeffding's bound.
+Finitely many states: log_prob must sum to one over them, and the mean of each entry agree by Hoeffding's bound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.seeding import stream
-from gradbench.families.base import MAX_STATES, Bernoulli, Posterior, is_standard
+from gradbench.families import FAMILIES
+from gradbench.families.base import Family
+from gradbench.families.support import MAX_STATES, Support
 
 DRAWS = 2**15
 FALSE_ALARMS = 1e-9
@@ -25,35 +27,49 @@ INTEGRATION = 2e-3
 MOST_COORDINATES = 16
 
 
-def check(q: Posterior) -> None:
-    """Raise BrokenProblemError where the draws of q are not from the law of its log_prob; families' own are known."""
-    if is_standard(q):
-        return
+def check(q: Family) -> None:
+    """Raise BrokenProblemError where the draws of q are not from the law of its log_prob; gradbench's own are known.
+
+    Of layers, each is looked at given one sample of those before it.
+    """
     with torch.no_grad():
-        one: Posterior = type(q)(**{name: value.detach()[:1, :, :1] for name, value in q.parameters.items()})
-        z = one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
-        if isinstance(one, Bernoulli):
-            _bits(one, z)
-        elif z.ndim == 4:
-            _continuous(one, z)
+        noise = q.noise(1, 1, stream(0, "law, given", device=next(iter(q.parameters.values())).device))
+        for part, _ in q.chain(noise):
+            if not FAMILIES.is_own(type(part)):
+                _check_one(part)
 
 
-def _bits(q: Bernoulli, z: Tensor) -> None:
-    if not ((z == 0) | (z == 1)).all():
-        raise _broken(q, "its samples are not all 0 or 1")
-    if 2 ** z.shape[-1] > MAX_STATES:
-        return
-    states = q.states()
+def _check_one(q: Family) -> None:
+    one = q.mapped(lambda value: value.detach()[:1, :1, :1])
+    z = one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
+    support = one.states()
+    if support is not None:
+        if support.size <= MAX_STATES:
+            _discrete(one, support, z)
+    elif z.ndim == 4:
+        _continuous(one, z)
+
+
+def _discrete(q: Family, support: Support, z: Tensor) -> None:
+    states, _ = support.all()
+    if not torch.isin(z, states.unique()).all():
+        raise _broken(q, f"its samples are no states: not all of their entries are {_listed(states.unique())}")
     mass = q.log_prob(states).exp()
     if abs(float(mass.sum()) - 1) > 1e-6:
         raise _broken(q, f"exp(log_prob) sums to {float(mass.sum()):.4g} over the states, not 1")
-    ones = (mass[..., None] * states).sum((0, 1, 2))
-    away = float((z.mean((0, 1, 2)) - ones).abs().max())
-    if away > math.sqrt(math.log(2 * z.shape[-1] / FALSE_ALARMS) / (2 * DRAWS)):
-        raise _broken(q, f"the share of ones in its samples is off by {away:.2g}")
+    entries = states.flatten(3)
+    expected = (mass[..., None] * entries).sum((0, 1, 2))
+    away = (z.flatten(3).mean((0, 1, 2)) - expected).abs()
+    reach = (entries.amax((0, 1, 2)) - entries.amin((0, 1, 2))).clamp_min(torch.finfo(z.dtype).tiny)
+    if float((away / reach).max()) > math.sqrt(math.log(2 * entries.shape[-1] / FALSE_ALARMS) / (2 * DRAWS)):
+        raise _broken(q, f"the mean of its samples is off by {float(away.max()):.2g}")
 
 
-def _continuous(q: Posterior, z: Tensor) -> None:
+def _listed(values: Tensor) -> str:
+    return " or ".join(f"{value:g}" for value in values[:4].tolist())
+
+
+def _continuous(q: Family, z: Tensor) -> None:
     draws = z[:, 0, 0]
     if not _factorised(q, draws):
         return
@@ -66,7 +82,7 @@ def _continuous(q: Posterior, z: Tensor) -> None:
             )
 
 
-def _factorised(q: Posterior, draws: Tensor) -> bool:
+def _factorised(q: Family, draws: Tensor) -> bool:
     """Whether log_prob is a sum over coordinates, at some of the draws: else no coordinate has a density of its own."""
     a, b = draws[:64], draws[64:128]
     for index in range(draws.shape[-1] if draws.shape[-1] > 1 else 0):
@@ -78,7 +94,7 @@ def _factorised(q: Posterior, draws: Tensor) -> bool:
     return True
 
 
-def _distance(q: Posterior, draws: Tensor, index: int) -> float:
+def _distance(q: Family, draws: Tensor, index: int) -> float:
     """The largest difference between the two distribution functions of a coordinate, on the range of its draws."""
     value = draws[:, index].sort().values
     low, high = value[0], value[-1]
@@ -94,7 +110,7 @@ def _distance(q: Posterior, draws: Tensor, index: int) -> float:
     return float((mass / mass[-1] - drawn).abs().max())
 
 
-def _broken(q: Posterior, seen: str) -> BrokenProblemError:
+def _broken(q: Family, seen: str) -> BrokenProblemError:
     return BrokenProblemError(
         "posterior",
         f"{type(q).__name__} does not draw from the law of its log_prob: {seen}",

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradbench.checking import laws
+from gradbench.checking import laws, posteriors
 from gradbench.checking.contract import Violation
+from gradbench.checking.posteriors import finite, wrong, wrong_shape
 from gradbench.checking.tracing import Record, Trace, memory, moved, random_states, same
 from gradbench.core.errors import BrokenProblemError, GradbenchError
 from gradbench.core.seeding import stream
@@ -26,16 +27,14 @@ from gradbench.engine.layers import layer_norms
 from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
-from gradbench.families.base import Posterior
-from gradbench.objectives.base import Kl, closed_form_kl
+from gradbench.families.base import Family
+from gradbench.objectives.base import has_closed_form_kl
+from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem, duplicate
 from gradbench.problems.networks import DRAWS_REMEDY, Calls, NeedsLoopError
 from gradbench.target import points
 from gradbench.target.points import Axes, Point
-
-JUDGE = {"gaussian": "pathwise", "bernoulli": "score-function-loo"}
-"""By family of latents: an estimator that is unbiased wherever the problem keeps its contract."""
 
 REPLICATES, SAMPLES = 2, 2
 TOLERANCE = 1e-8
@@ -85,7 +84,7 @@ def _check(point: Point, fresh: Problem) -> None:
     x = None if point.x is None else point.x.clone()
     watched = _Watched(point)
     q = watched.run("posterior", lambda: point.problem.posterior(Calls(point.problem.phi), x), x)
-    z = _posterior(point.problem, q, x)
+    z = posteriors.samples(point, q, x, stream(0, "contract", device=posteriors.device_of(q)))
     terms = _terms(point.problem, x, z, watched)
     _shapes(terms, x, z)
     _again(point, x, z, watched)
@@ -93,7 +92,7 @@ def _check(point: Point, fresh: Problem) -> None:
     _outside(point, x, z)
     _rows(point, q, x, z)
     laws.check(q)
-    _paths(point)
+    _paths(point, q)
 
 
 class _Watched:
@@ -145,42 +144,6 @@ def _owner(problem: Problem, name: str) -> str:
     return f"a {type(module).__name__}" + (" in training mode" if module.training else "")
 
 
-def _posterior(problem: Problem, q: Any, x: Tensor | None) -> Tensor:
-    """Samples of q [R, L, B, *event], held. Raises BrokenProblemError where q is not what it says."""
-    if not isinstance(q, Posterior):
-        raise _wrong("posterior", f"posterior returns {type(q).__name__}", "return a Gaussian, Bernoulli or a subclass")
-    if type(q).family != problem.family:
-        raise _wrong(
-            "posterior",
-            f"posterior returns a {type(q).__name__}, of family {type(q).family!r}; the class says {problem.family!r}",
-            "declare the family of what posterior returns",
-        )
-    for name, value in q.parameters.items():
-        _finite(value, f"posterior: {name}")
-        if value.ndim < 4 or value.shape[1] != 1:
-            raise _shape(f"posterior: {name}", value, "[1, 1, B, *event]", "keep the axes that phi.call gives")
-    batch = 1 if x is None else x.shape[2]
-    noise = q.noise(REPLICATES, SAMPLES, stream(0, "contract", device=_device(q)))
-    z = q.sample(noise)
-    own = z.shape[2] if not problem.independent_datapoints else batch
-    if tuple(z.shape[:3]) != (REPLICATES, SAMPLES, own) or z.ndim < 4:
-        wanted = f"[{REPLICATES}, {SAMPLES}, {own}, *event] for R, L, B = {REPLICATES}, {SAMPLES}, {batch}"
-        raise _shape("posterior: a sample", z, wanted, "sample and noise keep the axes R, L, B first")
-    _finite(z, "posterior: a sample")
-    held = q.held()
-    if held.log_prob(z.detach()).requires_grad or held.sample(noise).requires_grad:
-        raise _wrong(
-            "posterior",
-            f"{type(q).__name__}.held() leaves parameters that are differentiated",
-            "pass every tensor of it on to __init__ as a parameter: super().__init__(loc=loc, scale=scale, …)",
-        )
-    return z.detach()
-
-
-def _device(q: Posterior) -> torch.device:
-    return next(iter(q.parameters.values())).device
-
-
 def _terms(
     problem: Problem, x: Tensor | None, z: Tensor, watched: _Watched | None = None, *, held: bool = False
 ) -> dict[str, Any]:
@@ -201,9 +164,13 @@ def _terms(
     found["log_likelihood"] = run("log_likelihood", lambda: problem.log_likelihood(theta, x, z))
     prior = run("prior", lambda: problem.prior(theta))
     if not callable(getattr(prior, "log_prob", None)):
-        raise _wrong("prior", f"prior returns {type(prior).__name__}, without a log_prob", "return a Posterior")
+        raise wrong(
+            "prior",
+            f"prior returns {type(prior).__name__}, without a log_prob",
+            "return a Family, or anything with log_prob(z)",
+        )
     found["prior: log_prob"] = run("prior: log_prob", lambda: prior.log_prob(z))
-    if closed_form_kl(problem, theta, q):
+    if has_closed_form_kl(problem, theta, q):
         found["posterior: kl"] = run("posterior: kl", lambda: q.kl(prior))
     return found
 
@@ -214,12 +181,12 @@ def _shapes(terms: dict[str, Any], x: Tensor | None, z: Tensor) -> None:
     wanted["log_likelihood"] = (*z.shape[:2], 1 if x is None else x.shape[2])
     for name, value in terms.items():
         if not isinstance(value, Tensor):
-            raise _wrong("wrong shape", f"{name} returns {type(value).__name__}", "return a tensor [R, L, B]")
+            raise wrong("wrong shape", f"{name} returns {type(value).__name__}", "return a tensor [R, L, B]")
         if name in wanted and tuple(value.shape) != wanted[name]:
-            raise _shape(name, value, f"[R, L, B] = {list(wanted[name])}", SUMMED)
+            raise wrong_shape(name, value, f"[R, L, B] = {list(wanted[name])}", SUMMED)
         if name == "posterior: kl" and (value.ndim != 3 or tuple(value.shape[:2]) != (1, 1)):
-            raise _shape(name, value, "[1, 1, B]", SUMMED)
-        _finite(value, name)
+            raise wrong_shape(name, value, "[1, 1, B]", SUMMED)
+        finite(value, name)
 
 
 SUMMED = "sum over the features of one datapoint, .sum(-1), and over nothing else"
@@ -279,14 +246,14 @@ def _outside(point: Point, x: Tensor | None, z: Tensor) -> None:
             )
 
 
-def _rows(point: Point, q: Posterior, x: Tensor | None, z: Tensor) -> None:
+def _rows(point: Point, q: Family, x: Tensor | None, z: Tensor) -> None:
     """What is given samples must treat each by itself.
 
     The first and the last stay as they are with all others replaced, and the first sample of the first replicate with
     none beside it; no gradient leads from one to another.
     """
     problem = point.problem
-    noise = q.noise(REPLICATES, SAMPLES, stream(1, "contract", device=_device(q)))
+    noise = q.noise(REPLICATES, SAMPLES, stream(1, "contract", device=posteriors.device_of(q)))
     drawn = q.held().sample(noise)
     with Trace(problem) as first, torch.no_grad():
         before = _terms(problem, x, z)
@@ -350,21 +317,18 @@ def _first(first: Trace, second: Trace) -> str | None:
     return None
 
 
-def _paths(point: Point) -> None:
-    """Replicates have the same gradients one by one, in one batch, together, and read off the layers."""
-    judge = ESTIMATORS[JUDGE[point.problem.family]]
-    problem = point.problem
-    kls: tuple[Kl | None, ...] = (None,)
-    if problem.objective != "cost":
-        q = problem.posterior(Calls(problem.phi), point.x)
-        closed = closed_form_kl(problem, Calls(problem.theta), q)
-        kls = ("monte-carlo", "analytic") if closed else ("monte-carlo",)
-    for kl in kls:
-        task = Task(point, judge, judge.Parameters().model_dump(), SAMPLES, kl)
+def _paths(point: Point, q: Family) -> None:
+    """Replicates have the same gradients one by one, in one batch, together, and read off the layers.
+
+    They are those of an estimator that is right wherever the problem keeps its contract.
+    """
+    judge = ESTIMATORS[q.judge.estimator]
+    for chosen in treatments(point, q):
+        task = Task(point, judge, judge.Parameters().model_dump(), SAMPLES, chosen)
         noise = task.noise(REPLICATES, stream(2, "contract", device=point.device))
         plain = loop.replicate_gradients(task, noise, REPLICATES)
         for name, value in plain.items():
-            _finite(value, f"the gradient of {name}")
+            finite(value, f"the gradient of {name}")
         everything = torch.cat([value.flatten() for value in plain.values()])
         for path in (_in_one_batch, general.together_gradients, layer_norms.replicate_gradients):
             try:
@@ -380,24 +344,17 @@ def _paths(point: Point) -> None:
                     )
 
 
+def treatments(point: Point, q: Family) -> list[ChosenObjective]:
+    """The problem's own objective with each treatment of the KL that works at the point, the sampled one first."""
+    chosen = natural(point.problem)
+    closed = has_closed_form_kl(point.problem, Calls(point.problem.theta), q) if chosen.has_theta else False
+    kls = chosen.kind.treatments(type(point.problem), point.axes.parameters)
+    return [replace(chosen, kl=kl) for kl in reversed(kls) if kl != "analytic" or closed]
+
+
 def _in_one_batch(task: Task, noise: Noise, replicates: int) -> Gradients:
     """The mean gradient [1, P] from one plain pass, as references and timings take it."""
     return {name: value.detach().flatten()[None] for name, value in task.gradient(noise).items()}
-
-
-def _wrong(kind: str, seen: str, remedy: str) -> BrokenProblemError:
-    return BrokenProblemError(kind, seen, remedy)
-
-
-def _shape(name: str, value: Tensor, wanted: str, remedy: str) -> BrokenProblemError:
-    return BrokenProblemError("wrong shape", f"{name} is {list(value.shape)}, expected {wanted}", remedy)
-
-
-def _finite(value: Tensor, what: str) -> None:
-    if not torch.isfinite(value).all():
-        raise BrokenProblemError(
-            "not finite", f"{what} is NaN or infinite", "look for a log or a division at 0, or an exp that overflows"
-        )
 
 
 def _all_close(a: Any, b: Any) -> bool:

@@ -27,7 +27,7 @@ class Preflight:
     def __call__(self, task: Task) -> None:
         """Raise ContractError where the fitted ``task`` breaks a promise; the same for every L of a pair."""
         state = tuple((name, value.shape) for name, value in task.state.items())
-        key = (task.estimator.name, canonical(task.parameters), task.kl, state)
+        key = (task.estimator.name, canonical(task.parameters), task.objective, state)
         if key not in self.known:
             found = violation(task.point.problem.name, lambda: precise(task))
             self.known[key] = None if found is None else (_told(task, found), found.raised)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gradbench.checking import sequential
-from gradbench.checking.models import JUDGE, fault
+from gradbench.checking.models import fault
 from gradbench.checking.targets import targets
 from gradbench.checking.verdict import Result, check
 from gradbench.checking.violation import Violation
 from gradbench.core.errors import BrokenProblemError, PluginError, UsageError
 from gradbench.estimators import ESTIMATORS
+from gradbench.families import FAMILIES
 from gradbench.plugins import register
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
@@ -34,7 +35,7 @@ def check_problem(
             raise PluginError(f"{kind.__name__}: a problem needs a class attribute {attribute!r}")
     if PROBLEMS.get(kind.name) is not kind:
         register(kind, kind.__module__, kind.__module__)
-    judge = ESTIMATORS[JUDGE[kind.family]]
+    judge = ESTIMATORS[FAMILIES.find(kind.family, where=kind.name).judged_by.estimator]
     start = Result(kind.name, "violation", {}, {"phi": True, "theta": True}, margin=margin)
     for target in targets([kind.name], seed):
         try:

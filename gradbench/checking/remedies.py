@@ -10,6 +10,7 @@ from gradbench.checking.violation import Violation
 from gradbench.core.errors import message_of
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
+from gradbench.families import FAMILIES
 from gradbench.plugins import line_in
 from gradbench.problems import PROBLEMS
 
@@ -63,7 +64,7 @@ def of_an_error(error: BaseException) -> str:
     if isinstance(error, TypeError) and "argument" in text:
         return "a surrogate takes (objective, q, noise), then state if it is fitted, then parameters if it has any"
     if isinstance(error, KeyError | AttributeError):
-        return "if it is meant for other latents only, declare latents=frozenset({'gaussian'}) or {'bernoulli'}"
+        return f"if it is meant for other latents only, declare them: latents=frozenset({{…}}) of {', '.join(FAMILIES)}"
     if isinstance(error, RuntimeError) and "dtype" in text:
         return "keep the precision of q and of the noise: it is tested in float64"
     if isinstance(error, RuntimeError | IndexError) and ("size" in text or "shape" in text or "dimension" in text):

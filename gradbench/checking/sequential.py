@@ -130,7 +130,11 @@ def _measure(target: Target, task: Task, index: int, count: int, tick: Callable[
     blocks, per_block = measurement.plan(task.estimator, count, BLOCKS)
     first = index * BLOCKS
     return measurement.measure(
-        task, target.reference, range(first, first + blocks), per_block, lambda done: tick(target.label, done)
+        task,
+        target.reference(task.samples),
+        range(first, first + blocks),
+        per_block,
+        lambda done: tick(target.label, done),
     )
 
 

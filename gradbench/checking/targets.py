@@ -14,23 +14,16 @@ from typing import Any
 
 import torch
 
-from gradbench.core.errors import UnknownNameError
 from gradbench.core.types import Gradients
 from gradbench.engine.task import Task
 from gradbench.estimators.base import Estimator, Setting
-from gradbench.objectives.base import Kl, Objective, closed_form_kl
+from gradbench.objectives import OBJECTIVES
+from gradbench.objectives.base import Kl, has_closed_form_kl
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
+from gradbench.problems.base import Small
 from gradbench.problems.networks import Calls
 from gradbench.target import points, reference
-
-SMALL: dict[str, dict[str, Any]] = {
-    "gaussian-cost": {"cost": "cos", "k": 1.0, "mean": 0.7, "dim": 3},
-    "linear-gaussian": {"batch": 2, "features": 4, "start": "near", "perturb": 0.3},
-    "gaussian-vae": {"hidden": 4, "batch": 2},
-    "bernoulli-cost": {"target": 0.2, "prob": 0.3, "dim": 3, "power": 3.0},
-    "sigmoid-belief": {"latent": 4, "batch": 2},
-}
-"""Parameters of the small version of each built-in problem; others are taken with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +36,20 @@ class Target:
     seed: int = 0
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
     """Parameters of the problem, over those of its small version."""
-    bound: int = 1
-    """Samples inside the log of the importance-weighted bound that is the objective; 1: the ELBO, or a cost."""
+    objective: str | None = None
+    """The objective; None: the one that the problem has by itself."""
 
     @property
     def label(self) -> str:
         """In a few words, for a table."""
-        if self.bound > 1:
-            return f"{self.problem}, {self.bound}-sample bound"
+        if self.objective is not None:
+            return f"{self.problem}, {self.samples[0]}-sample {self.objective}"
         return self.problem if self.kl is None else f"{self.problem}, {self.kl} KL"
+
+    @property
+    def chosen(self) -> ChosenObjective:
+        """What is differentiated."""
+        return ChosenObjective(self.objective or PROBLEMS[self.problem].objective, self.kl)
 
     @property
     def family(self) -> str:
@@ -62,7 +60,7 @@ class Target:
     def axes(self) -> points.Axes:
         """Its problem axes, untrained: a fresh start is where gradients are large."""
         kind = PROBLEMS[self.problem]
-        values = {**SMALL.get(self.problem, {}), **self.parameters}
+        values = {**kind.small, **self.parameters}
         return points.Axes(self.problem, kind.Parameters(**values), kind.data, 0, self.seed)
 
     @cached_property
@@ -76,21 +74,27 @@ class Target:
         if self.kl != "analytic":
             return None
         problem, theta = self.point.problem, Calls(self.point.problem.theta)
-        if closed_form_kl(problem, theta, problem.posterior(Calls(problem.phi), self.point.x)):
+        if has_closed_form_kl(problem, theta, problem.posterior(Calls(problem.phi), self.point.x)):
             return None
         return f"{self.problem} has no closed-form KL"
 
     @cached_property
-    def reference(self) -> reference.Reference:
-        """Its gradient: exact for the built-in ones."""
-        return reference.compute(self.point, 2048, 32, self.bound)
+    def _references(self) -> dict[int, reference.Reference]:
+        return {}
+
+    def reference(self, samples: int) -> reference.Reference:
+        """Its gradient with L = ``samples``: exact for the built-in ones."""
+        inside = self.chosen.inside(samples)
+        if inside not in self._references:
+            self._references[inside] = reference.compute(self.point, self.chosen, samples, 2048, 32)
+        return self._references[inside]
 
     @cached_property
     def remainder(self) -> Gradients | None:
         """The gradient of the objective's closed-form part r (minus the KL); None where it has none."""
         problem, parameters = self.point.problem, self.point.problem.named_parameters()
         q = problem.posterior(Calls(problem.phi), self.point.x)
-        value = Objective(problem, Calls(problem.theta), self.point.x, self.kl).remainder(q)
+        value = self.chosen.at(problem, Calls(problem.theta), self.point.x).remainder(q)
         if value is None:
             return None
         found = torch.autograd.grad(value.sum(), list(parameters.values()), allow_unused=True)
@@ -102,9 +106,7 @@ class Target:
     def setting(self, samples: int, estimator: Estimator) -> Setting:
         """What ``estimator``, with its default parameters, would be asked to work with."""
         kind = PROBLEMS[self.problem]
-        latent_dim = kind.latent_dim(self.axes.parameters)
-        objective = "iwae" if self.bound > 1 else kind.objective
-        return Setting(kind.name, kind.family, latent_dim, objective, self.kl, samples, estimator.Parameters())
+        return Setting.of(kind, self.axes.parameters, self.chosen, samples, estimator.Parameters())
 
     def samples_for(self, estimator: Estimator) -> int | None:
         """The first L that ``estimator`` can work with here; None where it cannot."""
@@ -115,31 +117,21 @@ class Target:
     def task(self, estimator: Estimator, samples: int, parameters: dict[str, Any] | None = None) -> Task:
         """``estimator`` at work here, its control variate trained if it has one."""
         values = estimator.Parameters(**(parameters or {})).model_dump()
-        return Task(self.point, estimator, values, samples, self.kl).fitted()
+        return Task(self.point, estimator, values, samples, self.chosen).fitted()
 
 
 def targets(problems: Iterable[str] | None = None, seed: int = 0) -> list[Target]:
-    """The targets of ``problems``, by default of every built-in problem. Raises UnknownNameError."""
-    standard = [
-        Target("gaussian-cost", None, (4, 2, 1), seed),
-        # from this seed every tensor's gradient stands out from the score function's noise
-        Target("linear-gaussian", "analytic", (6, 4, 2, 1), seed + 1),
-        Target("linear-gaussian", "monte-carlo", (6, 4, 2, 1), seed + 1),
-        Target("gaussian-vae", "analytic", (2, 4, 1), seed),
-        # one latent and a bound of two samples: small enough to integrate
-        Target("linear-gaussian", "monte-carlo", (2,), seed + 1, {"latent": 1}, bound=2),
-        Target("gaussian-vae", "monte-carlo", (2,), seed + 1, {"latent": 1}, bound=2),
-        Target("bernoulli-cost", None, (1, 2, 4), seed),
-        Target("sigmoid-belief", "analytic", (2, 4, 1), seed),
-        Target("sigmoid-belief", "monte-carlo", (3, 4, 2, 1), seed),
-    ]
-    if problems is None:
-        return standard
+    """The targets of ``problems``, by default of every problem that says where it is checked. Raises UnknownNameError.
+
+    A problem that does not say is checked at its small version, with every treatment of the KL that it has.
+    """
+    names = [name for name in PROBLEMS if PROBLEMS[name].checked] if problems is None else list(problems)
     chosen: list[Target] = []
-    for name in problems:
-        if name not in PROBLEMS:
-            raise UnknownNameError("problem", name, PROBLEMS, where="--problem")
-        known = [target for target in standard if target.problem == name]
-        kls: tuple[Kl | None, ...] = (None,) if PROBLEMS[name].objective == "cost" else ("analytic", "monte-carlo")
-        chosen += known or [Target(name, kl, seed=seed) for kl in kls]
+    for name in names:
+        kind = PROBLEMS.find(name, where="--problem")
+        kls = OBJECTIVES[kind.objective].treatments(kind, kind.Parameters(**kind.small))
+        chosen += [
+            Target(name, one.kl, one.samples, seed + one.seed, dict(one.parameters), one.objective)
+            for one in kind.checked or [Small(kl) for kl in kls]
+        ]
     return chosen

@@ -16,8 +16,10 @@ from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.kept import Kept
 from gradbench.engine.task import Task
 from gradbench.estimators.base import Estimator
+from gradbench.estimators.scope import Part
+from gradbench.families import FAMILIES
 
-PARTS = ("phi", "theta")
+PARTS: tuple[Part, ...] = ("phi", "theta")
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,8 @@ def as_estimator(
 
     Raises UsageError where ``latents`` names a family that no problem has.
     """
-    known = {target.family for target in targets()}
-    if latents is not None and (unknown := set(latents) - known):
-        raise UsageError(f"latents {sorted(unknown)[0]!r}: no problem has such; known: {', '.join(sorted(known))}")
+    if latents is not None and (unknown := set(latents) - set(FAMILIES)):
+        raise UsageError(f"latents {sorted(unknown)[0]!r}: no problem has such; known: {', '.join(sorted(FAMILIES))}")
     if isinstance(thing, Estimator):
         return thing
     if not callable(thing):
@@ -100,7 +101,7 @@ def as_estimator(
         latents = contract.families_of(
             (target, lambda target=target: target.task(bare, target.samples_for(bare) or 2))
             for target in targets(seed=seed)
-            if target.kl is None  # a cost: there the φ-gradient is that of the expectation and nothing else
+            if not target.chosen.has_theta  # a cost: there the φ-gradient is that of the expectation and nothing else
         )
     return Estimator(name, bare.title, thing, ledger=(), paper="-", latents=frozenset(latents) or bare.latents)
 
@@ -126,10 +127,10 @@ def check(
             f"replicates = {replicates}: expected a multiple of {sequential.BLOCKS}, at least {2 * sequential.BLOCKS}"
         )
     estimator = as_estimator(thing, latents, seed)
-    declared = {"phi": estimator.unbiased_phi, "theta": estimator.unbiased_theta}
+    tasks, left_out = _tasks(estimator, targets(problems, seed))
+    declared = _declared(estimator, tasks)
     called = estimator.name if isinstance(thing, Estimator) else estimator.title
     start = Result(called, "violation", {}, declared, margin=margin, false_alarms=false_alarms)
-    tasks, left_out = _tasks(estimator, targets(problems, seed))
     if not tasks:
         raise UsageError(f"{estimator.name}: no problem to check it on; {next(iter(left_out.values()), 'none given')}")
     made: list[tuple[Target, Task]] = []
@@ -145,12 +146,12 @@ def check(
         if broken is not None:
             return replace(start, violations=[broken], left_out=left_out)
         made.append((target, task[-1]))
-    inexact = [target.label for target, _ in made if not target.reference.exact]
+    inexact = [target.label for target, task in made if not target.reference(task.samples).exact]
     if inexact:
         raise UsageError(
             f"{inexact[0]}: there is no exact gradient to check against\n"
-            f"give it a closed_form, at most 12 Bernoulli latents, or 2 Gaussian ones and a smooth (no ReLU) decoder;"
-            f" a subclass of either has a law of its own"
+            f"give it a closed_form, or few enough latents of a family that says its states or a grid, and a smooth (no"
+            f" ReLU) decoder; a subclass of a family has a law of its own"
         )
     try:
         with Guard("the estimator", [Kept(target.point.problem, target.point.x) for target, _ in made]):
@@ -186,6 +187,14 @@ def _tasks(estimator: Estimator, candidates: list[Target]) -> tuple[list[tuple[T
         else:
             chosen.append((target, samples))
     return chosen, left_out
+
+
+def _declared(estimator: Estimator, tasks: list[tuple[Target, int]]) -> dict[str, bool]:
+    """Whether each part is declared unbiased at all the targets, with the L that it is checked at."""
+    return {
+        part: all(estimator.is_unbiased(target.chosen.name, part, samples) for target, samples in tasks)
+        for part in PARTS
+    }
 
 
 def _joined(verdicts: Iterable[str]) -> str | None:

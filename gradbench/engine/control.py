@@ -22,8 +22,8 @@ from gradbench.engine.layers.recording import RecordingCalls, sensitivities
 from gradbench.engine.moments import Moments
 from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, join_noise
-from gradbench.estimators.base import Estimator, standard_noise
-from gradbench.families.base import Posterior
+from gradbench.estimators.base import Estimator
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of
 
@@ -46,18 +46,18 @@ class Control:
     def task(self, task: Task) -> Task:
         """The weighted score of ``task``'s own samples, as a task of mean 0."""
 
-        def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
-            return average(self.weights * q.log_prob(q.sample(noise).detach()))
+        def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
+            return average(self.weights * q.log_prob(_samples(task, q, noise).detach()))
 
         estimator = Estimator("control", "weighted score", surrogate, ledger=(), paper="-")
-        return replace(task, estimator=estimator, parameters={}, kl=None, state={})
+        return replace(task, estimator=estimator, parameters={}, objective=replace(task.objective, kl=None), state={})
 
 
 def control_for(task: Task) -> Control | None:
     """The control of ``task``, fitted on draws of its own; None where there is none, or it would not help."""
     if not _standard(task):
         return None
-    if not task.estimator.scored and task.kl != "monte-carlo":  # with a sampled KL, f has log q in it
+    if not task.estimator.scored and not task.objective.has_log_q:  # else f has log q in it
         return None
     generator = task.point.axes.stream("control", device=task.point.device)
     batch = 1 if task.point.x is None else task.point.x.shape[2]
@@ -70,22 +70,31 @@ def control_for(task: Task) -> Control | None:
 
 
 def _standard(task: Task) -> bool:
-    """Whether each of the L samples has one standard draw, whichever function draws it."""
-    if task.estimator.noise is standard_noise:
+    """Whether samples of q are drawn, and told: by the declared law, or since what is drawn is q's own noise."""
+    if task.estimator.draws.latents is not None:
         return True
     noise = task.noise(1, task.point.axes.stream("standard", device=task.point.device))
-    standard = standard_noise(
-        task.held_q, 1, task.samples, task.point.axes.stream("standard", device=task.point.device)
-    )
-    assert isinstance(standard, Tensor)
-    return isinstance(noise, Tensor) and noise.shape == standard.shape and torch.equal(noise, standard)
+    own = task.held_q.noise(1, task.samples, task.point.axes.stream("standard", device=task.point.device))
+    return _alike(noise, own)
+
+
+def _alike(a: Noise, b: Noise) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_alike(a[name], b[name]) for name in a)
+    if isinstance(a, dict) or isinstance(b, dict):
+        return False
+    return a.shape == b.shape and torch.equal(a, b)
+
+
+def _samples(task: Task, q: Family, noise: Noise) -> Tensor:
+    latents = task.estimator.draws.latents
+    return q.sample(noise) if latents is None else latents(q, noise)
 
 
 def _fitted(task: Task, replicates: int, generator: torch.Generator) -> Control | None:
     noise = task.noise(replicates, generator)
-    assert isinstance(noise, Tensor)
     with torch.no_grad():
-        f = task.f(noise)
+        f = task.f(_samples(task, task.held_q, noise))
     if not torch.isfinite(f).all():
         return None
     control = Control(f.mean((0, 1), keepdim=True), 1.0)
@@ -127,11 +136,10 @@ def _block_means(score: Task, noises: list[Noise], per_block: int) -> dict[str, 
     """Mean φ-gradients of each block, [blocks, parameters]; one pass for all where φ sees no samples."""
     problem = score.point.problem
     phi = PerReplicateCalls(problem.phi, len(noises) * per_block)
-    if isinstance(noises[0], Tensor):
-        total = score.values(join_noise(noises), phi, Calls(problem.theta)).sum()
-        if not phi.copies:
-            found = gradients_of(total, {"phi.": phi}, blocks=len(noises))
-            return {name: value.flatten(1).double().cpu().numpy() for name, value in found.items()}
+    total = score.values(join_noise(noises), phi, Calls(problem.theta)).sum()
+    if not phi.copies:
+        found = gradients_of(total, {"phi.": phi}, blocks=len(noises))
+        return {name: value.flatten(1).double().cpu().numpy() for name, value in found.items()}
     each = [score.gradient(noise) for noise in noises]
     return {
         name: torch.stack([one[name].flatten() for one in each]).double().cpu().numpy()

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from gradbench.core.errors import MeasurementError
-from gradbench.core.types import Noise, PerSample, Values
+from gradbench.core.types import Latents, Noise, PerSample, Values
 from gradbench.engine.returned import checked
 from gradbench.estimators.base import Estimator
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.objectives.base import Kl, Objective
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.networks import Calls
 from gradbench.target.points import Point
 
@@ -31,7 +32,7 @@ class Task:
     parameters: dict[str, Any]
     """The estimator's parameters as plain data, as the cell is identified by; `given` is what its functions get."""
     samples: int
-    kl: Kl | None
+    objective: ChosenObjective
     state: dict[str, Tensor] = field(default_factory=dict)
     together: int = MOST_TOGETHER
     """Blocks that are evaluated in one pass at most; a power of two."""
@@ -41,6 +42,21 @@ class Task:
         """The last argument of the estimator's functions: its validated parameters, where it has any."""
         return self.estimator.given(self.parameters)
 
+    @property
+    def kl(self) -> Kl | None:
+        """How the KL is treated; None where there is none."""
+        return self.objective.kl
+
+    @property
+    def fit_stream(self) -> tuple[object, ...]:
+        """What names the draws that a control variate is fitted on, beside the target."""
+        plain = self.objective.plain()
+        return (self.kl, self.samples, *([self.objective.name, plain] if plain else []))
+
+    def at(self, theta: Calls) -> Objective:
+        """The objective at the point's minibatch, with θ as ``theta`` reaches it."""
+        return self.objective.at(self.point.problem, theta, self.point.x)
+
     def fitted(self) -> Task:
         """The task with its estimator's control variate trained, on draws of its own.
 
@@ -48,8 +64,8 @@ class Task:
         """
         if self.estimator.fit is None:
             return self
-        generator = self.point.axes.stream("fit", self.kl, self.samples, device=self.point.device)
-        objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
+        generator = self.point.axes.stream("fit", *self.fit_stream, device=self.point.device)
+        objective = self.at(Calls(self.point.problem.theta).held())
         state = self.estimator.fit(objective, self.held_q, self.samples, generator, *self.given)
         _check_state(self, state)
         return replace(self, state=state)
@@ -72,13 +88,12 @@ class Task:
             draw = self.estimator.noise
             return [draw(self.held_q, replicates, self.samples, generator, *self.given) for generator in generators]
 
-    def surrogate_values(self, noise: Noise, q: Posterior, theta: Calls) -> Values:
+    def surrogate_values(self, noise: Noise, q: Family, theta: Calls) -> Values:
         """What the surrogate gives, one value per replicate, [R]: the estimate of E_q[f] alone.
 
         Raises MeasurementError where it gives anything else.
         """
-        objective = Objective(self.point.problem, theta, self.point.x, self.kl)
-        return checked(self.surrogate(objective, q, noise), noise, self.point.dtype())
+        return checked(self.surrogate(self.at(theta), q, noise), noise, self.point.dtype())
 
     def values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
         """Surrogate plus the closed-form remainder, one value per replicate, [R].
@@ -87,22 +102,19 @@ class Task:
         """
         q = self.point.problem.posterior(phi, self.point.x)
         values = self.surrogate_values(noise, q, theta)
-        objective = Objective(self.point.problem, theta, self.point.x, self.kl)
         if phi.once() is not phi:
             q = self.point.problem.posterior(phi.once(), self.point.x)
-        remainder = replace(objective, theta=theta.once()).remainder(q)
+        remainder = self.at(theta.once()).remainder(q)
         return values if remainder is None else values + remainder
 
-    def surrogate(self, objective: Objective, q: Posterior, noise: Noise) -> Any:
+    def surrogate(self, objective: Objective, q: Family, noise: Noise) -> Any:
         """What the estimator's surrogate gives, unchecked."""
         state = () if self.estimator.fit is None else (self.state,)
         return self.estimator.surrogate(objective, q, noise, *state, *self.given)
 
-    def f(self, noise: Tensor) -> PerSample:
-        """f at the samples that standard ``noise`` gives, [R, L, B]."""
-        q = self.held_q
-        objective = Objective(self.point.problem, Calls(self.point.problem.theta).held(), self.point.x, self.kl)
-        return objective.f(q.sample(noise), q)
+    def f(self, z: Latents) -> PerSample:
+        """f at samples of q, [R, L, B]."""
+        return self.at(Calls(self.point.problem.theta).held()).f(z, self.held_q)
 
     def gradient(self, noise: Noise) -> dict[str, Tensor]:
         """The mean gradient over the replicates of ``noise``, by one plain backward pass."""
@@ -118,7 +130,7 @@ class Task:
         }
 
     @cached_property
-    def held_q(self) -> Posterior:
+    def held_q(self) -> Family:
         """q at the point, held. Noise takes its shape from it, once: no gradient pays for it again."""
         with torch.no_grad():
             return self.point.problem.posterior(Calls(self.point.problem.phi), self.point.x).held()

@@ -23,6 +23,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "pathwise-antithetic": "pathwise.pathwise_antithetic:ESTIMATOR",
         "sticking-the-landing": "pathwise.sticking_the_landing:ESTIMATOR",
         "iwae-pathwise": "bounds.iwae_pathwise:ESTIMATOR",
+        "iwae-score": "bounds.iwae_score:ESTIMATOR",
         "iwae-dreg": "bounds.iwae_dreg:ESTIMATOR",
         "disarm": "discrete.disarm:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",

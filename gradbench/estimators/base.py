@@ -6,7 +6,7 @@ objective is added by the caller. A surrogate never mixes replicates and draws n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +15,13 @@ from pydantic import BaseModel, ConfigDict
 
 from gradbench.core.errors import PluginError, message_of
 from gradbench.core.types import Noise
-from gradbench.families.base import Posterior
-from gradbench.objectives.base import Kind, Kl
-
-FAMILIES = frozenset({"gaussian", "bernoulli"})
+from gradbench.estimators.draws import SAMPLES, Draws
+from gradbench.estimators.scope import Part, Scope, Unbiased
+from gradbench.families import FAMILIES
+from gradbench.families.base import Family
+from gradbench.objectives.base import Kl
+from gradbench.objectives.chosen import ChosenObjective
+from gradbench.problems.base import Problem
 
 
 class EstimatorParameters(BaseModel):
@@ -59,46 +62,82 @@ class Setting:
     """Where an estimator is asked to work: what decides whether it can."""
 
     problem: str
-    family: str
+    family: type[Family]
+    """The family of the latents, of each layer where there are several."""
     latent_dim: int
-    objective: Kind
-    kl: Kl | None
+    objective: ChosenObjective
     samples: int
     parameters: Any = field(default_factory=EstimatorParameters)
     """The estimator's own parameters, an instance of its ``Parameters``."""
+    layers: int = 1
+    """Layers of latents, each drawn given the one before."""
+    states: int | None = None
+    """States of a datapoint's latents; None where they are not finitely many."""
+
+    @classmethod
+    def of(
+        cls, problem: type[Problem], parameters: Any, objective: ChosenObjective, samples: int, own: EstimatorParameters
+    ) -> Setting:
+        """The setting of an estimator with its ``own`` parameters, on ``problem`` with ``parameters``."""
+        family, dim = FAMILIES.find(problem.family), problem.latent_dim(parameters)
+        layers, states = problem.layers(parameters), problem.states(parameters)
+        return cls(problem.name, family, dim, objective, samples, own, layers, states)
+
+    @property
+    def kl(self) -> Kl | None:
+        """How the KL is treated; None where there is none."""
+        return self.objective.kl
 
 
-def standard_noise(
-    q: Posterior, replicates: int, samples: int, generator: torch.Generator, parameters: Any = None
-) -> Noise:
-    """One standard draw per sample, [R, L, B, D]."""
-    return q.noise(replicates, samples, generator)
+@dataclass(frozen=True)
+class Evaluations:
+    """What one gradient takes of f, per datapoint."""
+
+    forward: float
+    """Evaluations of f, that is of log p(x, z)."""
+    gradients: float = 0.0
+    """Gradients of f in z that the surrogate takes itself, beside the one backward pass that every estimator takes."""
+
+    @property
+    def total(self) -> float:
+        """Both together, as the column ``evaluations`` has them."""
+        return self.forward + self.gradients
 
 
-def pair_noise(
-    q: Posterior, replicates: int, samples: int, generator: torch.Generator, parameters: Any = None
-) -> Noise:
-    """One standard draw per antithetic pair, [R, L/2, B, D]."""
-    return q.noise(replicates, samples // 2, generator)
-
-
-def no_noise(q: Posterior, replicates: int, samples: int, generator: torch.Generator, parameters: Any = None) -> Noise:
-    """Nothing is drawn: [R, 0]."""
-    value = next(iter(q.parameters.values()))
-    return value.new_zeros(replicates, 0)
+def one_per_sample(setting: Setting) -> float:
+    """One evaluation of f for each of the L samples."""
+    return float(setting.samples)
 
 
 def no_needs(setting: Setting) -> str | None:
+    """No need beyond latents and objective."""
     return None
 
 
-def no_log_q_needs(setting: Setting) -> str | None:
+def needs_log_q(setting: Setting) -> str | None:
     """The need of estimators that act on the −log q term of f: that there is one."""
-    if setting.objective == "cost":
+    if setting.kl is None:
         return "there is no log q term in a cost"
-    if setting.kl == "analytic":
+    if not setting.objective.has_log_q:
         return "there is no log q term in f when the KL is analytic; use kl = 'monte-carlo'"
     return None
+
+
+def needs_pairs(setting: Setting) -> str | None:
+    """The need of antithetic estimators: an even number of samples."""
+    if setting.samples % 2:
+        return f"samples come in antithetic pairs; samples = {setting.samples} is odd"
+    return None
+
+
+WORDS = {
+    "reparameterised": "a differentiable sampling path",
+    "opposite": "antithetic noise",
+    "noise_of": "an inverse of the sampling path",
+    "states": "finitely many states",
+    "grid": "a quadrature",
+}
+"""What a family may be asked for, in words."""
 
 
 @dataclass(frozen=True)
@@ -114,23 +153,33 @@ class Estimator:
     """
     ledger: tuple[Factor, ...]
     paper: str
-    latents: frozenset[str] = FAMILIES
-    objectives: frozenset[Kind] = frozenset({"elbo", "cost"})
-    unbiased_phi: bool = True
-    unbiased_theta: bool = True
-    noise: Callable[..., Noise] = standard_noise
-    """(q held, R, L, generator[, parameters]) -> noise, each tensor with R first."""
+    latents: frozenset[str] | None = None
+    """The families of latents that it is for, by name; None: any that has what it ``uses``."""
+    uses: frozenset[str] = frozenset()
+    """What it asks of a family: ``reparameterised``, ``opposite``, ``noise_of``, ``states`` or ``grid``."""
+    layered: bool = False
+    """Whether it works on layers of latents, each drawn given the one before."""
+    unbiased: Mapping[str, Unbiased] = field(default_factory=lambda: {"elbo": Unbiased(), "cost": Unbiased()})
+    """The objectives that it estimates, by name, with the scope in which each part of the gradient is unbiased."""
+    draws: Draws = SAMPLES
+    """What is drawn for one gradient."""
     needs: Callable[[Setting], str | None] = no_needs
-    """Why it cannot work in a setting, beyond family and objective; None where it can."""
-    evaluations: Callable[[Setting], float] = lambda setting: float(setting.samples)
-    """Evaluations of log p(x,z) per datapoint for one gradient."""
+    """Why it cannot work in a setting, beyond latents and objective; None where it can."""
+    evaluations: Callable[[Setting], float | Evaluations] = one_per_sample
+    """What one gradient takes, per datapoint: evaluations of f, or those beside its gradients in z."""
     Parameters: type[EstimatorParameters] = EstimatorParameters
     fit: Callable[..., dict[str, torch.Tensor]] | None = None
     """(objective, q held, samples, generator[, parameters]) -> state: trained before measuring, on its own draws."""
     state_by_datapoint: frozenset[str] = frozenset()
-    """Names in ``state`` that have an entry for each datapoint, along the axis of datapoints: [1, 1, B, …]."""
+    """Names in ``state`` that have an entry for each datapoint, along the axis of datapoints: [1, 1, B, …].
+
+    Everything else in it is shared by all datapoints.
+    """
     scored: bool = True
-    """Does it weigh a score by f? Then its bias can be measured with less noise than it has (`engine.control`)."""
+    """True if the surrogate contains f · log q: the engine then uses the score as a control variate for the bias test
+
+    (not for the reported variance).
+    """
     mixes_datapoints: bool = False
     """Does one datapoint's gradient depend on another's draws?"""
 
@@ -138,22 +187,46 @@ class Estimator:
         """The last argument of surrogate, noise and fit: the validated ``Parameters``, where it has fields at all."""
         return (self.Parameters(**parameters),) if self.Parameters.model_fields else ()
 
+    def noise(self, q: Family, replicates: int, samples: int, generator: torch.Generator, *given: Any) -> Noise:
+        """What is drawn for ``replicates`` gradient estimates, each tensor with R first; ``q`` is held."""
+        return self.draws.noise(q, replicates, samples, generator, *given)
+
     @property
     def deterministic(self) -> bool:
         """Nothing is drawn: every replicate is the same number."""
-        return self.noise is no_noise
+        return self.draws.nothing
+
+    def cost(self, setting: Setting) -> Evaluations:
+        """What one gradient takes in ``setting``."""
+        found = self.evaluations(setting)
+        return found if isinstance(found, Evaluations) else Evaluations(float(found))
+
+    def scope(self, objective: str, part: Part) -> Scope:
+        """In which scope the φ- or θ-part of the gradient of ``objective`` is unbiased."""
+        return getattr(self.unbiased[objective], part)
+
+    def is_unbiased(self, objective: str, part: Part, samples: int) -> bool:
+        """Whether that part is declared unbiased with L = ``samples``."""
+        return self.scope(objective, part).holds(samples)
 
     def why_not(self, setting: Setting) -> str | None:
         """Why the estimator cannot work in ``setting``, as a reason to print; None where it can.
 
         Raises PluginError where its own ``needs`` does not say.
         """
-        if setting.family not in self.latents:
-            return (
-                f"{self.name} needs {' or '.join(sorted(self.latents))} latents; {setting.problem} has {setting.family}"
-            )
-        if setting.objective not in self.objectives:
-            return f"{self.name} estimates {' or '.join(sorted(self.objectives))} gradients, not {setting.objective}"
+        family = setting.family
+        if self.latents is not None and family.name not in self.latents:
+            return f"{self.name} needs {' or '.join(sorted(self.latents))} latents; {setting.problem} has {family.name}"
+        for what in sorted(self.uses):
+            if not family.has(what):
+                return (
+                    f"{self.name} needs latents with {WORDS.get(what, what)}; {setting.problem} has {family.name}, "
+                    f"without"
+                )
+        if setting.layers > 1 and not self.layered:
+            return f"{self.name} is for one layer of latents; {setting.problem} has {setting.layers}"
+        if setting.objective.name not in self.unbiased:
+            return f"{self.name} estimates {' or '.join(sorted(self.unbiased))} gradients, not {setting.objective.name}"
         try:
             reason = self.needs(setting)
         except (Exception, SystemExit) as error:  # whatever a plugin raises is its fault
@@ -166,10 +239,3 @@ class Estimator:
                 f"{self.name}: needs(setting) gives {reason!r}; expected the reason as text, or None where it can work"
             )
         return None if reason is None else f"{self.name}: {reason}"
-
-
-def needs_pairs(setting: Setting) -> str | None:
-    """The need of antithetic estimators: an even number of samples."""
-    if setting.samples % 2:
-        return f"samples come in antithetic pairs; samples = {setting.samples} is odd"
-    return None

@@ -6,17 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from gradbench.checking.targets import SMALL, Target, targets
-from gradbench.core.errors import UnknownNameError, UsageError
+from gradbench.checking.targets import Target, targets
+from gradbench.core.errors import UsageError
 from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.kept import Kept
 from gradbench.estimators.base import Estimator, Factor
 from gradbench.explaining.surrogates import Line, Surrogate, lines, same
-from gradbench.objectives.base import Kl
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
-
-DEFAULT_PROBLEM = {"gaussian": "gaussian-vae", "bernoulli": "sigmoid-belief"}
-"""By family of latents: where an estimator is shown."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +57,10 @@ class Explained:
             "estimator": e.name,
             "problem": self.target.problem,
             "kl": self.target.kl,
-            "bound": self.target.bound,
+            "objective": self.target.chosen.name,
             "samples": self.samples,
             "reference": self.reference,
-            "evaluations": e.evaluations(self.target.setting(self.samples, e)),
+            "evaluations": e.cost(self.target.setting(self.samples, e)).total,
             "ledger": [
                 {"factor": f.name, "held": f.held, "phi": f.phi, "theta": f.theta, "why": f.why} for f in e.ledger
             ],
@@ -78,18 +75,19 @@ def target_for(estimator: Estimator, problem: str | None = None, seed: int = 0) 
     An estimator of a multi-sample bound is shown on the bound of a small target whose exact gradient is known.
     Raises UnknownNameError for an unknown problem, UsageError where the estimator cannot work.
     """
-    if problem is not None and problem not in PROBLEMS:
-        raise UnknownNameError("problem", problem, PROBLEMS, where="--problem")
-    names = [problem] if problem else [DEFAULT_PROBLEM[f] for f in ("gaussian", "bernoulli") if f in estimator.latents]
+    if problem is not None:
+        PROBLEMS.find(problem, where="--problem")
+    names = [problem] if problem else _suited(estimator)
     if not names:
-        raise UsageError(f"{estimator.name}: there is no problem with {', '.join(sorted(estimator.latents))} latents")
-    candidates = _candidates(names + ([] if problem else ["gaussian-cost", "bernoulli-cost"]), seed)
+        wanted = " or ".join(sorted(estimator.latents or estimator.uses))
+        raise UsageError(f"{estimator.name}: there is no problem with {wanted} latents")
+    candidates = _candidates(names, seed)
     for target in candidates:
         samples = target.samples_for(estimator)
         if samples is not None:
             return target, samples
     reason = estimator.why_not(candidates[0].setting(2, estimator))
-    others = [name for name in SMALL if any(t.samples_for(estimator) for t in _candidates([name], seed))]
+    others = [name for name in _suited(estimator) if any(t.samples_for(estimator) for t in _candidates([name], seed))]
     remedy = f"choose --problem {' or '.join(others)}" if others else "none of the problems explained here suits it"
     raise UsageError(f"{reason}; {remedy}")
 
@@ -98,10 +96,17 @@ def _candidates(names: Iterable[str], seed: int) -> list[Target]:
     """Where an estimator may be shown on the problems ``names``, in order of preference."""
     found: list[Target] = []
     for name in names:
-        kls: tuple[Kl | None, ...] = (None,) if PROBLEMS[name].objective == "cost" else ("monte-carlo", "analytic")
-        found += [Target(name, kl, (1, 2, 4), seed) for kl in kls]
-        found += [target for target in targets([name], seed) if target.bound > 1]
+        kind = PROBLEMS[name]
+        kls = OBJECTIVES[kind.objective].treatments(kind, kind.Parameters(**kind.small))
+        found += [Target(name, kl, (1, 2, 4), seed) for kl in reversed(kls)]
+        found += [target for target in targets([name], seed) if target.objective is not None]
     return found
+
+
+def _suited(estimator: Estimator) -> list[str]:
+    """Problems with latents that ``estimator`` is for: those made to be shown first, and of plugins last."""
+    suited = [name for name, kind in PROBLEMS.items() if estimator.latents is None or kind.family in estimator.latents]
+    return sorted(suited, key=lambda name: (not PROBLEMS[name].shown, not PROBLEMS[name].checked))
 
 
 def explain(
@@ -122,7 +127,7 @@ def explain(
 def _explained(estimator: Estimator, target: Target, samples: int, tick: Callable[[str, int], None]) -> Explained:
     task = target.task(estimator, samples)
     tick("exact gradient", 0)
-    reference = target.reference
+    reference = target.reference(samples)
     base = Surrogate(task)
     own = lines(base, reference, target.remainder, lambda done: tick(estimator.name, done))
     gradients = base.gradients()

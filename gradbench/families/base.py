@@ -1,11 +1,16 @@
 """Families of q_φ(z|x): what an estimator may ask of the distribution it samples from.
 
-The parameters are tensors [R or 1, 1, B, *event]; a sample is [R, L, B, *event].
+A family says itself what it can do: whether its samples have a path, which states it has, what grid integrates over it,
+and which estimators train, judge and average on it. Nobody else keeps a table of families.
+
+The parameters are tensors [R or 1, L or 1, B, *event]; a sample is [R, L, B, *event].
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -13,31 +18,53 @@ from torch import Tensor
 from torch import distributions as td
 
 from gradbench.core.errors import NoClosedFormError
-from gradbench.core.types import Latents, PerSample
+from gradbench.core.types import Latents, Noise, PerSample
+from gradbench.families.support import Support
 
 
-class Posterior(ABC):
-    """A factorised q_φ(z|x), known by its family name and its parameter tensors."""
+@dataclass(frozen=True)
+class Use:
+    """An estimator, by name, with the L that it is used at."""
 
-    family: ClassVar[str]
+    estimator: str
+    samples: int
+
+
+class Family(ABC):
+    """A factorised q_φ(z|x) at its parameters. A subclass gives the ``name`` of its family and its law.
+
+    What is exact is never inherited: `states`, `grid` and the estimators below count only where the class itself
+    says them, since a subclass may have changed the law (`says`).
+    """
+
+    name: ClassVar[str]
+    reparameterised: ClassVar[bool] = False
+    """Whether ``sample`` is differentiable in the parameters: z = g(φ, ε), with a law of ε that has no φ in it."""
+    judged_by: ClassVar[Use] = Use("score-function-loo", 2)
+    """An estimator that is right whatever the law, as long as it is the law of ``log_prob``."""
+    trained_by: ClassVar[Use | None] = None
+    """The estimator that ``train_steps`` ascend the ELBO with; None: ``judged_by``."""
+    averaged_by: ClassVar[str | None] = None
+    """The estimator that a Monte-Carlo reference averages; None: ``judged_by``."""
 
     def __init__(self, **parameters: Tensor) -> None:
         self.parameters = parameters
         self.distribution = self._distribution()
 
     @abstractmethod
-    def _distribution(self) -> td.Distribution: ...
+    def _distribution(self) -> td.Distribution:
+        """The law as torch has it, with event axes after [R, L, B]."""
 
     @abstractmethod
-    def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
-        """Standard noise [R, L, B, *event], whose distribution does not depend on φ."""
+    def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Noise:
+        """Noise [R, L, B, *event] of a standard law, on a q whose parameters are held."""
 
     @abstractmethod
-    def sample(self, noise: Tensor) -> Latents:
+    def sample(self, noise: Noise) -> Latents:
         """z = g(φ, noise), distributed as q_φ(z|x)."""
 
-    def log_prob(self, z: Tensor) -> PerSample:
-        """log q_φ(z|x), summed over the event axes, [R, L, B]."""
+    def log_prob(self, z: Latents) -> PerSample:
+        """log q_φ(z|x), summed over the event axes, [R, L, B]; for discrete latents linear in z."""
         log_prob = self.distribution.log_prob(z)
         return log_prob.flatten(3).sum(-1)
 
@@ -50,7 +77,7 @@ class Posterior(ABC):
             f"kl = 'analytic': KL({type(self).__name__} ‖ {type(prior).__name__}) has no closed form; "
             f"use kl = 'monte-carlo'"
         )
-        if not isinstance(prior, Posterior):
+        if not isinstance(getattr(prior, "distribution", None), td.Distribution):
             raise fault
         shape = torch.broadcast_shapes(self.distribution.batch_shape, prior.distribution.batch_shape)
         try:
@@ -59,13 +86,69 @@ class Posterior(ABC):
             raise fault from None
         return divergence.flatten(3).sum(-1)
 
+    def opposite(self, noise: Noise) -> Noise:
+        """The antithetic partner of ``noise``, of the same law and shape.
+
+        Raises NotImplementedError for a family without one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no antithetic noise")
+
+    def noise_of(self, z: Latents) -> Noise:
+        """The noise that gives ``z``: the inverse of the path.
+
+        Raises NotImplementedError for a family without one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no inverse of its path")
+
+    def states(self) -> Support | None:
+        """Every state with its probability; None where they are not finitely many."""
+        return None
+
+    def grid(self, nodes: int) -> Support | None:
+        """A quadrature of ``nodes`` values per latent dimension, over all of them; None where there is none."""
+        return None
+
+    @classmethod
+    def count(cls, latent_dim: int) -> int | None:
+        """How many states ``latent_dim`` latent variables have; None where they are not finitely many, or unknown."""
+        return None
+
+    @classmethod
+    def has(cls, what: str) -> bool:
+        """Whether the family overrides the method, or sets the flag, called ``what``."""
+        found = getattr(cls, what, None)
+        return found is not getattr(Family, what, None) and found is not False
+
+    @classmethod
+    def says(cls, what: str) -> bool:
+        """Whether the class itself, and no base of it, has ``what``."""
+        return what in vars(cls)
+
+    def law(self) -> str:
+        """Which law it is, for errors: the family's own, or a subclass of it."""
+        return self.name if self.says("name") else f"{type(self).__name__}, a subclass of {self.name}"
+
+    @property
+    def judge(self) -> Use:
+        """An estimator that is right for whatever law it is, with the L to use it at."""
+        return self.judged_by
+
+    def chain(self, noise: Noise) -> list[tuple[Family, Latents]]:
+        """The distributions that z is drawn from, each given the samples of those before, with its own part of z."""
+        return [(self, self.sample(noise))]
+
+    @property
+    def event(self) -> torch.Size:
+        """The shape of one datapoint's z."""
+        return torch.Size(self._shape(1, 1)[3:])
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same law at changed parameters."""
+        return type(self)(**{name: change(value) for name, value in self.parameters.items()})
+
     def held(self) -> Self:
         """The same q with its parameters held constant."""
-        return type(self)(**{name: value.detach() for name, value in self.parameters.items()})
-
-    def to(self, dtype: torch.dtype) -> Self:
-        """The same q in another precision."""
-        return type(self)(**{name: value.to(dtype) for name, value in self.parameters.items()})
+        return self.mapped(Tensor.detach)
 
     def _shape(self, replicates: int, samples: int) -> tuple[int, ...]:
         shapes = {value.shape for value in self.parameters.values()}
@@ -77,47 +160,17 @@ class Posterior(ABC):
         return {"dtype": value.dtype, "device": value.device}
 
 
-class Gaussian(Posterior):
-    """N(loc, diag(scale²))."""
-
-    family = "gaussian"
-
-    def _distribution(self) -> td.Distribution:
-        return td.Normal(self.parameters["loc"], self.parameters["scale"], validate_args=False)
-
-    def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(self._shape(replicates, samples), generator=generator, **self._like())
-
-    def sample(self, noise: Tensor) -> Latents:
-        return self.parameters["loc"] + self.parameters["scale"] * noise
+def states_of(q: Family) -> Support | None:
+    """The states of ``q`` where its own class says them."""
+    return q.states() if q.says("states") else None
 
 
-class Bernoulli(Posterior):
-    """Independent bits with the given logits. ``sample`` compares uniform noise with the probability."""
-
-    family = "bernoulli"
-
-    def _distribution(self) -> td.Distribution:
-        return td.Bernoulli(logits=self.parameters["logits"], validate_args=False)
-
-    def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
-        return torch.rand(self._shape(replicates, samples), generator=generator, **self._like())
-
-    def sample(self, noise: Tensor) -> Latents:
-        return (noise < torch.sigmoid(self.parameters["logits"])).to(noise.dtype)
-
-    def states(self) -> Tensor:
-        """Every state of the bits, [1, 2^D, 1, D]."""
-        bits = self.parameters["logits"].shape[-1]
-        codes = torch.arange(2**bits, device=self.parameters["logits"].device)
-        table = (codes[:, None] >> torch.arange(bits, device=codes.device)) & 1
-        return table[None, :, None, :].to(self.parameters["logits"].dtype)
+def grid_of(q: Family, nodes: int) -> Support | None:
+    """The quadrature of ``q`` where its own class says one."""
+    return q.grid(nodes) if q.says("grid") else None
 
 
-def is_standard(q: Posterior) -> bool:
-    """Whether q is the family's own law. A subclass may have changed it: nothing is inferred from a base class."""
-    return type(q) in (Gaussian, Bernoulli)
-
-
-MAX_STATES = 2**12
-"""The most latent states per datapoint that are summed over exactly."""
+def training(q: Family) -> Use:
+    """The estimator and L that train on ``q``: its family's own where its law is that, else one right for any law."""
+    chosen = q.trained_by if q.says("name") else None
+    return chosen or q.judge

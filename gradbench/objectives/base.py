@@ -1,69 +1,111 @@
-"""Every objective in one form, E_q[f(z)] + r with r known in closed form.
+"""What an objective is: E_q[f(z)] + r with r known in closed form, and how L samples of f are reduced.
 
-| objective            | f(z)                              | r                  |
-| -------------------- | --------------------------------- | ------------------ |
-| ELBO, analytic KL    | log p_θ(x|z)                      | −KL(q_φ ‖ p_θ)     |
-| ELBO, sampled KL     | log p_θ(x,z) − log q_φ(z|x)       | 0                  |
-| cost                 | the cost itself                   | 0                  |
-
-r is differentiated as it stands. An estimator only decides how E_q[f] is differentiated.
+r is differentiated as it stands. An estimator only decides how E_q of the reduced f is differentiated.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from gradbench.core.errors import NoClosedFormError
 from gradbench.core.types import Latents, PerSample, Values
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.problems.networks import Calls
 
 if TYPE_CHECKING:
     from gradbench.problems.base import Problem
 
-Kind = Literal["elbo", "iwae", "cost"]
 Kl = Literal["analytic", "monte-carlo"]
 
 
+class ObjectiveParameters(BaseModel):
+    """What a suite may set of an objective. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
 @dataclass(frozen=True)
-class Objective:
-    """f and r of one problem at one minibatch, with θ live or held."""
+class Objective(ABC):
+    """An objective of one problem at one minibatch, with θ live or held; the class is the objective as declared."""
 
     problem: Problem
     theta: Calls
     x: Tensor | None
     kl: Kl | None
+    """How KL(q ‖ prior) is treated: in closed form, in r, or sampled, in f; None where there is none."""
+    parameters: Any = None
+    """An instance of ``Parameters``."""
 
-    def f(self, z: Latents, q: Posterior) -> PerSample:
+    name: ClassVar[str]
+    title: ClassVar[str]
+    Parameters: ClassVar[type[ObjectiveParameters]] = ObjectiveParameters
+    has_theta: ClassVar[bool] = True
+    """Whether f depends on θ."""
+    averaged_by: ClassVar[tuple[str, ...]] = ()
+    """Estimators that a Monte-Carlo reference may average, the best first; the first that can work is taken.
+
+    Empty where single samples are averaged: then the family of the latents says.
+    """
+
+    @classmethod
+    @abstractmethod
+    def why_not(cls, problem: type[Problem]) -> str | None:
+        """Why it is no objective of ``problem``, with the remedy; None where it is."""
+
+    @classmethod
+    @abstractmethod
+    def treatments(cls, problem: type[Problem], parameters: Any) -> tuple[Kl | None, ...]:
+        """The treatments of the KL that there are with ``problem`` at ``parameters`` of its own, the default first."""
+
+    @classmethod
+    def inside(cls, parameters: Any, samples: int) -> int:
+        """How many of the L samples are reduced together by more than a mean; 1 where it is a mean of single ones."""
+        return 1
+
+    @classmethod
+    def has_log_q(cls, kl: Kl | None) -> bool:
+        """Whether f has −log q(z|x) in it."""
+        return kl == "monte-carlo"
+
+    @abstractmethod
+    def f(self, z: Latents, q: Family) -> PerSample:
         """f(z), [R, L, B]; q enters where f holds −log q_φ(z|x), and nowhere else."""
-        if self.problem.objective == "cost":
-            return self.problem.cost(z)
-        likelihood = self.problem.log_likelihood(self.theta, self._x, z)
-        if self.kl == "analytic":
-            return likelihood
-        return likelihood + self.problem.prior(self.theta).log_prob(z) - q.log_prob(z)
 
-    def remainder(self, q: Posterior) -> Values | None:
+    def remainder(self, q: Family) -> Values | None:
         """r, averaged over the minibatch, [R or 1]; None where it is 0."""
-        if self.kl != "analytic":
-            return None
-        return -q.kl(self.problem.prior(self.theta)).mean(-1).sum(1)
+        return None
 
-    def held(self) -> Objective:
+    def reduce(self, f: PerSample) -> Tensor:
+        """What is averaged over independent draws of all L samples: their mean, or the bound that they make, [R, B]."""
+        return f.mean(1)
+
+    def closed_form(self, phi: Calls, q: Family) -> Tensor | None:
+        """The exact objective with single samples as a differentiable scalar, where a formula is known; else None."""
+        return None
+
+    def held(self) -> Self:
         """The same objective with θ held constant: for evaluations that must not reach the θ-gradient."""
         return replace(self, theta=self.theta.held())
 
     @property
-    def _x(self) -> Tensor:
+    def data(self) -> Tensor:
+        """The minibatch of a problem that has one."""
         assert self.x is not None, "a problem with a likelihood has data"
         return self.x
 
 
-def closed_form_kl(problem: Problem, theta: Calls, q: Posterior) -> bool:
+def average(values: PerSample) -> Values:
+    """Average over samples and datapoints: [R, L, B] to [R]."""
+    return values.mean((1, 2))
+
+
+def has_closed_form_kl(problem: Problem, theta: Calls, q: Family) -> bool:
     """Whether KL(q ‖ prior) has a closed form: q and the prior are asked for it."""
     try:
         with torch.no_grad():
@@ -71,15 +113,3 @@ def closed_form_kl(problem: Problem, theta: Calls, q: Posterior) -> bool:
     except (NoClosedFormError, NotImplementedError):
         return False
     return True
-
-
-def exact_kl(problem: Problem, theta: Calls, q: Posterior) -> Kl | None:
-    """The treatment of the KL with the least noise: analytic where there is a closed form; None for a cost."""
-    if problem.objective == "cost":
-        return None
-    return "analytic" if closed_form_kl(problem, theta, q) else "monte-carlo"
-
-
-def average(values: PerSample) -> Values:
-    """Average over samples and datapoints: [R, L, B] to [R]."""
-    return values.mean((1, 2))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,11 +17,9 @@ from torch.utils._pytree import tree_leaves
 
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Posterior
+from gradbench.families import FAMILIES
+from gradbench.families.base import Family
 from gradbench.problems.networks import Calls, trainable
-
-SIZE_KEYS = frozenset({"hidden", "latent", "layers", "dim", "features", "variables", "categories", "stochastic_layers"})
-"""Names of the parameters that set a problem's size."""
 
 
 class ProblemParameters(BaseModel):
@@ -26,6 +27,8 @@ class ProblemParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    sizes: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that set the size of the problem: figures are followed along them."""
     later: ClassVar[frozenset[str]] = frozenset()
     """Parameters that came after results were kept; at their defaults the problem is what it was without them."""
 
@@ -43,6 +46,21 @@ class ModelParameters(ProblemParameters):
     """Datapoints in the minibatch."""
 
 
+@dataclass(frozen=True)
+class Small:
+    """A small version of a problem with an exact gradient: where `gradbench check` measures."""
+
+    kl: Literal["analytic", "monte-carlo"] | None = None
+    samples: tuple[int, ...] = (2, 4, 1)
+    """The L to try, in order of preference."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the problem, over those of its small version."""
+    objective: str | None = None
+    """The objective; None: the one that the problem has by itself."""
+    seed: int = 0
+    """What is added to the seed that is asked for."""
+
+
 class Problem(ABC):
     """A target of measurement. A subclass builds ``phi`` and ``theta`` in its constructor.
 
@@ -53,6 +71,7 @@ class Problem(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     family: ClassVar[str]
+    """The family of its latents, by name; of each layer, where there are several."""
     objective: ClassVar[Literal["elbo", "cost"]] = "elbo"
     Parameters: ClassVar[type[Any]] = ProblemParameters
     data: ClassVar[str | None] = None
@@ -66,6 +85,12 @@ class Problem(ABC):
     """Does the likelihood need data in [0, 1], as one of binary pixels does?"""
     start_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters that only say where q starts: sweeping them leaves the model and its data as they are."""
+    small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """The parameters of its small version, which `gradbench explain` and `gradbench check` use."""
+    checked: ClassVar[tuple[Small, ...]] = ()
+    """Where `gradbench check` measures estimators by default; of a problem without any, only where it is named."""
+    shown: ClassVar[bool] = False
+    """Whether `gradbench explain` shows the estimators of its family here first."""
 
     phi: nn.Module
     theta: nn.Module
@@ -84,18 +109,33 @@ class Problem(ABC):
         """Number of latent variables per datapoint."""
 
     @classmethod
+    def layers(cls, parameters: Any) -> int:
+        """Layers of latents, each drawn given the one before."""
+        return 1
+
+    @classmethod
+    def states(cls, parameters: Any) -> int | None:
+        """States of a datapoint's latents; None where they are not finitely many."""
+        return FAMILIES[cls.family].count(cls.latent_dim(parameters))
+
+    @classmethod
+    def kls(cls, parameters: Any) -> tuple[Literal["analytic", "monte-carlo"], ...]:
+        """The treatments of the KL that it has: in closed form, or sampled with the rest; the default first."""
+        return ("analytic", "monte-carlo")
+
+    @classmethod
     def size(cls, parameters: Any) -> str:
         """A short label of the size, for tables."""
         return ""
 
     @abstractmethod
-    def posterior(self, phi: Calls, x: Tensor | None) -> Posterior:
+    def posterior(self, phi: Calls, x: Tensor | None) -> Family:
         """q_φ(z|x) for x [1, 1, B, features]."""
 
-    def prior(self, theta: Calls) -> Posterior:
-        """p_θ(z), with parameters [1, 1, 1, D]: a `Posterior`, or anything with a ``log_prob(z)`` [R, L, B].
+    def prior(self, theta: Calls) -> Family:
+        """p_θ(z), with parameters [1, 1, 1, D]: a `Family`, or anything with a ``log_prob(z)`` [R, L, B].
 
-        The KL is analytic where `Posterior.kl` knows the pair; else only kl = "monte-carlo" can be measured.
+        The KL is analytic where `Family.kl` knows the pair; else only kl = "monte-carlo" can be measured.
         """
         raise NotImplementedError(f"{self.name} has no prior: its objective is {self.objective}")
 

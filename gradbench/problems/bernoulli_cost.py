@@ -8,6 +8,7 @@ E[f] = Σ_d [p_d |1 − t|^power + (1 − p_d) |t|^power] / dim.
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import Annotated, ClassVar
 
 import torch
@@ -15,12 +16,13 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Bernoulli
-from gradbench.problems.base import Free, Problem, ProblemParameters
+from gradbench.families.bernoulli import Bernoulli
+from gradbench.problems.base import Free, Problem, ProblemParameters, Small
 from gradbench.problems.networks import Calls
 
 
 class Parameters(ProblemParameters):
+    sizes: ClassVar[frozenset[str]] = frozenset({"dim"})
     later: ClassVar[frozenset[str]] = frozenset({"power"})
 
     target: float = 0.45
@@ -36,6 +38,8 @@ class BernoulliCost(Problem):
     objective = "cost"
     Parameters = Parameters
     dtype = "float64"
+    small = MappingProxyType({"target": 0.2, "prob": 0.3, "dim": 3, "power": 3.0})
+    checked = (Small(samples=(1, 2, 4)),)
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         self.parameters = parameters

@@ -11,19 +11,22 @@ The costs are those of Mohamed, Rosca, Figurnov & Mnih, "Monte Carlo Gradient Es
 from __future__ import annotations
 
 import math
-from typing import Literal
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Gaussian
-from gradbench.problems.base import Free, Problem, ProblemParameters
+from gradbench.families.gaussian import Gaussian
+from gradbench.problems.base import Free, Problem, ProblemParameters, Small
 from gradbench.problems.networks import Calls
 
 
 class Parameters(ProblemParameters):
+    sizes: ClassVar[frozenset[str]] = frozenset({"dim"})
+
     cost: Literal["quadratic", "exp", "cos"] = "quadratic"
     k: float = 0.0
     mean: float = 1.0
@@ -45,6 +48,8 @@ class GaussianCost(Problem):
     objective = "cost"
     Parameters = Parameters
     dtype = "float64"
+    small = MappingProxyType({"cost": "cos", "k": 1.0, "mean": 0.7, "dim": 3})
+    checked = (Small(samples=(4, 2, 1)),)
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         self.parameters = parameters

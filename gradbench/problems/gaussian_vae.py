@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import ClassVar
+
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch import distributions as td
 
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Gaussian
-from gradbench.problems.base import ModelParameters, Problem, mlp
+from gradbench.families.gaussian import Gaussian
+from gradbench.problems.base import ModelParameters, Problem, Small, mlp
 from gradbench.problems.networks import Calls
 
 
 class Parameters(ModelParameters):
+    sizes: ClassVar[frozenset[str]] = frozenset({"hidden", "layers", "latent"})
+
     hidden: PositiveInt = 32
     layers: NonNegativeInt = 1
     latent: PositiveInt = 2
@@ -25,6 +30,9 @@ class GaussianVae(Problem):
     family = "gaussian"
     Parameters = Parameters
     data = "digits"
+    small = MappingProxyType({"hidden": 4, "batch": 2})
+    checked = (Small("analytic", (2, 4, 1)), Small("monte-carlo", (2,), {"latent": 1}, "iwae", seed=1))
+    shown = True
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         p = self.parameters = parameters

@@ -8,7 +8,8 @@ covariance and lies within q's family: ``start = "posterior"`` puts q there.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -17,12 +18,14 @@ from torch import distributions as td
 
 from gradbench.core.errors import UsageError
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Gaussian
-from gradbench.problems.base import Free, ModelParameters, Problem, linear
+from gradbench.families.gaussian import Gaussian
+from gradbench.problems.base import Free, ModelParameters, Problem, Small, linear
 from gradbench.problems.networks import Calls
 
 
 class Parameters(ModelParameters):
+    sizes: ClassVar[frozenset[str]] = frozenset({"latent", "features"})
+
     batch: PositiveInt = 16
     latent: PositiveInt = 2
     features: PositiveInt = 8
@@ -42,6 +45,14 @@ class LinearGaussian(Problem):
     dtype = "float64"
     unit_interval = False
     start_parameters = ("start", "perturb")
+    small = MappingProxyType({"batch": 2, "features": 4, "start": "near", "perturb": 0.3})
+    checked = (
+        # from this seed every tensor's gradient stands out from the score function's noise
+        Small("analytic", (6, 4, 2, 1), seed=1),
+        Small("monte-carlo", (6, 4, 2, 1), seed=1),
+        # one latent and a bound of two samples: small enough to integrate
+        Small("monte-carlo", (2,), {"latent": 1}, "iwae", seed=1),
+    )
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         p = self.parameters = parameters

@@ -10,6 +10,7 @@ Rainforth, Kosiorek, Le, Maddison, Igl, Wood & Teh 2018 (ICML), section 4.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -18,7 +19,7 @@ from torch import distributions as td
 
 from gradbench.core.errors import UsageError
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Gaussian
+from gradbench.families.gaussian import Gaussian
 from gradbench.problems.base import Free, ModelParameters, Problem, linear
 from gradbench.problems.networks import Calls
 
@@ -27,6 +28,8 @@ SCALE = math.sqrt(2 / 3)
 
 
 class Parameters(ModelParameters):
+    sizes: ClassVar[frozenset[str]] = frozenset({"dim"})
+
     batch: PositiveInt = 1
     dim: PositiveInt = Field(20, le=1000)
     perturb: NonNegativeFloat = 0.01

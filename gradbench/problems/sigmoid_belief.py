@@ -6,7 +6,8 @@ The decoder is linear (NVIL's) or has one tanh layer of ``hidden`` units; the en
 
 from __future__ import annotations
 
-from typing import Literal
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Bernoulli
-from gradbench.problems.base import Free, ModelParameters, Problem, mlp
+from gradbench.families.bernoulli import Bernoulli
+from gradbench.problems.base import Free, ModelParameters, Problem, Small, mlp
 from gradbench.problems.networks import Calls
 
 
 class Parameters(ModelParameters):
+    sizes: ClassVar[frozenset[str]] = frozenset({"latent", "stochastic_layers", "hidden"})
+
     latent: PositiveInt = 8
     stochastic_layers: Literal[1] = 1
     decoder: Literal["linear", "nonlinear"] = "linear"
@@ -32,6 +35,9 @@ class SigmoidBelief(Problem):
     family = "bernoulli"
     Parameters = Parameters
     data = "digits"
+    small = MappingProxyType({"latent": 4, "batch": 2})
+    checked = (Small("analytic", (2, 4, 1)), Small("monte-carlo", (3, 4, 2, 1)))
+    shown = True
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         p = self.parameters = parameters

@@ -6,6 +6,9 @@ import tomllib
 
 from gradbench.core.errors import UnknownNameError
 from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import Estimator
+from gradbench.estimators.scope import Scope
+from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import METRICS
 from gradbench.suite.suites import shipped
@@ -21,10 +24,7 @@ def catalogue(what: str) -> tuple[tuple[str, ...], Rows]:
             return ("suite", "title"), [(name, str(raw.get("title", ""))) for name, raw in titles.items()]
         case "estimators":
             headers = ("estimator", "what it is", "latents", "unbiased", "paper")
-            return headers, [
-                (e.name, e.title, ", ".join(sorted(e.latents)), _unbiased(e.unbiased_phi, e.unbiased_theta), e.paper)
-                for e in ESTIMATORS.values()
-            ]
+            return headers, [(e.name, e.title, _latents(e), _unbiased(e), e.paper) for e in ESTIMATORS.values()]
         case "problems":
             headers = ("problem", "what it is", "latents", "parameters")
             return headers, [
@@ -35,5 +35,20 @@ def catalogue(what: str) -> tuple[tuple[str, ...], Rows]:
     raise UnknownNameError("listing", what, ("suites", "estimators", "problems", "metrics"))
 
 
-def _unbiased(phi: bool, theta: bool) -> str:
-    return {(True, True): "φ, θ", (False, True): "θ only", (True, False): "φ only", (False, False): "no"}[phi, theta]
+def _latents(estimator: Estimator) -> str:
+    if estimator.latents is not None:
+        return ", ".join(sorted(estimator.latents))
+    return ", ".join(name for name, kind in FAMILIES.items() if all(map(kind.has, estimator.uses)))
+
+
+def _unbiased(estimator: Estimator) -> str:
+    """In few words, for which parts; with the scope where that is not everywhere."""
+    said = []
+    for part, letter in (("phi", "φ"), ("theta", "θ")):
+        scopes = {getattr(one, part) for one in estimator.unbiased.values()} - {Scope.BIASED}
+        if scopes:
+            words = ", ".join(sorted(scope for scope in scopes if scope is not Scope.EXACTLY))
+            said.append(f"{letter} ({words})" if words else letter)
+    if len(said) == 1 and "(" not in said[0]:
+        return f"{said[0]} only"
+    return ", ".join(said) or "no"

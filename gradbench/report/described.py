@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -22,9 +23,11 @@ def as_data(thing: Any) -> dict[str, Any]:
         return {
             "estimator": thing.name,
             "title": thing.title,
-            "latents": sorted(thing.latents),
-            "objectives": sorted(thing.objectives),
-            "unbiased": {"phi": thing.unbiased_phi, "theta": thing.unbiased_theta},
+            "latents": None if thing.latents is None else sorted(thing.latents),
+            "uses": sorted(thing.uses),
+            "layered": thing.layered,
+            "draws": thing.draws.words,
+            "unbiased": {name: asdict(scopes) for name, scopes in sorted(thing.unbiased.items())},
             "trained": thing.fit is not None,
             "parameters": fields,
             "ledger": [

@@ -83,7 +83,7 @@ def ledger_cells(factor: Factor) -> tuple[str, str, str, str, str]:
 
 def _measured(explained: Explained) -> Iterator[RenderableType]:
     target, e = explained.target, explained.estimator
-    evaluations = number(e.evaluations(target.setting(explained.samples, e)))
+    evaluations = number(e.cost(target.setting(explained.samples, e)).total)
     yield Text(one_line(f"In numbers: {target.label}, L = {explained.samples}"), style="bold")
     yield Text(f"{_size(explained)}; exact gradient by {explained.reference}; evaluations of f: {evaluations}")
     shown = table()
@@ -117,7 +117,7 @@ def _variants(explained: Explained) -> Iterator[RenderableType]:
     for variant in explained.variants:
         shown.add_row(*_variant_cells(variant, explained.lines))
     yield shown
-    what = "E_q[f]" if explained.target.bound == 1 else "the bound"
+    what = "the bound" if explained.target.chosen.joint else "E_q[f]"
     yield Text(f"counted: how often the exact gradient of {what} is in the mean; 1 is right.", style="dim")
     for variant in explained.variants:
         if variant.message:

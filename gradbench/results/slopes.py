@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradbench.core.seeding import canonical
-from gradbench.problems.base import SIZE_KEYS
 from gradbench.results.store import IDENTITY
 from gradbench.statistics.regression import log_log_slope
 from gradbench.statistics.spread import quantile
@@ -32,7 +31,10 @@ def slopes(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
     keys = [name for name in IDENTITY if name != axis]
-    table = rows.assign(problem_params=rows.problem_params.map(_without_size)) if axis == "num_parameters" else rows
+    table = rows
+    if axis == "num_parameters":
+        without = [_without_size(*one) for one in zip(rows.problem, rows.problem_params, strict=True)]
+        table = rows.assign(problem_params=without)
     for _, some in table.groupby(keys, sort=False, dropna=False):
         x = np.asarray(some[axis], dtype=float)
         if len(np.unique(x)) < 2 or len(np.unique(x)) < len(x):
@@ -74,5 +76,9 @@ _NEEDED = (
 )
 
 
-def _without_size(text: str) -> str:
-    return canonical({key: value for key, value in json.loads(text).items() if key not in SIZE_KEYS})
+def _without_size(problem: str, text: str) -> str:
+    """A problem's parameters without those that set its size; of a problem that is not loaded, all of them."""
+    from gradbench.problems import PROBLEMS  # only here: reading a run needs no problem
+
+    sizes = getattr(PROBLEMS[problem].Parameters, "sizes", frozenset()) if problem in PROBLEMS else frozenset()
+    return canonical({key: value for key, value in json.loads(text).items() if key not in sizes})

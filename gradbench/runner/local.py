@@ -114,7 +114,7 @@ def _run_target(
     cells: list[Cell], suite: Suite, out: Path, progress: Progress, share: _Share, interrupts: Interrupts
 ) -> None:
     """Cells of one target share its parameters and its reference; each multi-sample bound is a target of its own."""
-    target: tuple[points.Point, reference.Reference] | None = None
+    target: tuple[points.Point, reference.Source] | None = None
     kept: Kept | None = None
     broken: Exception | None = None
     preflight = Preflight()
@@ -161,19 +161,22 @@ def _guard(cell: Cell, kept: Kept | None = None, *, problem_only: bool = False) 
     return Guard(who, [] if kept is None else [kept])
 
 
-def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[points.Point, reference.Reference]:
+def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[points.Point, reference.Source]:
     redrawn = cell.noise == "latent+data"
     tick = _counted(progress.advance, REFERENCE_UNITS if redrawn else 0)
     try:
         models.require(cell.axes, cell.device)
         point = points.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
-        counts = (suite.measure.replicates, suite.measure.blocks, rows.bound(cell))
-        budget = suite.measure.options().budget()
+        blocks, budget = suite.measure.blocks, suite.measure.options().budget()
+        asked = (point, cell.objective, cell.samples, suite.measure.replicates // blocks, budget)
         if not redrawn:
-            return point, reference.compute(point, *counts, budget)
+            source = reference.TargetReference(*asked)
+            source.upto(blocks)
+            return point, source
         assert point.rows is not None, "a cell without data is skipped"
         progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
-        found = whole_data.compute(point, *counts, lambda share: tick.count(round(share * REFERENCE_UNITS)), budget)
+        found = whole_data.WholeDataReference(*asked, lambda share: tick.count(round(share * REFERENCE_UNITS)))
+        found.upto(blocks)
         progress.cell(label(cell))
         return point, found
     finally:
@@ -190,7 +193,7 @@ def _references(cells: Iterable[Cell]) -> int:
 def _by_target(cells: Iterable[Cell]) -> Collection[list[Cell]]:
     targets: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        targets.setdefault((cell.axes, cell.device, cell.dtype, rows.bound(cell)), []).append(cell)
+        targets.setdefault(cell.target(), []).append(cell)
     return targets.values()
 
 

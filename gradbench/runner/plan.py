@@ -16,7 +16,7 @@ from gradbench.problems import PROBLEMS
 from gradbench.runner import rows
 from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Suite
-from gradbench.target.reference import MONTE_CARLO_SAMPLES
+from gradbench.target.monte_carlo import MONTE_CARLO_SAMPLES
 
 SECONDS_PER_CELL = 0.25
 """Timing, fitting and bookkeeping of a cell of any size."""
@@ -69,13 +69,13 @@ def estimate(suite: Suite) -> tuple[float, float]:
             problem = PROBLEMS[cell.axes.problem](cell.axes.parameters, cell.features(), stream(0, "plan"))
             sizes[key] = sum(parameter.numel() for parameter in problem.named_parameters().values())
         blocks, per_block = rows.plan(cell, suite.measure)
-        evaluations = ESTIMATORS[cell.estimator].evaluations(cell.setting())
+        evaluations = ESTIMATORS[cell.estimator].cost(cell.setting()).total
         batch = getattr(cell.axes.parameters, "batch", 1)
         flops = FLOPS_PER_PARAMETER * sizes[key] * blocks * per_block * (evaluations * batch + 1)
         redrawn = cell.noise == "latent+data"
         each = SECONDS_PER_MINIBATCH if redrawn else SECONDS_PER_BLOCK
         seconds += SECONDS_PER_CELL + each * blocks + flops / speed
-        if redrawn and (target := (cell.axes, cell.device, cell.dtype, rows.bound(cell))) not in references:
+        if redrawn and (target := cell.target()) not in references:
             references.add(target)
             drawn = MONTE_CARLO_SAMPLES * suite.measure.replicates * batch
             seconds += FLOPS_PER_PARAMETER * sizes[key] * 2 * drawn / speed

@@ -26,9 +26,8 @@ from gradbench.statistics import block_variances, summarise
 from gradbench.statistics.measurement import plan as plan_blocks
 from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Measure
-from gradbench.target import whole_data
 from gradbench.target.points import Point
-from gradbench.target.reference import Reference, extended
+from gradbench.target.reference import Source
 
 
 def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
@@ -43,7 +42,7 @@ def measured(
     suite: str,
     measure: Measure,
     point: Point,
-    reference: Reference,
+    source: Source,
     tick: Callable[[int], None],
     until: float | None = None,
     preflight: Callable[[Task], None] = lambda task: None,
@@ -54,11 +53,12 @@ def measured(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     redrawn = cell.noise == "latent+data"
-    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.kl)
+    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.objective)
     task = minibatches.fitted(task) if redrawn else task.fitted()
     preflight(task)
     take = minibatches.measure if redrawn else measure_moments
     blocks, per_block = plan(cell, measure)
+    reference = source.upto(measure.blocks)
 
     def measured_blocks(some: range) -> Moments:
         return take(task, some, per_block, reference.gradient, tick, measure.options())
@@ -68,20 +68,16 @@ def measured(
     if redrawn or not task.estimator.deterministic:
         together = 1 if redrawn else passes.plan(task, per_block).together
         moments = topped_up(moments, measured_blocks, measure.precision, until, memory, together)
-        each = measure.replicates // measure.blocks
-        counts = (each * moments.blocks, moments.blocks, bound(cell))
+        reference = source.upto(moments.blocks)
         if redrawn:
-            reference = whole_data.extended(reference, point, *counts, memory)
             moments = minibatches.probed(task, moments)
-        else:
-            reference = extended(reference, point, *counts, memory)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
     cost = timing.cost(task)
     parameters = point.problem.named_parameters()
     common = {
         **_common(cell, suite),
-        "evaluations": task.estimator.evaluations(cell.setting()),
+        "evaluations": task.estimator.cost(cell.setting()).total,
         "seconds": cost.seconds,
         "seconds_low": cost.low,
         "seconds_high": cost.high,
@@ -103,11 +99,6 @@ def measured(
         }
         for group, members in groups_of(point.names).items()
     ]
-
-
-def bound(cell: Cell) -> int:
-    """Samples inside the log of the objective: 1 but for an importance-weighted bound."""
-    return cell.samples if cell.objective == "iwae" else 1
 
 
 def skipped(cell: Cell, suite: str) -> list[dict[str, Any]]:
@@ -134,6 +125,7 @@ LONGEST = 1000
 
 def _common(cell: Cell, suite: str) -> dict[str, Any]:
     identity = cell.identity()
+    identity.pop("objective_params")  # TEMPORARY
     problem = PROBLEMS[cell.axes.problem]
     return {
         **identity,

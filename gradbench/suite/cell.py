@@ -9,7 +9,8 @@ from gradbench.core.seeding import digest
 from gradbench.engine.options import Noise
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
-from gradbench.objectives.base import Kind, Kl
+from gradbench.objectives.base import Kl
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.problems import data as data_sets
 from gradbench.target.points import Axes
@@ -20,8 +21,7 @@ class Cell:
     """One measurement, resolved: everything that fixes its figures but how many replicates are taken."""
 
     axes: Axes
-    objective: Kind
-    kl: Kl | None
+    objective: ChosenObjective
     estimator: str
     estimator_params: dict[str, Any]
     samples: int
@@ -29,6 +29,11 @@ class Cell:
     dtype: str
     noise: Noise = "latent"
     skip: str | None = None
+
+    @property
+    def kl(self) -> Kl | None:
+        """How the KL is treated; None where there is none."""
+        return self.objective.kl
 
     def identity(self) -> dict[str, Any]:
         """The cell as plain data, a data file by its name; ``scale`` stands beside the problem's parameters."""
@@ -40,8 +45,9 @@ class Cell:
     def _rest(self) -> dict[str, Any]:
         return {
             "seed": self.axes.seed,
-            "objective": self.objective,
-            "kl": self.kl,
+            "objective": self.objective.name,
+            "objective_params": self.objective.plain(),
+            "kl": self.objective.kl,
             "estimator": self.estimator,
             "estimator_params": self.estimator_params,
             "samples": self.samples,
@@ -53,7 +59,13 @@ class Cell:
     def flat(self) -> dict[str, Any]:
         """The same with the parameters of problem and estimator beside the other keys."""
         identity, parameters = self.identity(), self.axes.parameters.model_dump()
-        return {**parameters, **identity.pop("problem_params"), **identity.pop("estimator_params"), **identity}
+        return {
+            **parameters,
+            **identity.pop("problem_params"),
+            **identity.pop("estimator_params"),
+            **identity.pop("objective_params"),
+            **identity,
+        }
 
     def features(self) -> int:
         """Columns of the data that the problem is built for. Raises UsageError where the data cannot be read."""
@@ -65,13 +77,27 @@ class Cell:
     def cell_id(self) -> str:
         """A hash of the resolved cell, in which a data file is its contents."""
         identity = {**self.axes.canonical(), **self._rest()}
+        if not self.objective.plain():  # as cells were named before objectives had parameters
+            identity.pop("objective_params")
         if self.noise == "latent":  # as cells were named before there was a choice
             identity.pop("noise")
         return digest(identity, 20)
 
     def setting(self) -> Setting:
         """What the estimator is asked to work with."""
-        problem = PROBLEMS[self.axes.problem]
-        latent_dim = problem.latent_dim(self.axes.parameters)
         parameters = ESTIMATORS[self.estimator].Parameters(**self.estimator_params)
-        return Setting(problem.name, problem.family, latent_dim, self.objective, self.kl, self.samples, parameters)
+        kind = PROBLEMS[self.axes.problem]
+        return Setting.of(kind, self.axes.parameters, self.objective, self.samples, parameters)
+
+    def target(self) -> tuple[object, ...]:
+        """What fixes the reference gradient: cells that share it share the reference."""
+        objective = self.objective
+        return (
+            self.axes,
+            self.device,
+            self.dtype,
+            self.noise,
+            objective.name,
+            tuple(sorted(objective.plain().items())),
+            objective.inside(self.samples),
+        )

@@ -13,7 +13,6 @@ from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.core.seeding import canonical, stream
 from gradbench.engine.moments import groups_of
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import SIZE_KEYS
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim, matches
 from gradbench.target.points import construct
@@ -169,9 +168,10 @@ def _estimator_keys(cell: Cell) -> set[str]:
 
 def _check_points(claim: Claim, cells: Sequence[Cell], where: str) -> None:
     """Raise SuiteError where no line has two points to lie on."""
-    axis = {"samples"} if claim.against == "samples" else set(SIZE_KEYS)
     lines: dict[str, set[str]] = {}
     for cell in cells:
+        sizes = getattr(PROBLEMS[cell.axes.problem].Parameters, "sizes", frozenset())
+        axis = {"samples"} if claim.against == "samples" else set(sizes)
         flat = cell.flat()
         line = canonical({key: value for key, value in flat.items() if key not in axis})
         lines.setdefault(line, set()).add(canonical({key: flat.get(key) for key in sorted(axis)}))

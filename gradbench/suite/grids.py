@@ -8,14 +8,18 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.core.registry import Registry
 from gradbench.core.validation import STRICT, validated
 from gradbench.estimators import ESTIMATORS
-from gradbench.objectives.base import Kind, Kl
+from gradbench.objectives import OBJECTIVES
+from gradbench.objectives.base import Kl
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.problems import data as data_sets
+from gradbench.problems.base import Problem
 from gradbench.suite.cell import Cell
 from gradbench.target.points import Axes, check_point
 
@@ -23,13 +27,13 @@ from gradbench.target.points import Axes, check_point
 class GridKeys(BaseModel):
     """The keys of one point of a grid, apart from the problem's own parameters."""
 
-    model_config = STRICT
+    model_config = STRICT | ConfigDict(arbitrary_types_allowed=True)
 
     data: str | None = None
     scale: Annotated[float, Field(gt=0)] | None = None
     """What the values of a data file are divided by; a problem's own parameter of that name goes before."""
     train_steps: Annotated[int, Field(ge=0)] = 0
-    objective: Kind | None = None
+    objective: ChosenObjective | None = None
     kl: Kl | None = None
     samples: Annotated[int, Field(gt=0)] = 1
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
@@ -59,6 +63,8 @@ def grid_cells(
     if name not in PROBLEMS:
         raise UnknownNameError("problem", name, PROBLEMS, where=f"{where}.problem")
     estimators = list(_estimators(grid.pop("estimators", None), f"{where}.estimators"))
+    if "objective" in grid:
+        grid["objective"] = list(_objectives(grid["objective"], f"{where}.objective"))
     sizes = _listed(grid.pop("size", [{}]))
     if not sizes or not all(isinstance(size, dict) for size in sizes):
         raise SuiteError(f"{where}.size: expected a table or a list of tables, such as {{hidden = 32, latent = 2}}")
@@ -83,7 +89,7 @@ def _point(
             raise UnknownNameError("key", key, allowed, where=where)
     keys = validated(GridKeys, {key: value for key, value in values.items() if key not in own}, where)
     parameters = validated(problem.Parameters, own, where)
-    _check_point(problem, keys, where)
+    _check_point(problem, parameters, keys, where)
     data = _data(problem, parameters, keys, where, shelf)
     given = (one for one in (seed, keys.seed, default_seed) if one is not None)
     return Axes(name, parameters, data.name, keys.train_steps, next(given), data.scale, data.contents), keys
@@ -107,42 +113,58 @@ def _data(problem: Any, parameters: Any, keys: GridKeys, where: str, shelf: data
 
 def _cell(axes: Axes, keys: GridKeys, estimator: str, params: dict[str, Any], device: str) -> Cell:
     problem = PROBLEMS[axes.problem]
-    objective = keys.objective or problem.objective
-    kl = None if problem.objective == "cost" else keys.kl or ("monte-carlo" if objective == "iwae" else "analytic")
+    objective = keys.objective or ChosenObjective(problem.objective)
+    kls = objective.kind.treatments(problem, axes.parameters)
+    objective = replace(objective, kl=keys.kl or kls[0])
     dtype = problem.dtype if keys.dtype == "auto" else keys.dtype
-    cell = Cell(axes, objective, kl, estimator, params, keys.samples, device, dtype)
+    cell = Cell(axes, objective, estimator, params, keys.samples, device, dtype)
     return replace(cell, skip=ESTIMATORS[estimator].why_not(cell.setting()))
 
 
-def _check_point(problem: Any, keys: GridKeys, where: str) -> None:
-    if problem.objective == "cost":
-        for key in ("data", "kl", "train_steps", "scale"):
+def _check_point(problem: type[Problem], parameters: Any, keys: GridKeys, where: str) -> None:
+    """Raise SuiteError where the keys of a point contradict its problem or its objective."""
+    objective = keys.objective or ChosenObjective(problem.objective)
+    if (reason := objective.kind.why_not(problem)) is not None:
+        raise SuiteError(f"{where}.objective: {reason}")
+    kls = objective.kind.treatments(problem, parameters)
+    if keys.kl is not None and keys.kl not in kls:
+        there = " or ".join(repr(kl) for kl in kls if kl is not None)
+        words = f"has kl = {there} alone" if there else "has no KL"
+        raise SuiteError(f"{where}.kl: {objective.name} of {problem.name} {words}; drop the key")
+    if problem.data is None:
+        for key in ("data", "train_steps", "scale"):
             if getattr(keys, key):
-                raise SuiteError(f"{where}.{key}: {problem.name} is a cost, without data, KL or training; drop the key")
-        if keys.objective not in (None, "cost"):
-            raise SuiteError(f"{where}.objective: {problem.name} is a cost; drop the key or write 'cost'")
-    else:
-        if keys.objective == "iwae" and keys.kl == "analytic":
-            raise SuiteError(f"{where}.kl: a multi-sample bound has log p - log q inside the log; drop the key")
-        if keys.objective == "cost":
-            raise SuiteError(f"{where}.objective: {problem.name} has an ELBO, not a cost; write 'elbo'")
-        if keys.data == "synthetic" and problem.synthesise is PROBLEMS["gaussian-vae"].synthesise:
-            raise SuiteError(f"{where}.data: {problem.name} draws no data of its own; write data = 'digits'")
+                raise SuiteError(f"{where}.{key}: {problem.name} has no data and no training; drop the key")
+    elif keys.data == "synthetic" and problem.synthesise is Problem.synthesise:
+        raise SuiteError(f"{where}.data: {problem.name} draws no data of its own; write data = '{problem.data}'")
+
+
+def _objectives(given: Any, where: str) -> Iterator[ChosenObjective]:
+    """The objectives of a grid: names, or tables with a name and parameters, whose lists are expanded."""
+    if given == []:
+        raise SuiteError(f"{where}: an empty list leaves nothing to measure")
+    for name, parameters in _named(_listed(given), OBJECTIVES, where):
+        yield ChosenObjective(name, None, parameters)
 
 
 def _estimators(given: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(given, list) or not given:
         raise SuiteError(f"{where}: expected a list of estimators, got {given!r}; see gradbench list estimators")
+    for name, parameters in _named(given, ESTIMATORS, where):
+        yield name, parameters.model_dump()
+
+
+def _named(given: list[Any], registry: Registry[Any], where: str) -> Iterator[tuple[str, Any]]:
+    """Names with their validated parameters, from names and tables that have one."""
     for index, item in enumerate(given):
         here = f"{where}[{index}]"
         table = dict(item) if isinstance(item, dict) else {"name": item}
         name = table.pop("name", None)
         if not isinstance(name, str):
             raise SuiteError(f"{here}: expected a name, or a table with a name, got {item!r}")
-        if name not in ESTIMATORS:
-            raise UnknownNameError("estimator", name, ESTIMATORS, where=here)
+        kind = registry.find(name, where=here)
         for values in _product(table, here):
-            yield name, validated(ESTIMATORS[name].Parameters, values, f"{here} ({name})").model_dump()
+            yield name, validated(kind.Parameters, values, f"{here} ({name})")
 
 
 def _product(table: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from gradbench.core.errors import MeasurementError, UsageError
 from gradbench.core.seeding import Written, canonical, digest, stream
 from gradbench.estimators import ESTIMATORS
-from gradbench.families.base import is_standard
-from gradbench.objectives.base import Objective, exact_kl
+from gradbench.families.base import training
+from gradbench.objectives.chosen import natural
 from gradbench.problems import PROBLEMS
 from gradbench.problems import data as data_sets
 from gradbench.problems.base import Problem, check_parameters, duplicate, identity
@@ -24,10 +24,6 @@ from gradbench.target import trained_parameters
 LEARNING_RATE = 1e-3
 TRAINING_BATCH = 64
 SYNTHETIC_ROWS = 1000
-TRAINED_BY = {"gaussian": ("pathwise", 1), "bernoulli": ("disarm", 2)}
-"""By family of latents: the estimator and L that ``train_steps`` ascend the ELBO with."""
-OTHERS_TRAINED_BY = {"gaussian": ("pathwise", 1), "bernoulli": ("score-function-loo", 2)}
-"""The same for posteriors that are subclasses of the family's own."""
 
 
 @dataclass(frozen=True)
@@ -223,14 +219,13 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
     rows = rows.to(next(iter(parameters.values())).dtype)
     with torch.no_grad():
         first = problem.posterior(phi, rows[:TRAINING_BATCH][None, None])
-    kl = exact_kl(problem, theta, first)
-    # a law of the user's own may lack the symmetry that the family's own estimator rests on
-    name, samples = (TRAINED_BY if is_standard(first) else OTHERS_TRAINED_BY)[problem.family]
-    estimator = ESTIMATORS[name]
+    chosen = natural(problem).least_noisy(problem, axes.parameters, theta, first)
+    use = training(first)
+    estimator = ESTIMATORS[use.estimator]
     for _ in range(axes.train_steps):
         x = rows[torch.randint(len(rows), (TRAINING_BATCH,), generator=generator)][None, None]
-        q, objective = problem.posterior(phi, x), Objective(problem, theta, x, kl)
-        noise = estimator.noise(q.held(), 1, samples, generator)
+        q, objective = problem.posterior(phi, x), chosen.at(problem, theta, x)
+        noise = estimator.noise(q.held(), 1, use.samples, generator)
         value, remainder = estimator.surrogate(objective, q, noise), objective.remainder(q)
         value = value if remainder is None else value + remainder
         optimiser.zero_grad()

@@ -34,7 +34,7 @@ def note(task: Task) -> None:
 
 
 def _key(task: Task) -> tuple:
-    return (task.estimator.surrogate, task.estimator.noise, repr(task.parameters), task.samples, task.kl)
+    return (task.estimator.surrogate, task.estimator.draws, repr(task.parameters), task.samples, task.objective)
 
 
 def subsets(batch: int) -> Tensor:

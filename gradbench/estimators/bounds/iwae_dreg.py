@@ -18,12 +18,12 @@ from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
-from gradbench.estimators.pathwise.pathwise import CONTINUOUS
-from gradbench.families.base import Posterior
+from gradbench.estimators.scope import unbiased
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     q_held = hold(q, "q in f")
     along_path = hold(objective, "θ along the path").f(z, q_held)
@@ -44,8 +44,8 @@ ESTIMATOR = Estimator(
         held("weights", "the gradient of a log-mean-exp multiplies by the normalised weights"),
         differentiated("f", "theta", "log p in θ, weighted as usual"),
     ),
-    latents=CONTINUOUS,
-    objectives=frozenset({"iwae"}),
+    uses=frozenset({"reparameterised"}),
+    unbiased=unbiased("iwae"),
     evaluations=lambda setting: 2.0 * setting.samples,
     paper="Tucker et al. 2019",
 )

@@ -12,21 +12,19 @@ Paper: Burda, Grosse & Salakhutdinov 2016 (ICLR).
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from gradbench.core.types import Values, live
 from gradbench.estimators.base import Estimator, differentiated
-from gradbench.estimators.pathwise.pathwise import CONTINUOUS
-from gradbench.families.base import Posterior
+from gradbench.estimators.scope import unbiased
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     log_w = live(objective.f(z, live(q, "q in f")), "f")
-    return (log_w.logsumexp(1) - math.log(log_w.shape[1])).mean(-1)
+    return objective.reduce(log_w).mean(-1)
 
 
 ESTIMATOR = Estimator(
@@ -38,7 +36,8 @@ ESTIMATOR = Estimator(
         differentiated("q in f", "phi", "the total derivative: -log q depends on φ directly, too"),
         differentiated("f", "phi and theta", "nothing is held: the gradient moves inside the expectation over ε"),
     ),
-    latents=CONTINUOUS,
-    objectives=frozenset({"iwae"}),
+    uses=frozenset({"reparameterised"}),
+    layered=True,
+    unbiased=unbiased("iwae"),
     paper="Burda et al. 2016",
 )

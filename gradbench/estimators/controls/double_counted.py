@@ -15,12 +15,12 @@ from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
-from gradbench.estimators.pathwise.pathwise import CONTINUOUS
-from gradbench.families.base import Posterior
+from gradbench.estimators.scope import Scope, unbiased
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     f = live(objective.f(z, live(q, "q in f")), "f")
     score = hold(f, "f as weight") * live(q.log_prob(hold(z, "z in log q")), "log q")
@@ -39,7 +39,8 @@ ESTIMATOR = Estimator(
         held("z in log q", "the score-function half: the expectation binds z"),
         differentiated("log q", "phi", "the mistake: the whole φ-gradient once more"),
     ),
-    latents=CONTINUOUS,
-    unbiased_phi=False,
+    uses=frozenset({"reparameterised"}),
+    layered=True,
+    unbiased=unbiased("elbo", "cost", phi=Scope.BIASED),
     paper="control",
 )

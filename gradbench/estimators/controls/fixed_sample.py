@@ -16,11 +16,12 @@ from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
-from gradbench.families.base import Posterior
+from gradbench.estimators.scope import Scope, unbiased
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = hold(q.sample(noise), "z")
     return average(live(objective.f(z, live(q, "q in f")), "f"))
 
@@ -34,6 +35,7 @@ ESTIMATOR = Estimator(
         differentiated("q in f", "phi", "with a sampled KL, -log q depends on φ directly; its mean is 0"),
         differentiated("f", "phi and theta", "right for θ: q does not depend on θ"),
     ),
-    unbiased_phi=False,
+    layered=True,
+    unbiased=unbiased("elbo", "cost", phi=Scope.BIASED),
     paper="control",
 )

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
-from gradbench.estimators.base import Estimator, differentiated, held, needs_pairs, pair_noise
-from gradbench.families.base import Bernoulli
+from gradbench.estimators.base import Estimator, differentiated, held, needs_pairs
+from gradbench.estimators.draws import PAIRS
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Bernoulli, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     pairs = noise.shape[1]
-    b = hold(torch.cat([q.sample(noise), q.sample(1 - noise)], dim=1), "b")
+    b = hold(torch.cat([q.sample(noise), q.sample(q.opposite(noise))], dim=1), "b")
     f = live(objective.f(b, hold(q, "q in f")), "f")
     (b_one, b_two), (f_one, f_two) = b.split(pairs, dim=1), f.split(pairs, dim=1)
     logits = q.parameters["logits"]
@@ -44,7 +45,7 @@ ESTIMATOR = Estimator(
         differentiated("f", "theta", "f's own θ-gradient, averaged over the pair"),
     ),
     latents=frozenset({"bernoulli"}),
-    noise=pair_noise,
+    draws=PAIRS,
     needs=needs_pairs,
     paper="Dong et al. 2020; Yin et al. 2020",
 )

@@ -1,11 +1,11 @@
 """The exact gradient: every latent state, weighted by its probability.
 
 Estimates: ∇ Σ_z q_φ(z|x) f(z), with no error but rounding.
-Surrogate: Σ_z q_φ(z|x) h(f(z)) + h(q_φ(z|x)) f(z), over all 2^D states, with q held inside f.
+Surrogate: Σ_z q_φ(z|x) h(f(z)) + h(q_φ(z|x)) f(z), over all states, with q held inside f.
 Held constant: by the product rule, f where q is differentiated and q where f is. z is bound by the sum.
 Unbiased for: φ and θ, with variance 0.
-Needs: Bernoulli latents, at most 2^12 states per datapoint. L plays no part.
-Cost: 2^D evaluations.
+Needs: latents with finitely many states, at most 2^12 per datapoint. L plays no part.
+Cost: as many evaluations as there are states, 2^D for D bits.
 Paper: none; the definition of the expectation.
 """
 
@@ -13,16 +13,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Values, hold, live
-from gradbench.estimators.base import Estimator, Setting, differentiated, held, no_noise
-from gradbench.families.base import MAX_STATES, Bernoulli
+from gradbench.estimators.base import Estimator, Setting, differentiated, held
+from gradbench.estimators.draws import NOTHING
+from gradbench.families.base import Family, states_of
+from gradbench.families.support import MAX_STATES
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Bernoulli, noise: Tensor) -> Values:
-    z = q.states()
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+    support = states_of(q)
+    if support is None:
+        raise MeasurementError(f"exact: the states of {q.law()} are not its own; say states() in the class itself")
+    z, probability = support.all()
     f = live(objective.f(z, hold(q, "q in f")), "f")
-    probability = live(q.log_prob(z).exp(), "q")
+    probability = live(probability, "q")
     # a constant added to f changes nothing, as the probabilities sum to 1, but it keeps rounding errors small
     weight = hold(f - f.mean(1, keepdim=True), "f as weight")
     per_datapoint = (probability * weight + hold(probability, "q as weight") * f).sum(1)
@@ -30,10 +36,10 @@ def surrogate(objective: Objective, q: Bernoulli, noise: Tensor) -> Values:
 
 
 def needs(setting: Setting) -> str | None:
-    if 2**setting.latent_dim > MAX_STATES:
-        return (
-            f"2^{setting.latent_dim} latent states are too many to enumerate (at most 2^{MAX_STATES.bit_length() - 1})"
-        )
+    if setting.states is None:
+        return f"the {setting.family.name} latents of {setting.problem} have no finite number of states"
+    if setting.states > MAX_STATES:
+        return f"{setting.states} latent states are too many to enumerate (at most {MAX_STATES})"
     return None
 
 
@@ -48,9 +54,10 @@ ESTIMATOR = Estimator(
         differentiated("q", "phi", "z is bound by the sum, so q(z) carries the whole φ-gradient"),
         differentiated("f", "theta", "f's own θ-gradient"),
     ),
-    latents=frozenset({"bernoulli"}),
-    noise=no_noise,
+    uses=frozenset({"states"}),
+    layered=True,
+    draws=NOTHING,
     needs=needs,
-    evaluations=lambda setting: float(2**setting.latent_dim),
+    evaluations=lambda setting: float(setting.states or 0),
     paper="-",
 )

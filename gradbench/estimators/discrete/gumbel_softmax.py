@@ -18,7 +18,8 @@ from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, EstimatorParameters, Setting, differentiated, held
-from gradbench.families.base import Bernoulli
+from gradbench.estimators.scope import Scope, unbiased
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
@@ -26,12 +27,12 @@ class Parameters(EstimatorParameters):
     temperature: PositiveFloat = 0.5
 
 
-def surrogate(objective: Objective, q: Bernoulli, noise: Tensor, parameters: Parameters) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor, parameters: Parameters) -> Values:
     # sample() says 1 where u < σ(α), that is where α + logit(1 − u) > 0: the same noise gives the same bits
     logistic = -noise.logit(eps=EPSILON)
     relaxed = live(((q.parameters["logits"] + logistic) / parameters.temperature).sigmoid(), "relaxed z")
     f_relaxed = live(hold(objective, "θ in relaxed f").f(relaxed, live(q, "q in f")), "relaxed f")
-    if objective.problem.objective == "cost":
+    if not objective.has_theta:
         return average(f_relaxed)
     f = objective.f(hold(q.sample(noise), "b"), hold(q, "q in f(b)"))
     return average(f_relaxed) + average(live(f, "f(b)"))
@@ -42,7 +43,7 @@ EPSILON = 1e-7
 
 
 def evaluations(setting: Setting) -> float:
-    return float(setting.samples if setting.objective == "cost" else 2 * setting.samples)
+    return float(2 * setting.samples if setting.objective.has_theta else setting.samples)
 
 
 ESTIMATOR = Estimator(
@@ -60,7 +61,7 @@ ESTIMATOR = Estimator(
         differentiated("f(b)", "theta", "the θ-gradient of the model with bits"),
     ),
     latents=frozenset({"bernoulli"}),
-    unbiased_phi=False,
+    unbiased=unbiased("elbo", "cost", phi=Scope.BIASED),
     evaluations=evaluations,
     scored=False,
     paper="Jang et al. 2017; Maddison et al. 2017",

@@ -15,13 +15,11 @@ from torch import Tensor
 
 from gradbench.core.types import Values, live
 from gradbench.estimators.base import Estimator, differentiated
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
-CONTINUOUS = frozenset({"gaussian"})
 
-
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     return average(live(objective.f(z, live(q, "q in f")), "f"))
 
@@ -35,7 +33,8 @@ ESTIMATOR = Estimator(
         differentiated("q in f", "phi", "the total derivative: -log q depends on φ directly, too"),
         differentiated("f", "phi and theta", "nothing is held: the gradient moves inside the expectation over ε"),
     ),
-    latents=CONTINUOUS,
+    uses=frozenset({"reparameterised"}),
+    layered=True,
     scored=False,
     paper="Kingma & Welling 2014; Rezende et al. 2014",
 )

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from gradbench.core.types import Values
-from gradbench.estimators.base import Estimator, needs_pairs, pair_noise
+from gradbench.estimators.base import Estimator, needs_pairs
+from gradbench.estimators.draws import PAIRS
 from gradbench.estimators.pathwise import pathwise
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     return pathwise.surrogate(objective, q, torch.cat([noise, -noise], dim=1))
 
 
@@ -30,8 +31,8 @@ ESTIMATOR = Estimator(
     title="pathwise, antithetic pairs",
     surrogate=surrogate,
     ledger=pathwise.ESTIMATOR.ledger,
-    latents=pathwise.CONTINUOUS,
-    noise=pair_noise,
+    uses=frozenset({"reparameterised", "opposite"}),
+    draws=PAIRS,
     needs=needs_pairs,
     paper="Hammersley & Morton 1956; Wu et al. 2019",
 )

@@ -15,13 +15,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
-from gradbench.estimators.base import Estimator, differentiated, held, no_log_q_needs
-from gradbench.estimators.pathwise.pathwise import CONTINUOUS
-from gradbench.families.base import Posterior
+from gradbench.estimators.base import Estimator, differentiated, held, needs_log_q
+from gradbench.estimators.scope import unbiased
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = live(q.sample(noise), "z")
     return average(live(objective.f(z, hold(q, "q in f")), "f"))
 
@@ -35,8 +35,9 @@ ESTIMATOR = Estimator(
         held("q in f", "its derivative is minus the score, of mean 0: dropping it costs no bias"),
         differentiated("f", "phi and theta", "log p and log q are differentiated through z, and log p in θ"),
     ),
-    latents=CONTINUOUS,
-    objectives=frozenset({"elbo"}),
-    needs=no_log_q_needs,
+    uses=frozenset({"reparameterised"}),
+    layered=True,
+    unbiased=unbiased("elbo"),
+    needs=needs_log_q,
     paper="Roeder et al. 2017",
 )

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     return average(hold(f, "f as weight") * live(q.log_prob(z), "log q") + f)
@@ -40,5 +40,6 @@ ESTIMATOR = Estimator(
     title="score function (REINFORCE)",
     surrogate=surrogate,
     ledger=LEDGER,
+    layered=True,
     paper="Williams 1992; Ranganath et al. 2014",
 )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, EstimatorParameters, differentiated, held
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 FIT_REPLICATES = 16
@@ -33,7 +33,7 @@ class Parameters(EstimatorParameters):
 
 def surrogate(
     objective: Objective,
-    q: Posterior,
+    q: Family,
     noise: Tensor,
     state: dict[str, Tensor],
     parameters: Parameters,
@@ -55,7 +55,7 @@ def baseline(state: dict[str, Tensor], x: Tensor | None) -> Tensor:
 
 def fit(
     objective: Objective,
-    q: Posterior,
+    q: Family,
     samples: int,
     generator: torch.Generator,
     parameters: Parameters,
@@ -90,7 +90,7 @@ def fit(
     return {name: value.detach() for name, value in state.items()}
 
 
-def _targets(objective: Objective, q: Posterior, samples: int, generator: torch.Generator) -> Tensor:
+def _targets(objective: Objective, q: Family, samples: int, generator: torch.Generator) -> Tensor:
     noise = q.noise(FIT_REPLICATES, samples, generator)
     return objective.f(q.sample(noise), q).mean(1, keepdim=True)
 
@@ -101,6 +101,7 @@ ESTIMATOR = Estimator(
     surrogate=surrogate,
     fit=fit,
     Parameters=Parameters,
+    layered=True,
     ledger=(
         held("z", "the expectation binds z: nothing flows through it"),
         held("q in f", "the mean of the score is 0: differentiating -log q inside f would only add noise"),

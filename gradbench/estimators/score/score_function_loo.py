@@ -15,11 +15,11 @@ from torch import Tensor
 
 from gradbench.core.types import PerSample, Values, hold, live
 from gradbench.estimators.base import Estimator, Setting, differentiated, held
-from gradbench.families.base import Posterior
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     advantage = f - mean_of_others(f)
@@ -49,6 +49,7 @@ ESTIMATOR = Estimator(
         differentiated("log q", "phi", "grad q = q grad log q: the φ-gradient"),
         differentiated("f", "theta", "f's own θ-gradient; the baseline has no part in it"),
     ),
+    layered=True,
     needs=needs,
     paper="Salimans & Knowles 2014; Kool et al. 2019; Richter et al. 2020",
 )

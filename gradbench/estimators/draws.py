@@ -1,0 +1,54 @@
+"""What an estimator draws for one gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradbench.core.types import Latents, Noise
+from gradbench.families.base import Family
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A law of noise: what is drawn, and which of it are samples of q."""
+
+    words: str
+    noise: Callable[..., Noise]
+    """(q held, R, L, generator[, parameters]) -> noise, each tensor with R first."""
+    latents: Callable[[Family, Any], Latents] | None = None
+    """(q, noise) -> the L samples of q that the noise makes, [R, L, B, *event], independent of one another.
+
+    None where there are none. Where there are, the score of those samples is a control for the bias test.
+    """
+    nothing: bool = False
+    """Whether nothing is drawn: every replicate is then the same number."""
+
+
+def samples(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
+    """Noise of each of L samples, [R, L, B, *event]."""
+    return q.noise(replicates, count, generator)
+
+
+def pairs(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
+    """Noise of each of L / 2 antithetic pairs, [R, L/2, B, *event]."""
+    return q.noise(replicates, count // 2, generator)
+
+
+def nothing(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
+    """Nothing, [R, 0]."""
+    value = next(iter(q.parameters.values()))
+    return value.new_zeros(replicates, 0)
+
+
+SAMPLES = Draws("L independent samples", samples, lambda q, noise: q.sample(noise))
+PAIRS = Draws("L / 2 antithetic pairs", pairs)
+NOTHING = Draws("nothing", nothing, nothing=True)
+
+
+def own(noise: Callable[..., Noise], latents: Callable[[Family, Any], Latents] | None = None) -> Draws:
+    """A law of the estimator's own; ``latents`` says which independent samples of q are in it, where there are any."""
+    return Draws("a law of its own", noise, latents)

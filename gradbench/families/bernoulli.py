@@ -1,0 +1,50 @@
+"""Independent bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributions as td
+
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Family, Use
+from gradbench.families.support import Support
+
+
+class Bernoulli(Family):
+    """Independent bits with the given logits. ``sample`` compares uniform noise with the probability."""
+
+    name = "bernoulli"
+    trained_by = Use("disarm", 2)
+    averaged_by = "disarm"
+
+    def _distribution(self) -> td.Distribution:
+        return td.Bernoulli(logits=self.parameters["logits"], validate_args=False)
+
+    def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(self._shape(replicates, samples), generator=generator, **self._like())
+
+    def sample(self, noise: Any) -> Latents:
+        return (noise < torch.sigmoid(self.parameters["logits"])).to(noise.dtype)
+
+    def opposite(self, noise: Any) -> Tensor:
+        return 1 - noise
+
+    def states(self) -> Support:
+        logits = self.parameters["logits"]
+        event = logits.shape[3:]
+        bits = event.numel()
+
+        def at(numbers: Tensor) -> tuple[Latents, PerSample]:
+            codes = numbers.to(logits.device)
+            table = (codes[:, None] >> torch.arange(bits, device=codes.device)) & 1
+            z = table.reshape(1, -1, 1, *event).to(logits.dtype)
+            return z, self.log_prob(z).exp()
+
+        return Support(self.count(bits), at)
+
+    @classmethod
+    def count(cls, latent_dim: int) -> int:
+        return 2**latent_dim

@@ -1,0 +1,40 @@
+"""Finitely many values of the latents, with their masses under q: what enumeration and quadrature sum over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradbench.core.types import Latents, PerSample
+
+MAX_STATES = 2**12
+"""The most latent states per datapoint that are summed over exactly, each with an evaluation of its own."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """``size`` numbered values of z; E_q[f] is the sum of mass × f(z) over them.
+
+    Both z and mass may depend on φ: the derivative of that sum is that of E_q[f].
+    """
+
+    size: int
+    at: Callable[[Tensor], tuple[Latents, PerSample]]
+    """From numbers [N] in [0, size) to z [R or 1, N, B or 1, *event] and its mass [R or 1, N, B or 1]."""
+
+    def all(self) -> tuple[Latents, PerSample]:
+        """Every value and its mass, in order."""
+        return self.at(torch.arange(self.size))
+
+
+def digits(numbers: Tensor, base: int, places: int) -> Tensor:
+    """``numbers`` [N] written in ``base``, the last of ``places`` running fastest: [N, places].
+
+    >>> digits(torch.tensor([0, 1, 5]), 3, 2).tolist()
+    [[0, 0], [0, 1], [1, 2]]
+    """
+    powers = base ** torch.arange(places - 1, -1, -1, device=numbers.device)
+    return (numbers[:, None] // powers) % base

@@ -1,0 +1,159 @@
+"""Exact reference gradients: a closed form, else a sum over states, else quadrature; for any family and objective.
+
+All are computed in float64 at the parameter values that the cell has. Closed forms and enumeration are exact to
+rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change. Where L samples
+are inside the objective, the sum is over all L-tuples of states or nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradbench.core.types import Gradients
+from gradbench.families.base import Family, grid_of, states_of
+from gradbench.families.support import MAX_STATES, Support, digits
+from gradbench.objectives.base import Objective
+from gradbench.objectives.chosen import ChosenObjective
+from gradbench.problems.networks import Calls
+from gradbench.target.gradients import distance, gradient_of, norm
+from gradbench.target.points import Point
+
+Exact = Literal["closed-form", "enumeration", "quadrature"]
+
+QUADRATURE_NODES = (24, 32, 48, 64, 96, 128, 192, 256)
+"""Nodes per dimension, tried in turn until the gradient stays the same."""
+FEWEST_REFINEMENTS = 3
+"""So many of them must be affordable for quadrature to be tried at all."""
+QUADRATURE_TOLERANCE = 1e-6
+"""Of the gradient's norm, that the last step to more nodes may change. Convergence being exponential, what is left
+after it is far less."""
+MAX_TUPLES = 2**20
+"""The most terms, per datapoint, of a sum over nodes or over tuples of states."""
+EVALUATIONS_AT_ONCE = 2**16
+"""Latent states × datapoints (or samples × datapoints) evaluated in one pass."""
+
+
+def exactly(
+    precise: Point, chosen: ChosenObjective, samples: int, most: float = math.inf, nodes: float = math.inf
+) -> tuple[Exact, Gradients] | None:
+    """The exact gradient of the objective at a point in float64, and how it was found; None where there is none.
+
+    ``most``: evaluations per datapoint that it may take, and ``nodes``: those of the finest quadrature. What a
+    posterior inherits from its family is not exact for it: only what its own class says.
+    """
+    inside = chosen.inside(samples)
+    q = posterior(precise)
+    objective = least_noisy(precise, chosen, q)
+    if inside == 1:
+        value = objective.closed_form(Calls(precise.problem.phi), q)
+        if value is not None:
+            return "closed-form", gradient_of(precise, iter([value]))
+    states = states_of(q)
+    if states is not None and states.size <= min(MAX_STATES, most) and states.size**inside <= min(MAX_TUPLES, most):
+        return "enumeration", _summed(precise, chosen, states_of, inside)
+    if (gradient := _quadrature(precise, chosen, inside, most, nodes)) is not None:
+        return "quadrature", gradient
+    return None
+
+
+def posterior(point: Point) -> Family:
+    """q_φ(z|x) at the point."""
+    return point.problem.posterior(Calls(point.problem.phi), point.x)
+
+
+def least_noisy(point: Point, chosen: ChosenObjective, q: Family) -> Objective:
+    """The objective at the point, its KL in closed form where there is one."""
+    theta = Calls(point.problem.theta)
+    least = chosen.least_noisy(point.problem, point.axes.parameters, theta, q)
+    return least.at(point.problem, theta, point.x)
+
+
+def _quadrature(point: Point, chosen: ChosenObjective, inside: int, most: float, nodes: float) -> Gradients | None:
+    """The gradient by grids with more and more nodes, until it settles; None where it does not, or not in time."""
+    q = posterior(point)
+    sizes = [None if (grid := grid_of(q, count)) is None else grid.size**inside for count in QUADRATURE_NODES]
+    affordable = [count for count, size in zip(QUADRATURE_NODES, sizes, strict=True) if size and size <= MAX_TUPLES]
+    if len(affordable) < FEWEST_REFINEMENTS or (sizes[len(affordable) - 1] or 0) > nodes:
+        return None
+    before: Gradients | None = None
+    spent = 0
+    for count, size in zip(affordable, sizes, strict=False):
+        spent += size or 0
+        if spent > most:
+            return None
+        gradient = _summed(point, chosen, lambda q, count=count: grid_of(q, count), inside)
+        if before is not None and distance(gradient, before) <= QUADRATURE_TOLERANCE * norm(gradient):
+            return gradient
+        before = gradient
+    return None
+
+
+def _summed(
+    point: Point, chosen: ChosenObjective, support_of: Callable[[Family], Support | None], inside: int
+) -> Gradients:
+    """The gradient of the sum over the support, or over all its ``inside``-tuples, of mass × f."""
+    pieces = _single(point, chosen, support_of) if inside == 1 else _tuples(point, chosen, support_of, inside)
+    return gradient_of(point, pieces)
+
+
+def _evaluated(
+    point: Point, chosen: ChosenObjective, support: Support, q: Family, rows: slice
+) -> tuple[Tensor, Tensor]:
+    """Masses and f, [N, B or 1] and [N, B], of the numbered values ``rows``."""
+    numbers = torch.arange(support.size, device=point.device)[rows]
+    z, mass = support.at(numbers)
+    return mass[0], least_noisy(point, chosen, q).f(z, q)[0]
+
+
+def _single(point: Point, chosen: ChosenObjective, support_of: Callable[[Family], Support | None]) -> Iterator[Tensor]:
+    """The exact objective in pieces that add up to it."""
+    batch = 1 if point.x is None else point.x.shape[2]
+    step = max(1, EVALUATIONS_AT_ONCE // batch)
+    size = _support(posterior(point), support_of).size
+    for start in range(0, size, step):
+        q = posterior(point)
+        mass, f = _evaluated(point, chosen, _support(q, support_of), q, slice(start, start + step))
+        yield (mass * f).sum(0).mean()
+    q = posterior(point)
+    remainder = least_noisy(point, chosen, q).remainder(q)
+    if remainder is not None:
+        yield remainder.sum()
+
+
+def _tuples(
+    point: Point, chosen: ChosenObjective, support_of: Callable[[Family], Support | None], inside: int
+) -> Iterator[Tensor]:
+    """One scalar whose gradient is that of Σ over tuples of Π mass × reduced f.
+
+    f is evaluated once at each value of z. The derivatives of the sum in those evaluations and in the masses are
+    added up over tuples, and then taken back through them in one pass.
+    """
+    q = posterior(point)
+    support = _support(q, support_of)
+    mass, f = _evaluated(point, chosen, support, q, slice(None))
+    objective = least_noisy(point, chosen, q)
+    leaves = [value.detach().requires_grad_() for value in (mass, f)]
+    step = max(1, EVALUATIONS_AT_ONCE // (f.shape[1] * inside))
+    for start in range(0, support.size**inside, step):
+        numbers = torch.arange(start, min(start + step, support.size**inside), device=f.device)
+        chosen_ones = digits(numbers, support.size, inside)
+        masses, values = (leaf[chosen_ones] for leaf in leaves)
+        (masses.prod(1) * objective.reduce(values)).sum(0).mean().backward()
+    derivatives = [leaf.grad for leaf in leaves]
+    assert derivatives[0] is not None
+    assert derivatives[1] is not None
+    yield (mass * derivatives[0]).sum() + (f * derivatives[1]).sum()
+    remainder = objective.remainder(q)
+    if remainder is not None:
+        yield remainder.sum()
+
+
+def _support(q: Family, support_of: Callable[[Family], Support | None]) -> Support:
+    support = support_of(q)
+    assert support is not None
+    return support
