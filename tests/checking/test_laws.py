@@ -8,7 +8,8 @@ from torch import distributions as td
 
 from gradbench.checking import laws
 from gradbench.core.errors import ContractError
-from gradbench.families.base import Bernoulli, Gaussian
+from gradbench.families.bernoulli import Bernoulli
+from gradbench.families.gaussian import Gaussian
 from tests.models.faulty import Doubtful, NormalNoise, Turned, VarianceForScale
 from tests.models.legitimate import CorrelatedGaussian, Laplace
 

@@ -20,6 +20,7 @@ from gradbench.engine.minibatches import fitted
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, EstimatorParameters
+from gradbench.estimators.draws import own
 from gradbench.explaining.variants import explain
 from gradbench.objectives.base import average
 from gradbench.statistics import block_variances
@@ -167,7 +168,7 @@ def test_ties_of_large_noise_are_looked_for_in_draws_that_fit(monkeypatch) -> No
 
     drawn: list[int] = []
     monkeypatch.setattr(mixing, "TIED_NUMBERS", 2**12)
-    found = violation(estimator(pathwise, noise=flipped, latents=frozenset({"gaussian"})), samples=64, batch=2)
+    found = violation(estimator(pathwise, draws=own(flipped), latents=frozenset({"gaussian"})), samples=64, batch=2)
     assert found is not None
     assert found.seen == "the noise of one datapoint goes with another's"
     assert max(drawn) < mixing.TIED_REPLICATES
@@ -201,7 +202,7 @@ REPEATED = Estimator(
     ledger=(),
     paper="-",
     Parameters=Parameters,
-    noise=repeated_noise,
+    draws=own(repeated_noise),
     needs=even_at_three,
     evaluations=lambda setting: float(setting.samples * setting.parameters.repeats),
     latents=frozenset({"gaussian"}),

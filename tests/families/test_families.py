@@ -4,7 +4,8 @@ import torch
 from scipy import stats
 
 from gradbench.core.seeding import stream
-from gradbench.families.base import Bernoulli, Gaussian
+from gradbench.families.bernoulli import Bernoulli
+from gradbench.families.gaussian import Gaussian
 
 F64 = torch.float64
 
