@@ -96,7 +96,7 @@ def test_nothing_measured_is_exit_code_4(gradbench, tiny):
         "run", tiny, "--out", "run", "--select", "estimator=pathwise", "--select", "problem=bernoulli-cost"
     )
     assert result.code == 4
-    assert "needs gaussian latents" in " ".join(result.out.split())
+    assert "needs latents with a differentiable sampling path" in " ".join(result.out.split())
 
 
 @pytest.mark.slow

@@ -456,7 +456,7 @@ class NoDistribution(Bits):
     law = Doubtful
 
 
-@fault("posterior", "the share of ones in its samples is off")
+@fault("posterior", "the mean of its samples is off")
 class TurnedBits(Bits):
     law = Turned
 

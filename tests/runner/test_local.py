@@ -21,7 +21,7 @@ from tests.helpers import TIMED, run_grids
 
 VAE = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "train_steps": 5, "samples": 2}
 BELIEF = {"problem": "sigmoid-belief", "latent": 4, "batch": 2, "samples": 2}
-DEEP = {"problem": "gaussian-vae", "hidden": 4, "latent": 3, "batch": 2, "estimators": ["pathwise"]}
+DEEP = {"problem": "gaussian-vae", "hidden": 4, "latent": 4, "batch": 2, "estimators": ["pathwise"]}
 NAMES = ["pathwise", "score-function", "score-function-learned"]
 BITS = ["score-function", "disarm", "exact"]
 GRIDS = (VAE | {"estimators": NAMES}, BELIEF | {"estimators": BITS}, DEEP)
