@@ -420,7 +420,11 @@ BITS = {"problem": "sigmoid-belief"}
 @pytest.mark.parametrize(
     ("name", "keys", "says"),
     [
-        ("pathwise", BITS, "needs latents with a differentiable sampling path; sigmoid-belief has bernoulli"),
+        (
+            "pathwise",
+            BITS,
+            "needs latents with a differentiable sampling path; the bernoulli latents of sigmoid-belief",
+        ),
         ("disarm", BITS | {"layers": 2}, "is for one layer of latents; sigmoid-belief has 2"),
         ("disarm", {}, "needs bernoulli latents; gaussian-vae has gaussian"),
         ("gumbel-softmax", {}, "needs bernoulli latents"),
