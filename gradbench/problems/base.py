@@ -17,9 +17,6 @@ from gradbench.core.types import Latents, PerSample
 from gradbench.families.base import Posterior
 from gradbench.problems.networks import Calls, trainable
 
-SIZE_KEYS = frozenset({"hidden", "latent", "layers", "dim", "features", "variables", "categories", "stochastic_layers"})
-"""Names of the parameters that set a problem's size."""
-
 
 class ProblemParameters(BaseModel):
     """What a suite may set of a problem. Unknown keys are refused."""

@@ -8,7 +8,7 @@ from gradbench.core.errors import UnknownNameError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import METRICS
-from gradbench.suite.suites import shipped
+from gradbench.suite.shipped import shipped
 
 Rows = list[tuple[str, ...]]
 

@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.format import number, span
+from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
+from gradbench.report.tables import STYLES, each, group_title, label, varied, varying_parameters
 from gradbench.results.compare import INCOMPARABLE, TARGET
 
 Varying = dict[str, set[str]]

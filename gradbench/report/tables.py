@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.problems import written_out
 from gradbench.report.format import count, duration, number, percent, span
 from gradbench.report.hints import hints
+from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
 from gradbench.results.compare import BETTER, WORSE
 from gradbench.results.store import Run, replicates_to_resolve
@@ -259,23 +259,6 @@ def _skipped(frame: pd.DataFrame) -> Iterator[RenderableType]:
     yield from ("", table)
 
 
-def listing(rows: Iterable[tuple[str, ...]], headers: tuple[str, ...]) -> Table:
-    """Names and what they are."""
-    table = plain_table(None)
-    for index, header in enumerate(headers):
-        table.add_column(header, no_wrap=index == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def each(frame: pd.DataFrame) -> Iterator[Any]:
     """Rows with their columns as attributes."""
     yield from frame.itertuples()
-
-
-def plain_table(title: str | None, **options: Any) -> Table:
-    """A table in the house style."""
-    options = {"padding": (0, 1, 0, 0), **options}
-    house = {"title_justify": "left", "title_style": "bold", "pad_edge": False, "show_edge": False}
-    return Table(title=title, box=box.SIMPLE_HEAD, **{**house, **options})

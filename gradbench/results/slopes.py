@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradbench.core.seeding import canonical
-from gradbench.problems.base import SIZE_KEYS
+from gradbench.core.canonical import canonical
+from gradbench.problems import SIZE_KEYS
 from gradbench.results.store import IDENTITY
 from gradbench.statistics.regression import log_log_slope
 from gradbench.statistics.spread import quantile

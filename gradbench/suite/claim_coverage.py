@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
-from gradbench.core.seeding import canonical, stream
+from gradbench.core.seeding import stream
 from gradbench.engine.moments import groups_of
-from gradbench.problems import PROBLEMS
-from gradbench.problems.base import SIZE_KEYS
+from gradbench.problems import PROBLEMS, SIZE_KEYS
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim, matches
 from gradbench.target.points import construct
