@@ -226,10 +226,14 @@ def test_plugins_of_a_package_are_loaded_only_where_names_are_looked_up(tmp_path
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[gradbench.estimators]\nmine = mine:ESTIMATOR\n")
     assert command("new", "estimator", "mine", folder=tmp_path).code == 0
+    run = shutil.copytree(KEPT / "quick", tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "plugins": [{"source": "mine", "version": "1.0"}]}))
     for line, said, loaded in (
         ("list suites", "quick", False),
         ("list estimators", "mine", True),
         (f"show {KEPT / 'quick'}", "pathwise", False),
+        (f"show {run}", "pathwise", True),
         ("show mine", "Held constant", True),
     ):
         ended = command(*line.split(), PYTHONPATH=str(tmp_path))
@@ -271,16 +275,16 @@ def test_the_shell_completes_all_names_where_nothing_is_typed(tmp_path) -> None:
 
 
 def test_the_shell_completes_run_folders_alone(tmp_path) -> None:
-    for name in ("results/a", "results/b/c", "results/none", "other/d", "results/[e]"):
+    for name in ("results/a", "results/b/c", "results/none", "other/d", "results/[e]", "results/e/f"):
         (tmp_path / name).mkdir(parents=True)
         if name != "results/none":
             (tmp_path / name / "manifest.json").write_text("{}")
-    found = ["results/[e]", "results/a", "results/b/c"]
+    found = ["results/[e]", "results/a", "results/b/c", "results/e/f"]
     for name in ("compare", "export", "show"):
-        assert completed("gradbench", name, "''", folder=tmp_path)[:3] == found
+        assert completed("gradbench", name, "''", folder=tmp_path)[:4] == found
     assert completed("gradbench", "export", "oth", folder=tmp_path) == ["other/d"]
     assert completed("gradbench", "export", f"{tmp_path}/other/", folder=tmp_path) == [f"{tmp_path}/other/d"]
-    assert completed("gradbench", "export", "results/[", folder=tmp_path) == ["results/[e]"]
+    assert completed("gradbench", "export", "results/[e]", folder=tmp_path) == ["results/[e]"]
     assert completed("gradbench", "export", "results/no", folder=tmp_path) == []
 
 
