@@ -73,5 +73,5 @@ def _usage(error: Exception) -> str:
     message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "gradbench")
-    lines = " ".join(str(message).split())
+    lines = " ".join(str(message).replace("Value error, ", "").split())
     return f"{lines[:1].lower()}{lines[1:].rstrip('.')}; see {path} --help"

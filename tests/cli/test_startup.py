@@ -122,6 +122,7 @@ def test_what_is_wrongly_asked_is_said_at_once(line, said) -> None:
     ended = command(*line.split())
     assert ended.code == 2
     assert said in ended.err
+    assert "Value error" not in ended.err
     assert ended.imported() == set()
 
 
@@ -212,6 +213,14 @@ def test_a_model_is_described_without_a_table(line) -> None:
     assert ended.code == 0
     assert "torch" in ended.imported()
     assert not ended.imported() & {"pandas", "pyarrow", "sklearn", *FIGURE, *FORMAT}
+
+
+def test_an_estimator_is_checked_without_a_table() -> None:
+    ended = command("check", "pathwise", "--problem", "gaussian-cost")
+    assert ended.code == 0, ended.err
+    assert {"torch", *FIGURE} <= ended.imported()
+    assert not ended.imported() & {"pandas", "pyarrow", "sklearn", *FORMAT}
+    assert "scipy.stats" not in ended.modules
 
 
 def test_the_library_is_imported_lazily() -> None:
