@@ -10,7 +10,8 @@ from gradbench.cli import main
 from gradbench.estimators import ESTIMATORS
 from gradbench.results import store
 from gradbench.results.columns import METRICS
-from gradbench.suite.suites import Settings, load, shipped
+from gradbench.suite.shipped import shipped
+from gradbench.suite.suites import Settings, load
 
 KEPT = Path(__file__).parents[1] / "results" / "reference"
 SUITES = [name for name in shipped() if not name.startswith("papers/")]

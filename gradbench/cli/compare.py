@@ -6,10 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
+from gradbench.cli import completion
+
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, each over the first; or one, to rank its estimators.")],
-    baseline: Annotated[str | None, typer.Option(help="Of one run: the estimator to rank against.")] = None,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, each over the first; or one, to rank its estimators.", autocompletion=completion.runs
+        ),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Of one run: the estimator to rank against.", autocompletion=completion.estimators),
+    ] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     figure: Annotated[str, typer.Option(help="What marks are about: variance, mse, seconds or work_variance.")] = (
         "variance"

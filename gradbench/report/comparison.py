@@ -10,11 +10,16 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.format import number, span
+from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
-from gradbench.results.compare import INCOMPARABLE, TARGET
+from gradbench.report.tables import each, label, varied, varying_parameters
+from gradbench.report.words import group_title
+from gradbench.results.compare import BETTER, INCOMPARABLE, TARGET, WORSE
 
 Varying = dict[str, set[str]]
+
+STYLES = {BETTER: "green", WORSE: "red"}
+"""Of marks."""
 
 
 def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str = "variance") -> RenderableType:

@@ -9,7 +9,9 @@ from rich.console import RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.format import interval, number
-from gradbench.report.tables import each, group_title, label, plain_table, varying_parameters
+from gradbench.report.layout import plain_table
+from gradbench.report.tables import each, label, varying_parameters
+from gradbench.report.words import group_title
 from gradbench.results.slopes import slopes
 
 AXES = {"samples": "log L", "num_parameters": "log size"}

@@ -7,23 +7,21 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.problems import written_out
 from gradbench.report.format import count, duration, number, percent, span
 from gradbench.report.hints import hints
+from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.results.compare import BETTER, WORSE
+from gradbench.report.words import STYLES, ZERO_MARK, group_title, without_gradient
 from gradbench.results.store import Run, replicates_to_resolve
 
 TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
-GREEK = {"phi": "φ", "theta": "θ"}
 HEAVY_TAILS = 30
 """Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
-HEAVY_MARK, OTHER_MARK, ZERO_MARK = "†", "‡", "°"
-STYLES = {"biased": "red", "unbiased": "green", "unresolved": "yellow", BETTER: "green", WORSE: "red"}
+HEAVY_MARK, OTHER_MARK = "†", "‡"
 
 
 def run_tables(run: Run, group: str = "phi") -> RenderableType:
@@ -105,11 +103,6 @@ def _replicates(rows: pd.DataFrame) -> str:
     return f"{rows.replicates.min()}–{rows.replicates.max()} replicates" if usual is None else f"{usual} replicates"
 
 
-def without_gradient(norm: float | None, variance: float | None) -> bool:
-    """Whether bias is compared with the standard deviation of one gradient, as the gradient itself is 0."""
-    return norm == 0 and variance is not None and variance > 0
-
-
 def _share(row: Any, relative: float | None, bias: float) -> str:
     """A bias as a share of ‖g‖; of √variance, and marked so, where ‖g‖ is 0."""
     if without_gradient(row.gradient_norm, row.variance):
@@ -168,12 +161,6 @@ def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
     words += [f"seed {row.seed}"] if "seed" in varying[""] else []
     norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
     return one_line(" · ".join(words)) + f"\n{norm} · {_replicates(rows)} · {row.device} {row['dtype']}"
-
-
-def group_title(group: str) -> str:
-    """``phi.encoder.weight`` as ``φ.encoder.weight``."""
-    head, dot, rest = group.partition(".")
-    return GREEK.get(head, head) + dot + rest
 
 
 def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
@@ -259,23 +246,6 @@ def _skipped(frame: pd.DataFrame) -> Iterator[RenderableType]:
     yield from ("", table)
 
 
-def listing(rows: Iterable[tuple[str, ...]], headers: tuple[str, ...]) -> Table:
-    """Names and what they are."""
-    table = plain_table(None)
-    for index, header in enumerate(headers):
-        table.add_column(header, no_wrap=index == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def each(frame: pd.DataFrame) -> Iterator[Any]:
     """Rows with their columns as attributes."""
     yield from frame.itertuples()
-
-
-def plain_table(title: str | None, **options: Any) -> Table:
-    """A table in the house style."""
-    options = {"padding": (0, 1, 0, 0), **options}
-    house = {"title_justify": "left", "title_style": "bold", "pad_edge": False, "show_edge": False}
-    return Table(title=title, box=box.SIMPLE_HEAD, **{**house, **options})

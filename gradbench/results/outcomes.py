@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import RunError
-from gradbench.core.seeding import canonical
 from gradbench.problems import written_out
 from gradbench.results.compare.match import TARGET, ratios_of
 from gradbench.results.slopes import slopes, values

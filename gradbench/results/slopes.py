@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradbench.core.seeding import canonical
+from gradbench.core.canonical import canonical
 from gradbench.results.store import IDENTITY
 from gradbench.statistics.regression import log_log_slope
 from gradbench.statistics.spread import quantile

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import ContractError, GradbenchError, message_of
-from gradbench.core.seeding import canonical
 from gradbench.core.version import VERSION
 from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments

@@ -13,7 +13,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import METRICS
 from gradbench.results.store import COLUMNS
-from gradbench.suite.suites import shipped
+from gradbench.suite.shipped import shipped
 
 
 @pytest.fixture
