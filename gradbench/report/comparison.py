@@ -11,8 +11,18 @@ from rich.console import Group, RenderableType
 from gradbench.core.printable import one_line
 from gradbench.report.format import number, span
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
-from gradbench.results.compare import INCOMPARABLE, TARGET
+from gradbench.report.tables import (
+    STYLES,
+    also_varying,
+    each,
+    group_title,
+    label,
+    plain_table,
+    varied,
+    varying_parameters,
+)
+from gradbench.results.columns import POINT
+from gradbench.results.compare import INCOMPARABLE
 
 Varying = dict[str, set[str]]
 
@@ -24,7 +34,7 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str =
         rows.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params", "size_a": "size"})
     )
     parts: list[RenderableType] = []
-    for _, target in rows.groupby(list(TARGET[:-4] + TARGET[-3:]), sort=False, dropna=False):
+    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
         first = target.iloc[0]
         title = " · ".join([*_target_words(first, first.size_a, varying), f"{group_title(group)}-gradient"])
         table = plain_table(one_line(f"{title}, over {baseline}"))
@@ -43,7 +53,7 @@ def comparison_table(
     varying = varying_parameters(rows)
     title = one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
     parts: list[RenderableType] = [Text(title, style="bold")]
-    for _, target in rows.groupby([key for key in TARGET if key not in ("samples", "group")], sort=False, dropna=False):
+    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
         first = target.iloc[0]
         table = plain_table(one_line(" · ".join(_target_words(first, first["size"], varying))), title_style="italic")
         _columns(table, "estimator", figure)
@@ -70,6 +80,7 @@ def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
     words = [record.problem, size, *varied(record.problem, record.problem_params, varying)]
     words += [] if record.kl == "-" else [f"{record.kl} KL"]
     words += [f"{record.train_steps} steps"] if record.train_steps else []
+    words += also_varying(record, varying, shown=("train_steps", "kl"))
     return [str(word) for word in words if word not in ("", "-", None)]
 
 
