@@ -96,8 +96,9 @@ def _access() -> str:
     asked = listed(tuple(f'`frame["{name}"]`' for name in hidden), "and")
     reserved = listed(tuple(f"`{name}`" for name in COLUMNS if name in SQL_RESERVED), "and")
     return (
-        f"Write {asked}: `frame.{hidden[0]}` is an attribute of every frame. In SQL, {reserved} is a word of its own and "
-        "goes in double quotes.\nTypes: `json` is a text, the canonical JSON of a table; `real` is float64; `time` is UTC."
+        f"Write {asked}: `frame.{hidden[0]}` is an attribute of every frame. In SQL, {reserved} is a word of its own\n"
+        "and goes in double quotes. Types: `json` is a text, the canonical JSON of a table; `real` is float64;\n`reals` "
+        "are a list of them; `time` is in UTC."
     )
 
 

@@ -198,7 +198,7 @@ def also_varying(row: Any, varying: dict[str, set[str]], shown: Iterable[str]) -
 
 
 def varying_parameters(rows: pd.DataFrame) -> dict[str, set[str]]:
-    """Parameters with more than one value, by problem, objective and estimator; by "" columns that vary in a problem."""
+    """Parameters with more than one value, by problem, objective and estimator; by "" columns that vary in one."""
     own = [name for name in POINT if name != "problem" and name not in PARAMETERS]
     counts = rows.groupby("problem")[own].nunique(dropna=False).max()
     found: dict[str, set[str]] = {"": {name for name in own if counts[name] > 1}}
