@@ -25,6 +25,8 @@ from gradbench.results.columns import POINT
 from gradbench.results.compare import INCOMPARABLE
 
 Varying = dict[str, set[str]]
+TITLES = {"variance": "variance", "mse": "MSE", "seconds": "time"}
+"""Figures that every table shows, with their titles."""
 
 
 def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str = "variance") -> RenderableType:
@@ -40,7 +42,7 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str =
         table = plain_table(one_line(f"{title}, over {baseline}"))
         _columns(table, "estimator", figure)
         for row in each(target):
-            _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, row.verdict_b == "biased")
+            _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, figure, row.verdict_b == "biased")
         parts.append(table)
     return Group(*parts, _footnote(rows))
 
@@ -59,7 +61,7 @@ def comparison_table(
         _columns(table, "estimator", figure)
         for row in each(target):
             turned = row.verdict_b == "biased" and row.verdict_a != "biased"
-            _row(table, label(row.estimator, row.estimator_params, varying), row, turned, "now biased")
+            _row(table, label(row.estimator, row.estimator_params, varying), row, figure, turned, "now biased")
         parts.append(table)
     return Group(*parts, _footnote(rows), *_not_comparable(matched[matched.group == group]))
 
@@ -87,17 +89,21 @@ def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
 def _columns(table: Table, first: str, figure: str) -> None:
     table.add_column(first, overflow="fold")
     table.add_column("L", justify="right")
-    for name in ("variance", "MSE", "time"):
+    for name in _shown(figure).values():
         table.add_column(f"{name}, 95 %", overflow="fold")
     table.add_column(f"{figure.replace('_', ' ')} is", overflow="fold")
 
 
-def _row(table: Table, name: str, row: Any, biased: bool, note: str = "biased") -> None:
+def _shown(figure: str) -> dict[str, str]:
+    """Figures that have a column of ratios, with their titles; that which marks are about is among them."""
+    return TITLES | {figure: TITLES.get(figure, figure.replace("_", " "))}
+
+
+def _row(table: Table, name: str, row: Any, figure: str, biased: bool, note: str = "biased") -> None:
     mark = Text(row.mark, style=STYLES.get(row.mark, ""))
     if biased:
         mark.append(f" ({note})", style="red")
-    figures = [_ratio(row, figure) for figure in ("variance", "mse", "seconds")]
-    table.add_row(name, str(row.samples), *figures, mark)
+    table.add_row(name, str(row.samples), *(_ratio(row, shown) for shown in _shown(figure)), mark)
 
 
 def _ratio(row: Any, figure: str) -> str:

@@ -14,7 +14,7 @@ from gradbench.results.columns import identity_of
 
 Plain = Mapping[str, Any]
 
-COMPARED = (
+CONDITIONS = (
     *"gradbench_version git_commit python_version versions.torch versions.numpy versions.scipy versions.pandas".split(),
     *"versions.pyarrow versions.scikit-learn processor threads gpus tf32 deterministic".split(),
 )
@@ -84,7 +84,7 @@ def sessions(manifest: Plain) -> list[dict[str, Any]]:
 def changed(before: Sequence[Plain], now: Plain) -> str | None:
     """What differs from earlier sessions, in one line: which, what it was, what it is; None where nothing does."""
     found = []
-    for key in COMPARED:
+    for key in CONDITIONS:
         was = list(dict.fromkeys(_shown(one, key) for one in before))
         if (value := _shown(now, key)) != was[-1] or len(was) > 1:
             others = [one for one in was if one != value]
