@@ -22,8 +22,8 @@ def export(
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import UnknownNameError, UsageError
-    from gradbench.results.export import FORMATS, READABLE, render
-    from gradbench.results.store import COLUMNS
+    from gradbench.results.columns import COLUMNS, READABLE
+    from gradbench.results.export import FORMATS, render
 
     if format_ not in FORMATS:
         raise UnknownNameError("format", format_, FORMATS, where="--format")

@@ -16,9 +16,9 @@ from gradbench.report.hints import hints
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
 from gradbench.report.words import STYLES, ZERO_MARK, group_title, without_gradient
+from gradbench.results.columns import PARAMETERS, POINT
 from gradbench.results.store import Run, replicates_to_resolve
 
-TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
 HEAVY_TAILS = 30
 """Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
 HEAVY_MARK, OTHER_MARK = "†", "‡"
@@ -30,7 +30,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
     rows = run.ok()
     shown = rows[rows.group == group]
     varying = varying_parameters(shown)
-    for _, target in shown.groupby(list(TARGET), sort=False, dropna=False):
+    for _, target in shown.groupby(list(POINT), sort=False, dropna=False):
         parts += [_target_table(target, group, varying), ""]
     parts += _footnotes(shown)
     if len(shown):
@@ -143,7 +143,7 @@ def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
 def _other_replicates(rows: pd.DataFrame) -> list[int]:
     """Numbers of replicates that differ from those in the captions."""
     found: set[int] = set()
-    for _, target in rows.groupby(list(TARGET), sort=False, dropna=False):
+    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
         usual = usual_replicates(target)
         found |= set() if usual is None else set(map(int, target.replicates)) - {usual}
     return sorted(found)
@@ -158,7 +158,7 @@ def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
         words.append(f"{int(row.train_steps)} steps")
     if isinstance(row.kl, str):
         words.append(f"{row.kl} KL")
-    words += [f"seed {row.seed}"] if "seed" in varying[""] else []
+    words += also_varying(row, varying, shown=("data", "train_steps", "kl", "device", "dtype"))
     norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
     return one_line(" · ".join(words)) + f"\n{norm} · {_replicates(rows)} · {row.device} {row['dtype']}"
 
@@ -178,10 +178,19 @@ def short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def also_varying(row: Any, varying: dict[str, set[str]], shown: Iterable[str]) -> list[str]:
+    """What else of a row's point varies in the run, in words, such as its seed; columns that are ``shown`` are not."""
+    words = [f"{name} {row[name]}" for name in POINT if name in varying[""] and name not in shown]
+    return words + varied(row.objective, row.objective_params, varying)
+
+
 def varying_parameters(rows: pd.DataFrame) -> dict[str, set[str]]:
-    """Parameters with more than one value, by problem and by estimator; "" holds the row's own keys."""
-    found: dict[str, set[str]] = {"": {"seed"} if rows.seed.nunique() > 1 else set()}
-    for name, params in (("problem", "problem_params"), ("estimator", "estimator_params")):
+    """Parameters with more than one value, by problem, objective and estimator; by "" columns that vary in one."""
+    own = [name for name in POINT if name != "problem" and name not in PARAMETERS]
+    counts = rows.groupby("problem")[own].nunique(dropna=False).max()
+    found: dict[str, set[str]] = {"": {name for name in own if counts[name] > 1}}
+    for params in PARAMETERS:
+        name = params.removesuffix("_params")
         for key, some in rows.groupby(name)[params]:
             tables = [written_out(str(key), json.loads(text)) for text in some.unique()]
             names = dict.fromkeys(name for table in tables for name in table)

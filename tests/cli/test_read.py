@@ -11,8 +11,7 @@ import pytest
 
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.results.columns import METRICS
-from gradbench.results.store import COLUMNS
+from gradbench.results.columns import COLUMNS, METRICS
 from gradbench.suite.shipped import shipped
 
 
