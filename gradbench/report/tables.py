@@ -159,8 +159,23 @@ def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
     if isinstance(row.kl, str):
         words.append(f"{row.kl} KL")
     words += also_varying(row, varying, shown=("data", "train_steps", "kl", "device", "dtype"))
-    norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
+    norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {_norms(rows)}"
     return one_line(" · ".join(words)) + f"\n{norm} · {_replicates(rows)} · {row.device} {row['dtype']}"
+
+
+def _norms(rows: pd.DataFrame) -> str:
+    """The norm of the reference gradient and where it is from; those of the first and the last L where it has L in it.
+
+    A bound of L samples is another objective for every L.
+    """
+    first = rows.sort_values("samples", kind="stable").drop_duplicates("samples")
+    said = [f"{number(row.gradient_norm)} ({row.reference})" for row in each(first)]
+    if len(set(said)) == 1:
+        return said[0]
+    ends = (first.iloc[0], first.iloc[-1])
+    norms = " … ".join(number(row.gradient_norm) for row in ends)
+    sources = ", ".join(dict.fromkeys(first.reference))
+    return f"{norms} for L = {ends[0].samples} … {ends[1].samples} ({sources})"
 
 
 def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
