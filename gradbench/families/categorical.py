@@ -60,6 +60,17 @@ class Categorical(Family):
     def log_prob(self, z: Latents) -> PerSample:
         return (z * self.log_probabilities).sum((-2, -1))
 
+    def kl(self, prior: Any) -> PerSample:
+        """KL(q ‖ prior) in closed form, [R or 1, 1, B], finite for finite logits.
+
+        torch's own is infinite once a probability of the prior underflows. Raises NoClosedFormError as `Family.kl`.
+        """
+        others = getattr(prior, "distribution", None)
+        own = self.distribution
+        if not (isinstance(own, td.OneHotCategorical) and isinstance(others, td.OneHotCategorical)):
+            return super().kl(prior)
+        return (own.logits.exp() * (own.logits - others.logits)).sum((-2, -1))
+
     def states(self) -> Support:
         logits = self.parameters["logits"]
         variables, categories = logits.shape[3:]
