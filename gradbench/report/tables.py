@@ -152,7 +152,7 @@ def _other_replicates(rows: pd.DataFrame) -> list[int]:
 def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> str:
     row = rows.iloc[0]
     words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
-    words += varied(row.problem, row.problem_params, varying)
+    words += varied(row.problem, row.problem_params, varying, said=str(row["size"]))
     if isinstance(row.data, str):
         words.append(f"{row.data} (batch {int(row.batch_size)})")
         words.append(f"{int(row.train_steps)} steps")
@@ -183,10 +183,11 @@ def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
     return one_line(" ".join([estimator, *varied(estimator, params, varying)]))
 
 
-def varied(name: str, params: str, varying: dict[str, set[str]]) -> list[str]:
-    """Those parameters of the problem or estimator ``name`` that vary in the run, in words."""
+def varied(name: str, params: str, varying: dict[str, set[str]], said: str = "") -> list[str]:
+    """Those parameters of the problem or estimator ``name`` that vary in the run, in words not yet ``said``."""
     values = written_out(name, json.loads(params))
-    return [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
+    words = [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
+    return [word for word in words if word not in said.split()]
 
 
 def short(value: Any) -> str:
