@@ -19,6 +19,7 @@ PROBLEMS: Registry[type[Problem]] = Registry(
         "rainforth": "rainforth:Rainforth",
         "gaussian-vae": "gaussian_vae:GaussianVae",
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
+        "hierarchical-vae": "hierarchical_vae:HierarchicalVae",
     },
 )
 

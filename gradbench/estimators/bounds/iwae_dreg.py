@@ -14,16 +14,14 @@ Paper: Tucker, Lawson, Gu & Maddison 2019 (ICLR).
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = live(q.sample(noise), "z")
     q_held = hold(q, "q in f")
     along_path = hold(objective, "θ along the path").f(z, q_held)
@@ -45,6 +43,7 @@ ESTIMATOR = Estimator(
         differentiated("f", "theta", "log p in θ, weighted as usual"),
     ),
     uses=frozenset({"reparameterised"}),
+    layered=True,
     unbiased=unbiased("iwae"),
     evaluations=lambda setting: 2.0 * setting.samples,
     paper="Tucker et al. 2019",
