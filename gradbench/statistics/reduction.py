@@ -181,15 +181,17 @@ def _grams(means: Means, exact: Array, drawn: Array | None, starts: NDArray[np.i
         away = torch.from_numpy(one)  # whose products of few long rows are faster than NumPy's
         for gram, start, stop in zip(found, starts.tolist(), stops, strict=True):
             gram += (away[:, start:stop] @ away[:, start:stop].T).numpy()
-    if means.dtype == np.float64:
+    if means.dtype == np.float64 or len(means) < 2:
         return found
     rows = found.mean(-1)
     narrow = np.flatnonzero(found.trace(axis1=1, axis2=2) / len(means) <= (1 + NARROW) * rows.mean(-1))
-    found[narrow] = 0.0
+    wide, varies = np.zeros_like(found), np.zeros(len(starts), dtype=bool)
     for one in _differences(means, exact, drawn, np.float64) if len(narrow) else ():
         for index in narrow:
             some = one[:, starts[index] : stops[index]]
-            found[index] += some @ some.T
+            wide[index] += some @ some.T
+            varies[index] |= bool((some != some[0]).any())
+    found[varies] = wide[varies]
     return found
 
 
