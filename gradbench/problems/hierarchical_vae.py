@@ -9,7 +9,7 @@ is that of Burda, Grosse & Salakhutdinov 2016 with two stochastic layers).
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -62,10 +62,6 @@ class HierarchicalVae(Problem):
     @classmethod
     def layers(cls, parameters: Parameters) -> int:
         return 2
-
-    @classmethod
-    def kls(cls, parameters: Parameters) -> tuple[Literal["analytic", "monte-carlo"], ...]:
-        return ("monte-carlo",)
 
     @classmethod
     def size(cls, parameters: Parameters) -> str:

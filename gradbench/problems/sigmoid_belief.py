@@ -71,10 +71,6 @@ class SigmoidBelief(Problem):
         return parameters.stochastic_layers
 
     @classmethod
-    def kls(cls, parameters: Parameters) -> tuple[Literal["analytic", "monte-carlo"], ...]:
-        return ("analytic", "monte-carlo") if parameters.stochastic_layers == 1 else ("monte-carlo",)
-
-    @classmethod
     def size(cls, parameters: Parameters) -> str:
         layers = f"layers={parameters.stochastic_layers} " if parameters.stochastic_layers > 1 else ""
         hidden = f" hidden={parameters.hidden}" if parameters.decoder == "nonlinear" else ""
