@@ -37,7 +37,7 @@ def test_one_layer_draws_its_weights_as_before():
         "theta.decoder.output.weight",
         "theta.decoder.output.bias",
     ]
-    drawn = [float(parameters[f"{name}.output.weight"].norm()) for name in ("phi.encoder", "theta.decoder")]
+    drawn = [float(parameters[f"{name}.output.weight"].detach().norm()) for name in ("phi.encoder", "theta.decoder")]
     assert drawn == pytest.approx([2.8349269071810053, 2.832692452469023], rel=1e-14)
     assert type(posterior(point)) is Bernoulli
     (cell,) = suite(latent=4, batch=2).cells
