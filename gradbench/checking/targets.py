@@ -42,9 +42,11 @@ class Target:
     @property
     def label(self) -> str:
         """In a few words, for a table."""
+        layers = PROBLEMS[self.problem].layers(self.axes.parameters)
+        name = self.problem if layers == 1 else f"{self.problem}, {layers} layers"
         if self.objective is not None:
-            return f"{self.problem}, {self.samples[0]}-sample {self.objective}"
-        return self.problem if self.kl is None else f"{self.problem}, {self.kl} KL"
+            return f"{name}, {self.samples[0]}-sample {self.objective}"
+        return name if self.kl is None else f"{name}, {self.kl} KL"
 
     @property
     def chosen(self) -> ChosenObjective:
