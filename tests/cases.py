@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, Literal, get_args, get_origin
 
@@ -24,7 +24,7 @@ from gradbench.problems import PROBLEMS
 from gradbench.target.points import Point
 from tests.covering import cover
 from tests.estimators.facts import facts_of
-from tests.helpers import F64, point_of
+from tests.helpers import Case
 
 SAMPLES = (1, 2, 3, 4)
 """The L that are tried: one, an odd one, and even ones for pairs."""
@@ -32,39 +32,10 @@ SIZES = (2, 1)
 """Of the problems whose draws are integrated: every size at once."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """A problem, small enough to differentiate replicate by replicate."""
-
-    problem: str
-    parameters: tuple[tuple[str, Any], ...]
-    label: str
-
-    @property
-    def values(self) -> Any:
-        """Its parameters, validated."""
-        return PROBLEMS[self.problem].Parameters(**dict(self.parameters))
-
-    @property
-    def latents(self) -> str:
-        """Its family, with the number of layers where there are several."""
-        kind = PROBLEMS[self.problem]
-        layers = kind.layers(self.values)
-        return kind.family if layers == 1 else f"{kind.family} in layers"
-
-    @property
-    def batch(self) -> int:
-        """Datapoints."""
-        return dict(self.parameters).get("batch", 1)
-
-    def point(self) -> Point:
-        """The problem in float64, the same object for every test: leave it as it is."""
-        return _point(self)
-
-
 @cache
-def _point(place: Place) -> Point:
-    return point_of(place.problem, **dict(place.parameters))
+def point_at(place: Case) -> Point:
+    """A place's point, the same object for every test: leave it as it is."""
+    return place.point()
 
 
 def choices(parameters: type[Any]) -> Iterator[tuple[str, Any]]:
@@ -74,15 +45,19 @@ def choices(parameters: type[Any]) -> Iterator[tuple[str, Any]]:
             yield from ((name, value) for value in get_args(field.annotation))
 
 
-def places(problem: str) -> list[Place]:
+def places(problem: str) -> list[Case]:
     """A problem's small version, once with each choice that it offers and each set of parameters it is checked at."""
     kind = PROBLEMS[problem]
     small = {**kind.small, **({"batch": 2} if "batch" in kind.Parameters.model_fields else {})}
-    changes = [{}, *({name: value} for name, value in choices(kind.Parameters)), *(dict(c.parameters) for c in kind.checked)]
+    changes = [
+        {},
+        *({name: value} for name, value in choices(kind.Parameters)),
+        *(dict(c.parameters) for c in kind.checked),
+    ]
     return _distinct(problem, ({**small, **change} for change in changes))
 
 
-def tiny(problem: str) -> list[Place]:
+def tiny(problem: str) -> list[Case]:
     """The smallest versions of a problem, of one datapoint: few enough dimensions to integrate over all draws."""
     found = []
     for place, size in itertools.product(places(problem), SIZES):
@@ -93,21 +68,21 @@ def tiny(problem: str) -> list[Place]:
     return _distinct(problem, found)
 
 
-def _distinct(problem: str, sets: Iterable[dict[str, Any]]) -> list[Place]:
-    """A place for each set of parameters that is none of those before it, labelled with what tells it from the first."""
-    found: dict[Any, Place] = {}
+def _distinct(problem: str, sets: Iterable[dict[str, Any]]) -> list[Case]:
+    """A place for each set of parameters but repeats, labelled with what tells it from the first."""
+    found: dict[Any, Case] = {}
     first: dict[str, Any] | None = None
     for given in sets:
         try:
             values = PROBLEMS[problem].Parameters(**given)
-            place = Place(problem, tuple(given.items()), "")
-            place.point()
+            place = Case("", problem, tuple(given.items()))
+            point_at(place)
         except (ValidationError, GradbenchError):  # sizes that do not go together
             continue
         plain = values.model_dump()
         first = plain if first is None else first
         told = [f"{name}={value}" for name, value in plain.items() if value != first[name]]
-        found.setdefault(values, Place(problem, place.parameters, "-".join([problem, *told])))
+        found.setdefault(values, replace(place, label="-".join([problem, *told])))
     return list(found.values())
 
 
@@ -116,7 +91,7 @@ class Trial:
     """An estimator at work at a place."""
 
     estimator: str
-    place: Place
+    place: Case
     objective: str
     kl: Kl | None
     samples: int
@@ -152,17 +127,20 @@ class Trial:
         """The task, fitted; the same object for every test."""
         return _task(self)
 
-    def made(self) -> Task:
-        """The task, made and fitted anew."""
-        estimator = ESTIMATORS[self.estimator]
-        return Task(self.place.point(), estimator, self.parameters.model_dump(), self.samples, self.chosen).fitted()
+    def made(self, point: Point | None = None) -> Task:
+        """The task, made and fitted anew; at another point where one is given."""
+        return self.unfitted(point).fitted()
+
+    def unfitted(self, point: Point | None = None) -> Task:
+        """The task as it is before a control variate is fitted."""
+        at = point_at(self.place) if point is None else point
+        plain = self.parameters.model_dump()
+        return Task(at, ESTIMATORS[self.estimator], plain, self.samples, self.chosen)
 
     def goals(self) -> frozenset[tuple[Any, ...]]:
         """What it covers for its estimator: the place, L, and the objective with its KL on that kind of latents."""
         objective = (self.objective, self.kl)
-        return frozenset(
-            {("place", self.place), (self.place.latents, *objective), (*objective, self.samples)}
-        )
+        return frozenset({("place", self.place), (self.place.latents, *objective), (*objective, self.samples)})
 
 
 @cache
@@ -170,7 +148,7 @@ def _task(trial: Trial) -> Task:
     return trial.made()
 
 
-def working(estimator: str, at: Iterable[Place], samples: tuple[int, ...] = SAMPLES) -> list[Trial]:
+def working(estimator: str, at: Iterable[Case], samples: tuple[int, ...] = SAMPLES) -> list[Trial]:
     """Every place × objective × KL × L at which the estimator works."""
     kls: tuple[Kl | None, ...] = (None, *get_args(Kl))
     found = itertools.product(at, OBJECTIVES, kls, samples)
@@ -178,7 +156,7 @@ def working(estimator: str, at: Iterable[Place], samples: tuple[int, ...] = SAMP
     return [trial for trial in trials if trial.works()]
 
 
-def all_places() -> list[Place]:
+def all_places() -> list[Case]:
     """The places of all problems."""
     return [place for problem in PROBLEMS for place in places(problem)]
 
@@ -186,3 +164,10 @@ def all_places() -> list[Place]:
 def covering(estimator: str) -> list[Trial]:
     """The trials of an estimator in the covering design."""
     return cover(working(estimator, all_places()), Trial.goals)
+
+
+def few(estimator: str) -> list[Trial]:
+    """Two samples of each objective with each treatment of its KL, on each kind of latents: for what is dear."""
+    return cover(
+        working(estimator, all_places(), (2,)), lambda trial: {(trial.place.latents, trial.objective, trial.kl)}
+    )

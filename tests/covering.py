@@ -23,11 +23,8 @@ def cover(candidates: Sequence[T], goals: Callable[[T], Iterable[Hashable]]) -> 
     chosen: list[int] = []
     times: Counter[Hashable] = Counter()
     while left:
-
-        def worth(index: int) -> tuple[int, int, int]:
-            return len(reached[index] & left), -sum(times[goal] for goal in reached[index]), -index
-
-        best = max(range(len(candidates)), key=worth)
+        worth = [(len(own & left), -sum(times[goal] for goal in own), -index) for index, own in enumerate(reached)]
+        best = -max(worth)[2]
         chosen.append(best)
         left -= reached[best]
         times.update(reached[best])

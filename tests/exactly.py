@@ -42,7 +42,8 @@ def integrated(task: Task, count: int | None = None) -> tuple[Tensor, Noise]:
     """Weights [N] and noise with N first, whose weighted mean is the expectation over the draws of one gradient.
 
     ``count`` is the number of nodes per dimension, by default the most that are cheap, or else the fewest. Raises
-    LookupError where even those are too many, or the draws are not the family's and the estimator's test file does not integrate them.
+    LookupError where even those are too many, or where the draws are not the family's and the estimator's test file
+    does not integrate over them.
     """
     if task.estimator.deterministic:
         return torch.ones(1, dtype=task.point.dtype()), task.noise(1, stream(0, "nothing"))

@@ -127,7 +127,9 @@ class Bits:
 def model(task: Task) -> tuple[dict[str, Array], Array]:
     """The parameters by name, and the minibatch [B, features]."""
     assert task.point.x is not None
-    return {key: array(value) for key, value in task.point.problem.named_parameters().items()}, array(task.point.x)[0, 0]
+    return {key: array(value) for key, value in task.point.problem.named_parameters().items()}, array(task.point.x)[
+        0, 0
+    ]
 
 
 def mean(parts: Parts, z: Array) -> Parts:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-import torch
 from torch import Tensor
 
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.scope import Scope
-from gradbench.families.base import states_of
-from gradbench.families.layered import Layered
 from gradbench.problems import PROBLEMS
 from gradbench.problems.networks import Calls
 from gradbench.target import reference
 from tests.cases import Trial, tiny, working
 from tests.covering import cover
-from tests.estimators.facts import facts_of
 from tests.estimators.trials import EACH
 from tests.exactly import CHEAP, MOST, differentiated, expected_gradient, integrated, tuples
 
@@ -38,7 +34,7 @@ def goals(trial: Trial) -> frozenset[tuple[object, ...]]:
 def integrable(name: str) -> list[Trial]:
     """The trials of an estimator whose draws are summed over: cheap ones, and dear ones for what these leave out."""
     every = working(name, [place for problem in PROBLEMS for place in tiny(problem)])
-    sizes = {trial: tuples(trial.task()) for trial in every}
+    sizes = {trial: tuples(trial.unfitted()) for trial in every}
     cheap = [trial for trial in every if sizes[trial] <= CHEAP]
     reached = frozenset().union(*map(goals, cheap)) if cheap else frozenset()
     dear = sorted((trial for trial in every if CHEAP < sizes[trial] <= MOST), key=lambda trial: sizes[trial])
@@ -110,4 +106,3 @@ def test_every_declared_scope_is_put_to_the_test(name):
     wanted = {(trial.place.latents, trial.objective, trial.kl) for trial in every}
     assert {(trial.place.latents, trial.objective, trial.kl) for trial in integrable(name)} == wanted
     assert {trial.objective for trial in integrable(name)} == set(ESTIMATORS[name].unbiased)
-

@@ -15,9 +15,7 @@ ORIGINALS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "mutant", [one for _, one in MUTANTS], ids=[f"{name}: {one.mistake}" for name, one in MUTANTS]
-)
+@pytest.mark.parametrize("mutant", [one for _, one in MUTANTS], ids=[f"{name}: {one.mistake}" for name, one in MUTANTS])
 def test_a_mutant_is_biased(mutant: Mutant):
     task = task_of(point_of(mutant.problem, **mutant.parameters), mutant.estimator, mutant.samples)
     assert verdicts_of(task)[mutant.group] == "biased"

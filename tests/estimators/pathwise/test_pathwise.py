@@ -28,9 +28,7 @@ def one_tensor_doubled(objective, q, noise):
     return value + average(extra) - hold(average(extra), "value")
 
 
-DOUBLED = Mutant(
-    "one tensor doubled", mutant(OWN, one_tensor_doubled), "gaussian-cost", 1, "phi.log_scale", COST
-)
+DOUBLED = Mutant("one tensor doubled", mutant(OWN, one_tensor_doubled), "gaussian-cost", 1, "phi.log_scale", COST)
 FACTS = Facts(
     mutants=(
         DOUBLED,
