@@ -1,6 +1,20 @@
-"""gradbench: bias and variance of ELBO gradient estimators, with error bars, against exact gradients."""
+"""gradbench: bias and variance of ELBO gradient estimators, with error bars, against exact gradients.
 
-from gradbench.core.version import VERSION as __version__
-from gradbench.results.store import load
+Names are imported when they are first asked for: ``import gradbench`` alone imports neither torch nor pandas.
+"""
 
-__all__ = ["__version__", "load"]
+from typing import TYPE_CHECKING
+
+from gradbench.core.lazy import lazy
+from gradbench.core.version import VERSION
+
+if TYPE_CHECKING:
+    from gradbench.results.store import load as load
+
+__version__ = VERSION
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "load": "gradbench.results.store",
+    },
+)

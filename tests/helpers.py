@@ -25,13 +25,14 @@ from gradbench.estimators.base import Estimator
 from gradbench.families import FAMILIES
 from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
+from gradbench.results import columns
 from gradbench.runner import local
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import exact, monte_carlo, points, reference, whole_data
 from gradbench.target.points import Axes, Point
 
 F64 = torch.float64
-TIMED = ["seconds", "seconds_low", "seconds_high", "work_variance", "wall_seconds", "started_at"]
+TIMED = list(columns.TIMED)
 """Columns that differ from run to run."""
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gradbench.suite.claims import REPRODUCED
-from gradbench.suite.suites import load, shipped
+from gradbench.suite.shipped import shipped
+from gradbench.suite.suites import load
 from tests import exactly
 from tests.helpers import point_of, task_of
 

@@ -53,14 +53,14 @@ def drawn(task: Task) -> Noise:
             raise BrokenError(
                 "no randomness",
                 "the noise is the same for every generator",
-                "draw it with generator=generator; if nothing is to be drawn, declare noise=no_noise",
+                "draw it with generator=generator; if nothing is to be drawn, declare draws=NOTHING",
             )
     return noise
 
 
 def nothing_hidden(task: Task, noise: Noise, before: Tensor) -> None:
     """Raise BrokenError where the surrogate gives other values than ``before`` from the same noise, or draws."""
-    remedy = "draw everything from the noise argument; if it is too little, declare a noise function of your own"
+    remedy = "draw everything from the noise argument; if it is too little, declare draws of your own"
     with NothingDrawn("the surrogate", remedy):
         again = values(task, noise)
     if not close(before, again):

@@ -41,13 +41,19 @@ def check(q: Family) -> None:
 
 def _check_one(q: Family) -> None:
     one = q.mapped(lambda value: value.detach()[:1, :1, :1])
-    z = one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
-    support = one.states()
+    check_samples(
+        one, one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
+    )
+
+
+def check_samples(q: Family, z: Tensor) -> None:
+    """Raise BrokenProblemError where ``z`` [`DRAWS`, 1, 1, *event] are not samples of q at one datapoint."""
+    support = q.states()
     if support is not None:
         if support.size <= MAX_STATES:
-            _discrete(one, support, z)
+            _discrete(q, support, z)
     elif z.ndim == 4:
-        _continuous(one, z)
+        _continuous(q, z)
 
 
 def _discrete(q: Family, support: Support, z: Tensor) -> None:

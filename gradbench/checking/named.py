@@ -8,10 +8,7 @@ from typing import Any
 
 from gradbench.core.errors import PluginError, UnknownNameError
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Estimator
-from gradbench.plugins import defined_in, import_file
 from gradbench.problems import PROBLEMS
-from gradbench.problems.base import Problem
 
 
 def named(text: str) -> Any:
@@ -23,12 +20,18 @@ def named(text: str) -> Any:
     """
     path, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
     if not colon and not path.endswith(".py"):
-        known = {**PROBLEMS, **ESTIMATORS}
-        if path not in known:
-            if Path(path).exists():
-                raise PluginError(f"{path}: expected a Python file (.py), as FILE.py:NAME")
-            raise UnknownNameError("estimator", path, known, where="expected FILE.py:NAME or a registered name")
-        return known[path]
+        if path in ESTIMATORS:
+            return ESTIMATORS[path]
+        if path in PROBLEMS:
+            return PROBLEMS[path]
+        if Path(path).exists():
+            raise PluginError(f"{path}: expected a Python file (.py), as FILE.py:NAME")
+        known = [*ESTIMATORS, *PROBLEMS]
+        raise UnknownNameError("estimator", path, known, where="expected FILE.py:NAME or a registered name")
+    from gradbench.estimators.base import Estimator
+    from gradbench.plugins import defined_in, import_file
+    from gradbench.problems.base import Problem
+
     module = import_file(Path(path))
     found = defined_in(module)
     if not name:

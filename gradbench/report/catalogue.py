@@ -11,7 +11,7 @@ from gradbench.estimators.scope import Scope
 from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import METRICS
-from gradbench.suite.suites import shipped
+from gradbench.suite.shipped import shipped
 
 Rows = list[tuple[str, ...]]
 

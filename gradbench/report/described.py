@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.estimators.base import Estimator
+from gradbench.report.layout import listing
 from gradbench.report.plain import Text
-from gradbench.report.tables import listing
 
 
 def as_data(thing: Any) -> dict[str, Any]:

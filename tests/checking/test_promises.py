@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -337,3 +338,48 @@ def test_a_state_by_datapoint_does_not_go_to_other_minibatches() -> None:
 def test_a_state_is_what_is_declared(fit, says: str) -> None:
     with pytest.raises(MeasurementError, match=says):
         task_of(point_of("linear-gaussian", batch=2), replace(DECLARED, fit=fit), 2)
+
+
+# Declared samples
+
+
+def from_noise(q, noise):
+    return q.sample(noise)
+
+
+def shifted(q, noise):
+    return q.sample(noise + 0.1)
+
+
+def flipped_bits(q, noise):
+    return 1 - q.sample(noise)
+
+
+def one_of_them(q, noise):
+    return q.sample(noise)[:, :1]
+
+
+def wrapped(q, replicates, samples, generator):
+    return q.noise(replicates, samples, generator)
+
+
+@pytest.mark.parametrize(
+    ("family", "latents", "says"),
+    [
+        ("gaussian", shifted, "no samples of q: .*distribution functions differ"),
+        ("bernoulli", flipped_bits, "no samples of q: .*the mean of its samples is off"),
+        ("gaussian", one_of_them, r"latents gives \[32768, 1, 1, \d\], expected \[32768, 2, 1, \d\]"),
+        ("gaussian", from_noise, None),
+        ("bernoulli", from_noise, None),
+    ],
+)
+def test_samples_that_are_declared_are_samples_of_q(family, latents, says):
+    """A control of their score would otherwise move the mean that bias is measured by."""
+    made = estimator(score, draws=own(wrapped, latents), latents=frozenset({family}))
+    found = violation(made, "linear-gaussian" if family == "gaussian" else "sigmoid-belief")
+    if says is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.kind == "declared samples"
+        assert re.search(says, found.seen)

@@ -29,3 +29,12 @@ def test_declarations_are_those_of_the_point(one):
     assert problem.size(problem.parameters)
     assert point.dtype() == torch.float64
     assert (point.x is None) == (problem.objective == "cost") == (problem.data is None)
+
+
+def test_what_came_later_is_known_without_importing_a_problem():
+    declared = {
+        name: {key: problem.Parameters.model_fields[key].default for key in sorted(problem.Parameters.later)}
+        for name, problem in package.PROBLEMS.items()
+        if package.PROBLEMS.version_of(name) is None and problem.Parameters.later
+    }
+    assert declared == package.LATER

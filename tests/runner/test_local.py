@@ -13,6 +13,7 @@ from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems.data import loading
 from gradbench.results import store
+from gradbench.results.columns import COLUMNS
 from gradbench.results.compare import compare_runs
 from gradbench.runner import local
 from gradbench.statistics import measurement
@@ -28,7 +29,7 @@ GRIDS = (VAE | {"estimators": NAMES}, BELIEF | {"estimators": BITS}, DEEP)
 SMALL = {"replicates": 128, "blocks": 8}
 
 MACHINE = {*TIMED, "hardware"}
-STATISTICS = [name for name in store.COLUMNS if name not in MACHINE]
+STATISTICS = [name for name in COLUMNS if name not in MACHINE]
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from gradbench.core.canonical import digest
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
-from gradbench.core.seeding import digest
 from gradbench.suite.grids import resolve_device
-from gradbench.suite.suites import Settings, find, load, resolve, shipped
+from gradbench.suite.shipped import find, shipped
+from gradbench.suite.suites import Settings, load, resolve
 
 GRID = {"problem": "gaussian-cost", "estimators": ["pathwise"]}
 VAE = {"problem": "gaussian-vae", "estimators": ["pathwise"]}
