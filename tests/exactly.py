@@ -27,13 +27,16 @@ from gradbench.problems.networks import Calls
 from tests.estimators.facts import facts_of
 
 COUNTS = (100, 64, 48, 32)
-"""Nodes per dimension of a quadrature: the most that make no more than ``CHEAP`` tuples."""
-FEWEST = 20
-"""Nodes per dimension where even that is dear: they integrate a network to 1e-4 of its gradient, and no better."""
+"""Nodes per dimension of a quadrature: the most that make no more than ``CHEAP`` tuples, or else the fewest."""
 CHEAP = 2**15
 """Tuples of draws that take a few hundredths of a second."""
-MOST = 160_000
+MOST = 2**20
 """Tuples of draws that are summed over at all."""
+LIGHT = 1e-9
+"""Of the heaviest tuple's weight: where the tuples are more than ``CHEAP``, those below it are left out, a part of some
+1e-7 of the whole."""
+OTHERS = 8
+"""Other noises of the same states, from which an estimator must get the same values."""
 TRIES = 64
 """Draws among which noise that gives a state is looked for, in thousands."""
 
@@ -56,11 +59,29 @@ def integrated(task: Task, count: int | None = None) -> tuple[Tensor, Noise]:
     size, one = _affordable(task.held_q, draws * batch) if count is None else (0, count)
     if size > MOST:
         raise LookupError(f"{draws} draws at {batch} datapoints are too many to sum over")
-    return _tuples(*nodes_of(task.held_q, one), draws, batch)
+    weights, noise = _tuples(*nodes_of(task.held_q, one), draws, batch)
+    if _hook(task.held_q) is None and states_of(task.held_q) is not None:
+        for again in range(1, OTHERS + 1):
+            _, other = _tuples(*nodes_of(task.held_q, one, again * TRIES), draws, batch)
+            _check_samples_alone(task, noise, other)
+    return weights, noise
+
+
+def _check_samples_alone(task: Task, noise: Noise, other: Noise) -> None:
+    """Raise LookupError where the estimator tells two noises apart that give the same samples."""
+    problem = task.point.problem
+    with torch.no_grad():
+        one, two = (task.values(part, Calls(problem.phi), Calls(problem.theta)) for part in (noise, other))
+    if not torch.allclose(one, two, rtol=1e-10, atol=1e-12):
+        family = type(problem).family
+        raise LookupError(
+            f"{task.estimator.name} looks at the noise itself: its mean is no sum over states\n"
+            f"give noise_nodes(q, count) in tests/families/test_{family}.py"
+        )
 
 
 def tuples(task: Task) -> int:
-    """How many tuples of draws `integrated` sums over; 1 where nothing of the family is drawn."""
+    """How many tuples of draws there are for `integrated`; 1 where nothing of the family is drawn."""
     if task.estimator.draws not in (SAMPLES, PAIRS):
         return 1
     draws, batch = _drawn_together(task)
@@ -76,8 +97,8 @@ def _drawn_together(task: Task) -> tuple[int, int]:
 
 def _affordable(q: Family, draws: int) -> tuple[int, int]:
     """Tuples of ``draws`` draws, and nodes per dimension."""
-    sizes = [(_size(q, count) ** draws, count) for count in (*COUNTS, FEWEST)]
-    return next((found for found in sizes[:-1] if found[0] <= CHEAP), sizes[-1])
+    sizes = [(_size(q, count) ** draws, count) for count in COUNTS]
+    return next((found for found in sizes if found[0] <= CHEAP), sizes[-1])
 
 
 def expected_gradient(task: Task, count: int | None = None) -> dict[str, Tensor]:
@@ -116,8 +137,11 @@ def exact_variance(task: Task, group: str = "phi", count: int | None = None) -> 
     return sum(trace for name, (_, trace) in moments.items() if name == group or name.startswith(f"{group}."))
 
 
-def nodes_of(q: Family, count: int) -> tuple[Tensor, Noise]:
-    """Masses [1, N, B] and noise [1, N, B, *event] of one draw from q at each datapoint."""
+def nodes_of(q: Family, count: int, seed: int = 0) -> tuple[Tensor, Noise]:
+    """Masses [1, N, B] and noise [1, N, B, *event] of one draw from q at each datapoint.
+
+    Of noise that gives a state there is more than one: ``seed`` says where the search begins.
+    """
     own = _hook(q)
     if own is not None:
         return own(q, count)
@@ -126,18 +150,18 @@ def nodes_of(q: Family, count: int) -> tuple[Tensor, Noise]:
         z, mass = support.all()
         batch = q.sample(q.noise(1, 1, stream(0, "batch"))).shape[2]
         z = z.expand(-1, -1, batch, *z.shape[3:])
-        return mass.expand(1, support.size, batch), giving(q, z)
+        return mass.expand(1, support.size, batch), giving(q, z, seed)
 
 
-def giving(q: Family, z: Latents) -> Noise:
+def giving(q: Family, z: Latents, seed: int = 0) -> Noise:
     """Noise that gives the samples z [1, N, B, *event], layer by layer where there are several."""
     split = getattr(q, "split", None)
     if split is not None:
-        return {str(index): giving(part, own) for index, (part, own) in enumerate(split(z))}  # pyright: ignore
-    return q.noise_of(z) if states_of(q) is None else _drawn(q, z)
+        return {str(index): giving(part, own, seed) for index, (part, own) in enumerate(split(z))}  # pyright: ignore
+    return q.noise_of(z) if states_of(q) is None else _drawn(q, z, seed)
 
 
-def _drawn(q: Family, z: Latents) -> Tensor:
+def _drawn(q: Family, z: Latents, start: int) -> Tensor:
     """For each sample in z, noise that happened to give it."""
     wide = q.mapped(lambda value: value.expand(-1, z.shape[1], *value.shape[2:]))
     # one row of noise per value: laws whose parameters depend on the layer before differ from value to value
@@ -145,7 +169,7 @@ def _drawn(q: Family, z: Latents) -> Tensor:
     wanted = z.transpose(0, 1)
     found: Tensor | None = None
     missing = torch.ones(wanted.shape[0], 1, wanted.shape[2], dtype=torch.bool)
-    for seed in range(TRIES):
+    for seed in range(start, start + TRIES):
         noise = like.noise(wanted.shape[0], 1000, stream(seed, "noise that gives a state"))
         assert isinstance(noise, Tensor)
         gives = (like.sample(noise) == wanted).flatten(3).all(-1)
@@ -186,6 +210,9 @@ def _tuples(mass: Tensor, noise: Noise, draws: int, batch: int) -> tuple[Tensor,
     chosen = digits(torch.arange(size**places), size, places).reshape(-1, draws, batch)
     columns = torch.arange(batch)
     weights = mass[0][chosen, columns].prod(-1).prod(-1)
+    if size**places > CHEAP:
+        heavy = weights > LIGHT * weights.max()
+        chosen, weights = chosen[heavy], weights[heavy]
     if isinstance(noise, Tensor):
         return weights, noise[0][chosen, columns]
     return weights, {name: part[0][chosen, columns] for name, part in noise.items()}

@@ -18,7 +18,7 @@ from tests.covering import cover
 from tests.estimators.trials import EACH
 from tests.exactly import CHEAP, MOST, differentiated, expected_gradient, integrated, tuples
 
-EXACT, DEAR = 1e-8, 1e-4
+EXACT, DEAR = 1e-8, 1e-5
 """Allowed for rounding and quadrature, where the draws are cheap to sum over and where they are not."""
 BIASED = 1e-2
 """Relative to the norm of the gradient: what is biased is so by more, somewhere."""
