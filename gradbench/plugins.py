@@ -79,14 +79,20 @@ def load_file(path: str | Path) -> Plugin:
     found = defined_in(module)
     if not found:
         raise PluginError(
-            f"{path}: defines no Estimator, Problem, Objective or Family at its top level\n"
-            f"start from one that does: gradbench new estimator NAME, or gradbench new problem NAME"
+            f"{path}: defines no Estimator, and no Problem, Objective or Family with a name, at its top level\n"
+            f"start from one that does: gradbench new estimator NAME (or problem, family, objective)"
         )
-    source, version = str(file.resolve()), _sha256(file)
-    for thing in found:
-        register(thing, source, version)
+    source, version = register_file(file, found)
     _loaded[source] = Plugin(source, version, tuple(thing.name for thing in found))
     return _loaded[source]
+
+
+def register_file(file: Path, things: Iterable[Thing]) -> tuple[str, str]:
+    """Register ``things`` as those of ``file``; where they are from, and in which version. Raises PluginError."""
+    source, version = str(file.resolve()), _sha256(file)
+    for thing in things:
+        register(thing, source, version)
+    return source, version
 
 
 def load_installed() -> list[str]:
@@ -114,10 +120,17 @@ def load_installed() -> list[str]:
 def register(thing: Thing, where: str, version: str) -> None:
     """Let ``thing`` take part by its name; ``where`` is the file or package that it is from, in that ``version``.
 
-    Raises PluginError where the name is taken by another, or it names a family or an objective that there is none of.
+    Raises PluginError where it has no name of its own or is unfinished, where the name is taken by another, or where it
+    names a family or an objective that there is none of.
     """
     registry = _registry(thing)
     kind = registry.kind
+    if inspect.isclass(thing):
+        if "name" not in vars(thing):
+            raise PluginError(f"{where}: {kind} {thing.__name__} has no name of its own; write name = '…' in the class")
+        if inspect.isabstract(thing):
+            missing = ", ".join(sorted(thing.__abstractmethods__))
+            raise PluginError(f"{where}: {kind} {thing.name!r} is unfinished; write {missing} in {thing.__name__}")
     if thing.name in registry and _owners.get((kind, thing.name)) != where:
         raise PluginError(f"{where}: there is a {kind} {thing.name!r} already; give yours another name")
     for what, named in (("latents", _families(thing)), ("objectives", _objectives(thing))):
@@ -199,13 +212,17 @@ def defined_in(module: ModuleType) -> list[Thing]:
     for registry, kind in KINDS.values():
         for value in vars(module).values():
             if inspect.isclass(value):
-                named = issubclass(value, kind) and "name" in vars(value) and not inspect.isabstract(value)
-                own = named and value.__module__ == module.__name__
+                own = issubclass(value, kind) and "name" in vars(value) and value.__module__ == module.__name__
             else:
                 own = isinstance(value, kind) and not registry.is_own(value)
             if own:
                 found[id(value)] = value
     return list(found.values())
+
+
+def is_thing(value: Any) -> bool:
+    """Whether ``value`` is of a kind that can be registered."""
+    return any(isinstance(value, kind) or (inspect.isclass(value) and issubclass(value, kind)) for _, kind in KINDS.values())
 
 
 def line_in(error: BaseException, file: Path) -> int | None:

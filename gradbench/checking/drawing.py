@@ -53,7 +53,7 @@ def drawn(task: Task) -> Noise:
             raise BrokenError(
                 "no randomness",
                 "the noise is the same for every generator",
-                "draw it with generator=generator; if nothing is to be drawn, declare noise=no_noise",
+                "draw it with generator=generator; if nothing is to be drawn, declare draws=NOTHING",
             )
     return noise
 

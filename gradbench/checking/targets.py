@@ -42,9 +42,10 @@ class Target:
     @property
     def label(self) -> str:
         """In a few words, for a table."""
-        if self.objective is not None:
+        if self.objective is not None and self.chosen.joint:
             return f"{self.problem}, {self.samples[0]}-sample {self.objective}"
-        return self.problem if self.kl is None else f"{self.problem}, {self.kl} KL"
+        own = [] if self.objective is None else [self.objective]
+        return ", ".join([self.problem, *own, *([f"{self.kl} KL"] if self.kl else [])])
 
     @property
     def chosen(self) -> ChosenObjective:

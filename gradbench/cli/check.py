@@ -10,7 +10,7 @@ from gradbench.cli.plugins import Plugins
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="FILE.py:NAME (an Estimator, a surrogate, a Problem), or a known name.")],
+    name: Annotated[str, typer.Argument(help="FILE.py:NAME (an estimator, a surrogate, a problem, a family), or a known name.")],
     problem: Annotated[list[str] | None, typer.Option(help="Only on this problem; repeatable.")] = None,
     latents: Annotated[list[str] | None, typer.Option(help="Of a bare surrogate: gaussian, bernoulli.")] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.02,
@@ -19,13 +19,12 @@ def check(
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Is my estimator right? Its contract, then its bias and variance against exact gradients.
+    """Is my estimator, problem or family right? Its contract, then bias and variance against exact gradients.
 
     Exit code 0: it is what it declares; 1: it is not, or more replicates are needed; 2: it cannot be checked.
     """
+    from gradbench.checking import kinds
     from gradbench.checking.named import named
-    from gradbench.checking.problem import check_problem
-    from gradbench.checking.verdict import check as check_estimator
     from gradbench.cli import output, plugins
     from gradbench.cli.progress import Steps
     from gradbench.core.errors import UsageError
@@ -37,9 +36,6 @@ def check(
     thing = named(name)
     with Steps() as steps:
         options = {"margin": margin, "replicates": replicates, "seed": seed, "tick": steps.tick}
-        if isinstance(thing, type):
-            result = check_problem(thing, **options)
-        else:
-            result = check_estimator(thing, latents=latents, problems=problem, **options)
+        result = kinds.check(thing, latents=latents, problems=problem, **options)
     output.show_json(result.data()) if json_ else output.show(as_text(result))
     raise typer.Exit(result.exit_code)

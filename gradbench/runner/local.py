@@ -149,7 +149,7 @@ def _run_target(
 
 
 def _of_a_plugin(cell: Cell) -> bool:
-    return of_a_plugin(ESTIMATORS[cell.estimator], PROBLEMS[cell.axes.problem])
+    return of_a_plugin(ESTIMATORS[cell.estimator], PROBLEMS[cell.axes.problem], cell.objective.kind)
 
 
 def _guard(cell: Cell, kept: Kept | None = None, *, problem_only: bool = False) -> AbstractContextManager[object]:
@@ -157,7 +157,9 @@ def _guard(cell: Cell, kept: Kept | None = None, *, problem_only: bool = False) 
     problem = PROBLEMS[cell.axes.problem]
     if problem_only:
         return nullcontext() if PROBLEMS.is_own(problem) else Guard(problem.name)
-    who = problem.name if ESTIMATORS.is_own(ESTIMATORS[cell.estimator]) else cell.estimator
+    who = cell.estimator if not ESTIMATORS.is_own(ESTIMATORS[cell.estimator]) else problem.name
+    if PROBLEMS.is_own(problem) and who == problem.name:
+        who = cell.objective.name
     return Guard(who, [] if kept is None else [kept])
 
 

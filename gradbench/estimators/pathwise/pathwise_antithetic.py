@@ -23,7 +23,7 @@ from gradbench.objectives.base import Objective
 
 
 def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
-    return pathwise.surrogate(objective, q, torch.cat([noise, -noise], dim=1))
+    return pathwise.surrogate(objective, q, torch.cat([noise, q.opposite(noise)], dim=1))
 
 
 ESTIMATOR = Estimator(
