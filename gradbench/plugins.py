@@ -125,12 +125,8 @@ def register(thing: Thing, where: str, version: str) -> None:
     """
     registry = _registry(thing)
     kind = registry.kind
-    if inspect.isclass(thing):
-        if "name" not in vars(thing):
-            raise PluginError(f"{where}: {kind} {thing.__name__} has no name of its own; write name = '…' in the class")
-        if inspect.isabstract(thing):
-            missing = ", ".join(sorted(thing.__abstractmethods__))
-            raise PluginError(f"{where}: {kind} {thing.name!r} is unfinished; write {missing} in {thing.__name__}")
+    if (fault := _unfinished(thing)) is not None:
+        raise PluginError(f"{where}: {kind} {fault}")
     if thing.name in registry and _owners.get((kind, thing.name)) != where:
         raise PluginError(f"{where}: there is a {kind} {thing.name!r} already; give yours another name")
     for what, named in (("latents", _families(thing)), ("objectives", _objectives(thing))):
@@ -142,6 +138,18 @@ def register(thing: Thing, where: str, version: str) -> None:
             )
     registry.add(thing.name, thing, version)
     _owners[kind, thing.name] = where
+
+
+def _unfinished(thing: Thing) -> str | None:
+    """What a class lacks to take part; None where it lacks nothing, or is an estimator."""
+    if not inspect.isclass(thing):
+        return None
+    own: dict[str, Any] = vars(thing).copy()
+    if "name" not in own:
+        return f"{thing.__name__} has no name of its own; write name = '…' in the class"
+    if missing := sorted(getattr(thing, "__abstractmethods__", ())):
+        return f"{own['name']!r} is unfinished; write {', '.join(missing)} in {thing.__name__}"
+    return None
 
 
 def _registry(thing: Thing) -> Registry[Any]:
@@ -222,7 +230,9 @@ def defined_in(module: ModuleType) -> list[Thing]:
 
 def is_thing(value: Any) -> bool:
     """Whether ``value`` is of a kind that can be registered."""
-    return any(isinstance(value, kind) or (inspect.isclass(value) and issubclass(value, kind)) for _, kind in KINDS.values())
+    return any(
+        isinstance(value, kind) or (inspect.isclass(value) and issubclass(value, kind)) for _, kind in KINDS.values()
+    )
 
 
 def line_in(error: BaseException, file: Path) -> int | None:

@@ -39,7 +39,7 @@ def support_of(q: Family) -> Support | None:
 
 
 def check(q: Family) -> None:
-    """Raise BrokenProblemError where what ``q``, with parameters [1, 1, 1, *event], says disagrees with its log_prob."""
+    """Raise BrokenProblemError where what ``q``, with parameters [1, 1, 1, *event], says is not of its log_prob."""
     q = q.mapped(lambda value: value.detach().requires_grad_())
     with torch.no_grad():
         laws.check_one(q)
@@ -67,15 +67,16 @@ def _opposite(q: Family) -> None:
         return
     noise = _noise(q)
     other = q.opposite(noise)
-    parts = [(noise, other)] if isinstance(noise, Tensor) else [(noise[name], other[name]) for name in noise]  # pyright: ignore
-    if any(one.shape != two.shape for one, two in parts):
+    if not isinstance(other, Tensor) or noise.shape != other.shape:
         raise wrong("opposite", "the opposite of noise has another shape", "return noise of the same law and shape")
     try:
         with torch.no_grad():
             laws.check_one(q, q.opposite)
     except BrokenProblemError as broken:
         seen = broken.seen.split(": ", 1)[-1]
-        raise wrong("opposite", f"samples of opposite noise have another law: {seen}", "as 1 − u for uniform u") from None
+        raise wrong(
+            "opposite", f"samples of opposite noise have another law: {seen}", "as 1 − u for uniform u"
+        ) from None
 
 
 def _linear(q: Family) -> None:
@@ -91,8 +92,10 @@ def _linear(q: Family) -> None:
 def _derivatives(q: Family, support: Support) -> None:
     """Derivatives of E_q[h] for a few h: through states or grid, and along the path, against the score function."""
     z, mass = support.all()
-    if abs(float(mass.sum()) - 1) > 1e-6:
-        raise wrong("masses", f"masses sum to {float(mass.sum()):.6g}", "normalise them, as torch.softmax does")
+    if abs(float(mass.detach().sum()) - 1) > 1e-6:
+        raise wrong(
+            "masses", f"masses sum to {float(mass.detach().sum()):.6g}", "normalise them, as torch.softmax does"
+        )
     functions = _functions(z.detach(), mass.detach())
     scores = [_gradient(q, mass.detach() * h(z.detach()) * q.log_prob(z.detach())) for h in functions]
     scale = max(float(value.abs().max()) for value in scores)
@@ -146,9 +149,9 @@ def check_kl(q: Family, prior: Any) -> None:
     closed = q.kl(prior)
     z, mass = support.all()
     summed = (mass * (q.log_prob(z) - prior.log_prob(z))).sum(1, keepdim=True)
-    away = float((closed - summed).abs().max())
+    away = float((closed - summed).detach().abs().max())
     remedy = "check its formula against a sampled one, or leave kl out: kl = 'monte-carlo' needs none"
-    if not away <= TOLERANCE * (1 + float(summed.abs().max())):
+    if not away <= TOLERANCE * (1 + float(summed.detach().abs().max())):
         raise wrong("kl", f"kl(prior) is off by {away:.2g} from the sum over the law of log_prob", remedy)
     one, other = _gradient(q, closed), _gradient(q, summed)
     away = float((one - other).abs().max())

@@ -37,9 +37,7 @@ def named(text: str) -> Any:
         if len(found) == 1:
             return found[0]
         names = [thing.name for thing in found] or _functions(module)
-        raise PluginError(
-            f"{path}: defines {len(found)} things; say which, as {path}:NAME\nin it: {_list(names)}"
-        )
+        raise PluginError(f"{path}: defines {len(found)} things; say which, as {path}:NAME\nin it: {_list(names)}")
     registered = [thing for thing in found if thing.name == name]
     if len(registered) > 1:
         raise PluginError(f"{text}: {len(registered)} of its things have this name; give each its own")

@@ -10,7 +10,9 @@ from gradbench.cli.plugins import Plugins
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="FILE.py:NAME (an estimator, a surrogate, a problem, a family), or a known name.")],
+    name: Annotated[
+        str, typer.Argument(help="FILE.py:NAME (an estimator, a surrogate, a problem, a family), or a known name.")
+    ],
     problem: Annotated[list[str] | None, typer.Option(help="Only on this problem; repeatable.")] = None,
     latents: Annotated[list[str] | None, typer.Option(help="Of a bare surrogate: gaussian, bernoulli.")] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.02,
