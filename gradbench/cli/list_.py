@@ -16,11 +16,13 @@ class What(StrEnum):
     suites = "suites"
     estimators = "estimators"
     problems = "problems"
+    families = "families"
+    objectives = "objectives"
     metrics = "metrics"
 
 
 def list_(
-    what: Annotated[What, typer.Argument(help="suites, estimators, problems or metrics.")],
+    what: Annotated[What, typer.Argument(help="suites, estimators, problems, families, objectives or metrics.")],
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

@@ -11,23 +11,26 @@ from gradbench.cli.plugins import Plugins
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A run folder, suite, estimator, problem or metric.")],
+    name: Annotated[str, typer.Argument(help="A run folder, suite, estimator, problem, family, objective or metric.")],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show a run's tables and claims, a suite's resolved plan, or what an estimator, problem or metric is."""
+    """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError
     from gradbench.estimators import ESTIMATORS
+    from gradbench.families import FAMILIES
+    from gradbench.objectives import OBJECTIVES
     from gradbench.problems import PROBLEMS
     from gradbench.results.columns import METRICS
     from gradbench.suite import suites
 
     plugins.load(plugin)
     kind, _, bare = name.rpartition(":")
-    registries = {"suite": suites.shipped(), "estimator": ESTIMATORS, "problem": PROBLEMS, "metric": METRICS}
+    registries = {"suite": suites.shipped(), "estimator": ESTIMATORS, "problem": PROBLEMS}
+    registries |= {"family": FAMILIES, "objective": OBJECTIVES, "metric": METRICS}
     if kind and kind not in registries:
         bare, kind = name, ""
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
@@ -37,7 +40,9 @@ def show(
         _show_plan(name, select or [], json_)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
-        raise UnknownNameError(kind or "run folder, suite, estimator, problem or metric", bare, known)
+        raise UnknownNameError(
+            kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known
+        )
     elif homes[0] == "suite":
         _show_plan(bare, select or [], json_)
     elif homes[0] == "metric":

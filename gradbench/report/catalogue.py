@@ -1,4 +1,4 @@
-"""What there is: suites, estimators, problems and metrics, as rows to list."""
+"""What there is: suites, estimators, problems, families, objectives and metrics, as rows to list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
 from gradbench.estimators.scope import Scope
 from gradbench.families import FAMILIES
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
+from gradbench.report.described import abilities, estimators_of, headline
 from gradbench.results.columns import METRICS
 from gradbench.suite.suites import shipped
 
@@ -30,9 +32,25 @@ def catalogue(what: str) -> tuple[tuple[str, ...], Rows]:
             return headers, [
                 (p.name, p.title, p.family, ", ".join(p.Parameters.model_fields)) for p in PROBLEMS.values()
             ]
+        case "families":
+            headers = ("family", "what it is", "it has", "problems")
+            return headers, [
+                (name, headline(kind), ", ".join(abilities(kind).values()), _problems(name))
+                for name, kind in FAMILIES.items()
+            ]
+        case "objectives":
+            headers = ("objective", "what it is", "parameters", "estimators")
+            return headers, [
+                (o.name, o.title, ", ".join(o.Parameters.model_fields), ", ".join(estimators_of(o)))
+                for o in OBJECTIVES.values()
+            ]
         case "metrics":
             return ("metric", "meaning"), list(METRICS.items())
-    raise UnknownNameError("listing", what, ("suites", "estimators", "problems", "metrics"))
+    raise UnknownNameError("listing", what, ("suites", "estimators", "problems", "families", "objectives", "metrics"))
+
+
+def _problems(family: str) -> str:
+    return ", ".join(name for name, kind in PROBLEMS.items() if kind.family == family)
 
 
 def _latents(estimator: Estimator) -> str:
