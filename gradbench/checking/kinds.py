@@ -1,4 +1,4 @@
-"""Checks an estimator, a bare surrogate, a problem or a family, each as its kind is checked."""
+"""Checks an estimator, a bare surrogate, a problem, a family or an objective, each as its kind is checked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from gradbench.checking import sequential, verdict
 from gradbench.checking.family import check_family
+from gradbench.checking.objective import check_objective
 from gradbench.checking.problem import check_problem
 from gradbench.checking.verdict import Result
-from gradbench.core.errors import UsageError
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 from gradbench.problems.base import Problem
@@ -26,11 +26,11 @@ def check(
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
 ) -> Result:
-    """Check ``thing``: an `Estimator`, a surrogate function, or a subclass of `Problem` or `Family`.
+    """Check ``thing``: an `Estimator`, a surrogate function, or a subclass of `Problem`, `Family` or `Objective`.
 
     ``margin`` is the largest bias that counts as none, as a share of the exact gradient; ``replicates`` the most that
-    are drawn on one problem. ``problems`` and ``latents`` say where an estimator, ``problems`` where a family is
-    checked. ``tick`` is told where, and how many replicates are done.
+    are drawn on one problem. ``problems`` say where an estimator, a family or an objective is checked,
+    ``latents`` what a surrogate function is for. ``tick`` is told where, and how many replicates are done.
 
     Raises UsageError where it cannot be checked at all.
     """
@@ -41,9 +41,6 @@ def check(
     if issubclass(kind, Family):
         return check_family(kind, names, margin, replicates, seed, tick)
     if issubclass(kind, Objective):
-        raise UsageError(
-            f"{kind.name}: an objective is checked by an estimator of it, on a problem that names it in ``checked``: "
-            f"Small(objective={kind.name!r})"
-        )
+        return check_objective(kind, names, margin, replicates, seed, tick)
     options = {"margin": margin, "replicates": replicates, "seed": seed, "tick": tick}
     return verdict.check(thing, latents=latents, problems=names, **options)

@@ -1,15 +1,24 @@
-"""Short commented files to start from: an estimator and a problem, each of which passes `gradbench check`."""
+"""Short commented files to start from, one for each kind of thing, each of which passes `gradbench check`."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from gradbench.core.errors import UsageError
+from gradbench.core.registry import Registry
 from gradbench.estimators import ESTIMATORS
+from gradbench.families import FAMILIES
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 
-KINDS = {"estimator": ESTIMATORS, "problem": PROBLEMS}
+KINDS: dict[str, Registry[Any]] = {
+    "estimator": ESTIMATORS,
+    "problem": PROBLEMS,
+    "family": FAMILIES,
+    "objective": OBJECTIVES,
+}
 
 
 def write(kind: str, name: str, path: Path | None = None) -> Path:
