@@ -49,7 +49,7 @@ def named(text: str) -> Any:
     if is_thing(thing) or inspect.isfunction(thing):
         return thing
     raise PluginError(
-        f"{text}: expected an Estimator, a Problem, a Family, an Objective or a surrogate function, got {type(thing).__name__}\n"
+        f"{text}: expected an Estimator, Problem, Family, Objective or surrogate function, got {type(thing).__name__}\n"
         f"in this file: {_list([t.name for t in found] or _functions(module))}"
     )
 

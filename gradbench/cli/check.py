@@ -14,7 +14,7 @@ def check(
         str, typer.Argument(help="FILE.py:NAME (an estimator, a surrogate, a problem, a family), or a known name.")
     ],
     problem: Annotated[list[str] | None, typer.Option(help="Only on this problem; repeatable.")] = None,
-    latents: Annotated[list[str] | None, typer.Option(help="Of a bare surrogate: gaussian, bernoulli.")] = None,
+    latents: Annotated[list[str] | None, typer.Option(help="Of a bare surrogate: the families it is for.")] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.02,
     replicates: Annotated[int, typer.Option(help="At most so many on one problem.")] = 131072,
     seed: Annotated[int, typer.Option(min=0, help="Seed of problems and noise.")] = 0,
