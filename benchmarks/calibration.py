@@ -23,6 +23,7 @@ from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
+from gradbench.objectives.chosen import natural
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import ALPHA, Figures, summarise
 from gradbench.target import points, reference
@@ -124,16 +125,15 @@ def measured(name: str, problem: str, parameters: dict, replicates: int, blocks:
     kind = PROBLEMS[problem]
     axes = Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0)
     point = points.build(axes, "cpu", torch.float64)
-    exact = reference.compute(point, replicates, blocks)
+    objective = natural(kind, None if kind.objective == "cost" else "analytic")
+    exact = reference.compute(point, objective, 1, replicates, blocks)
     assert exact.exact
 
     def at(seed: int) -> Point:
         return Point(replace(axes, seed=seed), point.problem, point.x, point.device)
 
-    kl = None if kind.objective == "cost" else "analytic"
-
     def moments(run: int, replicates: int = replicates, blocks: int = blocks) -> Moments:
-        task = Task(at(1000 + run), ESTIMATORS["score-function"], {}, 1, kl)
+        task = Task(at(1000 + run), ESTIMATORS["score-function"], {}, 1, objective)
         return measure(task, range(blocks), replicates // blocks, exact.gradient)
 
     long = summarise(moments(-1, 2**18, 256), exact, PRECISION)["phi"]

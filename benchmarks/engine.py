@@ -39,6 +39,7 @@ from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task, join_noise
 from gradbench.estimators import ESTIMATORS
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import summarise
 from gradbench.target.points import Axes, Point
@@ -69,7 +70,13 @@ def task_of(case: Case, device: str) -> Task:
     axes = Axes(case.problem, parameters, None, 0, 0)
     problem = kind(parameters, case.features, stream(0, "model")).to(torch.float32, device)
     x = (torch.rand(1, 1, case.batch, case.features, generator=stream(0, "x")) < 0.3).float().to(device)
-    return Task(Point(axes, problem, x, device), ESTIMATORS[case.estimator], {}, case.samples, "analytic")
+    return Task(
+        Point(axes, problem, x, device),
+        ESTIMATORS[case.estimator],
+        {},
+        case.samples,
+        ChosenObjective("elbo", "analytic"),
+    )
 
 
 def reference_of(task: Task, replicates: int, generator: torch.Generator) -> Reference:

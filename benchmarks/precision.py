@@ -41,6 +41,7 @@ from gradbench.engine.measure import measure
 from gradbench.engine.moments import groups_of
 from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators import ESTIMATORS
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import Figures, summarise
 from gradbench.target.points import Axes, build
@@ -83,7 +84,7 @@ def setting(estimator: str, train_steps: int, device: str = "cpu") -> Setting:
     """The digits model after ``train_steps``."""
     kind = PROBLEMS["gaussian-vae"]
     axes = Axes(kind.name, kind.Parameters(hidden=200, latent=20, batch=32), "digits", train_steps, 0)
-    task = Task(build(axes, device, torch.float32), ESTIMATORS[estimator], {}, 1, "analytic")
+    task = Task(build(axes, device, torch.float32), ESTIMATORS[estimator], {}, 1, ChosenObjective("elbo", "analytic"))
     generator = torch.Generator(device=device).manual_seed(0)
     return Setting(task, Reference("closed-form", {n: v.double() for n, v in plain(task, 256, generator).items()}))
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gradbench.engine.measure import measure
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import ALPHA, no_bias_p, summarise
 from gradbench.target import points, reference
@@ -45,11 +46,11 @@ def bit(name: str, probability: float, blocks: int, runs: int) -> str:
     kind = PROBLEMS["bernoulli-cost"]
     axes = Axes("bernoulli-cost", kind.Parameters(target=0.45, prob=probability), None, 0, 0)
     point = points.build(axes, "cpu", torch.float64)
-    exact = reference.compute(point, PER_BLOCK * blocks, blocks)
+    exact = reference.compute(point, ChosenObjective("cost"), 2, PER_BLOCK * blocks, blocks)
     truth, found = variance(name, probability), []
     for run in range(runs):
         here = replace(point, axes=replace(axes, seed=1000 + run))
-        task = Task(here, ESTIMATORS[name], {}, 2, None)
+        task = Task(here, ESTIMATORS[name], {}, 2, ChosenObjective("cost"))
         found.append(summarise(measure(task, range(blocks), PER_BLOCK, exact.gradient), exact, PRECISION)["phi"])
     shares = [np.mean([one.bias_p <= level for one in found]) for level in LEVELS]
     shares += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from scipy.stats import t
 from torch import Tensor
 
 from gradbench import statistics
+from gradbench.core.bank import UNLIMITED
 from gradbench.core.seeding import stream
 from gradbench.core.types import Noise
 from gradbench.engine.measure import measure
@@ -23,14 +24,17 @@ from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, Setting
+from gradbench.families import FAMILIES
+from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
+from gradbench.results import columns
 from gradbench.runner import local
 from gradbench.suite.suites import Settings, resolve
-from gradbench.target import points, reference
+from gradbench.target import exact, monte_carlo, points, reference, whole_data
 from gradbench.target.points import Axes, Point
 
 F64 = torch.float64
-TIMED = ["seconds", "seconds_low", "seconds_high", "work_variance", "wall_seconds", "started_at"]
+TIMED = list(columns.TIMED)
 """Columns that differ from run to run."""
 
 
@@ -53,12 +57,60 @@ def point_of(
 def task_of(
     point: Point, estimator: str | Estimator, samples: int = 1, kl: str | None = None, **parameters: Any
 ) -> Task:
-    """An estimator at ``point``, fitted where it must be; an analytic KL unless told otherwise."""
+    """An estimator at ``point``, fitted where it must be; an analytic KL unless told otherwise.
+
+    The objective is the first that the estimator is for: the problem's own, or a bound.
+    """
     chosen = ESTIMATORS[estimator] if isinstance(estimator, str) else estimator
-    if point.problem.objective == "elbo":
-        kl = kl or "analytic"
+    objective = natural(point.problem)
+    if objective.name not in chosen.unbiased:
+        objective = ChosenObjective(next(iter(chosen.unbiased)))
     values = chosen.Parameters(**parameters).model_dump()
-    return Task(point, chosen, values, samples, kl).fitted()  # pyright: ignore[reportArgumentType]
+    return Task(point, chosen, values, samples, with_kl(objective, point, kl)).fitted()
+
+
+def suits(estimator: Estimator, problem: str) -> bool:
+    """Whether the problem has latents that the estimator is for."""
+    family = FAMILIES[PROBLEMS[problem].family]
+    named = estimator.latents is None or family.name in estimator.latents
+    return named and all(map(family.has, estimator.uses))
+
+
+def with_kl(objective: ChosenObjective, point: Point, kl: str | None = None) -> ChosenObjective:
+    """The objective with a treatment of the KL, by default the one that it has first at ``point``."""
+    kls = objective.kind.treatments(type(point.problem), point.axes.parameters)
+    return replace(objective, kl=kl or kls[0])  # pyright: ignore[reportArgumentType]
+
+
+def objective_of(point: Point, bound: int = 1) -> ChosenObjective:
+    """The problem's own objective, or the importance-weighted bound where ``bound`` samples are inside."""
+    chosen = natural(point.problem) if bound == 1 else ChosenObjective("iwae")
+    return with_kl(chosen, point)
+
+
+def reference_of_point(
+    point: Point, replicates: int = 64, blocks: int = 8, bound: int = 1, budget: int = UNLIMITED
+) -> reference.Reference:
+    """The reference of the problem's own objective, or of a bound."""
+    return reference.compute(point, objective_of(point, bound), bound, replicates, blocks, budget)
+
+
+def monte_carlo_at(point: Point, replicates: int, blocks: int, bound: int = 1) -> reference.Reference:
+    """The Monte-Carlo reference, whether or not there is an exact one."""
+    kept = reference.BlockGradients(point, UNLIMITED)
+    chosen = objective_of(point, bound)
+    kept.grow(blocks, lambda block: monte_carlo.block_gradient(point, chosen, bound, replicates // blocks, block))
+    return reference.Reference("monte-carlo", kept.mean(blocks), kept.first(blocks))
+
+
+def over_data(point: Point, replicates: int, blocks: int, bound: int = 1, **keys: Any) -> whole_data.WholeDataReference:
+    """The references over the whole data set, for cells of ``replicates`` in ``blocks``."""
+    return whole_data.WholeDataReference(point, objective_of(point, bound), bound, replicates // blocks, **keys)
+
+
+def by_nodes(point: Point, bound: int = 1) -> Any:
+    """The gradient by quadrature, whether or not there is a better one; None where it does not settle."""
+    return exact._quadrature(point, objective_of(point, bound), bound, math.inf, math.inf)
 
 
 def gradients_by_loop(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
@@ -124,9 +176,10 @@ def pairs(cases: tuple[Case, ...], samples: tuple[int, ...]) -> list[tuple[str, 
     found = []
     for name, one, count in itertools.product(ESTIMATORS, cases, samples):
         kind = PROBLEMS[one.problem]
-        latent = kind.latent_dim(kind.Parameters(**dict(one.parameters)))
+        own = kind.Parameters(**dict(one.parameters))
         for objective, kl in OBJECTIVES[kind.objective]:
-            setting = Setting(one.problem, kind.family, latent, objective, kl, count)  # pyright: ignore
+            chosen = ChosenObjective(objective, kl)  # pyright: ignore[reportArgumentType]
+            setting = Setting.of(kind, own, chosen, count, ESTIMATORS[name].Parameters())
             if ESTIMATORS[name].why_not(setting) is None:
                 found.append((name, one, kl, count))
     return found
@@ -162,7 +215,7 @@ def integrated(task: Task, nodes: int = 64) -> tuple[Tensor, Noise]:
 
 
 def exact_reference(point: Point) -> reference.Reference:
-    found = reference.compute(point, 64, 8)
+    found = reference_of_point(point)
     assert found.exact
     return found
 

@@ -23,9 +23,9 @@ from gradbench.problems import PROBLEMS
 from gradbench.runner import local
 from gradbench.statistics import bias
 from gradbench.suite.suites import Settings, resolve
-from gradbench.target import points, reference
+from gradbench.target import points
 from gradbench.target.points import Axes, Point
-from tests.helpers import CASES, label, pairs, task_of
+from tests.helpers import CASES, label, monte_carlo_at, pairs, task_of
 
 COPIES = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_"}
 ESTIMATED = [
@@ -95,7 +95,7 @@ def test_no_engine_mixes_devices(values, cancelled):
 @pytest.mark.parametrize("problem", ["gaussian-vae", "sigmoid-belief"])
 def test_no_reference_mixes_devices(problem, bound):
     with OneDevice(truth=True):
-        found = reference.estimated(away(problem, latent=4, batch=2), bound, 8, range(4))
+        found = monte_carlo_at(away(problem, latent=4, batch=2), 32, 4, bound)
     assert {value.device.type for value in found.gradient.values()} == {"meta"}
 
 

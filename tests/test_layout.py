@@ -17,23 +17,31 @@ def layout() -> list[str]:
     return [word.removesuffix(".py").removesuffix("/") for word in words]
 
 
+def place(path: str) -> str:
+    """Where a module stands, ``results/store`` say: a line of the layout of its own, or its room's."""
+    return path if path in layout() else path.partition("/")[0]
+
+
 def imported(file: Path) -> set[str]:
     """The modules of the package, by their names in the layout, that a file imports anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "gradbench":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gradbench."):
-            found.add(str(node.module).split(".")[1])
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("gradbench."):
+            module = str(node.module).replace(".", "/")
+            found |= {f"{module}/{alias.name}" if is_room(module) else module for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("gradbench.")}
-    return found
+            found |= {a.name.replace(".", "/") for a in node.names if a.name.startswith("gradbench.")}
+    return {place(path.removeprefix("gradbench/")) for path in found}
+
+
+def is_room(module: str) -> bool:
+    return (PACKAGE.parent / module).is_dir()
 
 
 def imports() -> dict[str, set[str]]:
     found: defaultdict[str, set[str]] = defaultdict(set)
     for file in PACKAGE.rglob("*.py"):
-        name = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        name = place(file.relative_to(PACKAGE).with_suffix("").as_posix())
         found[name] |= imported(file) - {name}
     return found
 

@@ -10,7 +10,8 @@ import torch
 
 from gradbench.problems.networks import Calls
 from gradbench.suite.claims import REPRODUCED
-from gradbench.suite.suites import load, shipped
+from gradbench.suite.shipped import shipped
+from gradbench.suite.suites import load
 from tests.helpers import integrated, point_of, task_of
 
 PAPERS = [name for name in shipped() if name.startswith("papers/")]

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gradbench.checking import in_place, mixing
+from gradbench.checking import declared, in_place, mixing
 from gradbench.checking.drawing import drawn, nothing_hidden
 from gradbench.checking.evaluating import gradients, values
 from gradbench.checking.remedies import addressed, of_an_error, raised
@@ -82,6 +82,7 @@ def check(task: Task) -> None:
     mixing.replicates_apart(task, noise, found)
     mixing.nothing_outside(task, noise, found)
     mixing.datapoints_apart(task, noise, found)
+    declared.samples_of_q(task)
     _ledger(task, marked)
 
 
@@ -98,12 +99,12 @@ def _ledger(task: Task, seen: dict[str, bool]) -> None:
     """A ledger, where one is declared, names the factors that the surrogate marks, held or not."""
     if not task.estimator.ledger:
         return
-    declared = {factor.name: factor.held for factor in task.estimator.ledger}
+    listed = {factor.name: factor.held for factor in task.estimator.ledger}
     for name, held in seen.items():
-        if name not in declared:
+        if name not in listed:
             raise BrokenError("ledger", f"the surrogate marks {name!r}, which the ledger does not list", "add the line")
-        if declared[name] != held:
-            words = ("differentiated", "held") if declared[name] else ("held", "differentiated")
+        if listed[name] != held:
+            words = ("differentiated", "held") if listed[name] else ("held", "differentiated")
             raise BrokenError(
                 "ledger",
                 f"{name!r} is {words[0]} in the surrogate and {words[1]} in the ledger",

@@ -60,7 +60,7 @@ def drawn(task: Task) -> Noise:
 
 def nothing_hidden(task: Task, noise: Noise, before: Tensor) -> None:
     """Raise BrokenError where the surrogate gives other values than ``before`` from the same noise, or draws."""
-    remedy = "draw everything from the noise argument; if it is too little, declare a noise function of your own"
+    remedy = "draw everything from the noise argument; if it is too little, declare draws of your own"
     with NothingDrawn("the surrogate", remedy):
         again = values(task, noise)
     if not close(before, again):

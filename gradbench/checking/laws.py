@@ -45,13 +45,18 @@ def check(q: Family) -> None:
 
 def check_one(one: Family, changed: Callable[[Noise], Noise] = lambda noise: noise) -> None:
     """The same of a distribution with parameters [1, 1, 1, *event], whatever its family; its noise is changed first."""
-    z = one.sample(changed(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device))))
-    support = one.states()
+    noise = one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device))
+    check_samples(one, one.sample(changed(noise)))
+
+
+def check_samples(q: Family, z: Tensor) -> None:
+    """Raise BrokenProblemError where ``z`` [`DRAWS`, 1, 1, *event] are not samples of q at one datapoint."""
+    support = q.states()
     if support is not None:
         if support.size <= MAX_STATES:
-            _discrete(one, support, z)
+            _discrete(q, support, z)
     elif z.ndim == 4:
-        _continuous(one, z)
+        _continuous(q, z)
 
 
 def _discrete(q: Family, support: Support, z: Tensor) -> None:

@@ -84,7 +84,7 @@ def _check(point: Point, fresh: Problem) -> None:
     x = None if point.x is None else point.x.clone()
     watched = _Watched(point)
     q = watched.run("posterior", lambda: point.problem.posterior(Calls(point.problem.phi), x), x)
-    z = posteriors.samples(point, q, x, stream(0, "contract", device=posteriors.device_of(q)))
+    z = posteriors.samples(point, q, x)
     terms = _terms(point.problem, x, z, watched)
     _shapes(terms, x, z)
     _again(point, x, z, watched)

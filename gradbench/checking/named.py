@@ -10,7 +10,6 @@ from gradbench.core.errors import PluginError, UnknownNameError
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
-from gradbench.plugins import defined_in, import_file, is_thing, register_file
 from gradbench.problems import PROBLEMS
 
 
@@ -24,12 +23,16 @@ def named(text: str) -> Any:
     """
     path, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
     if not colon and not path.endswith(".py"):
-        known = {**FAMILIES, **OBJECTIVES, **PROBLEMS, **ESTIMATORS}
-        if path not in known:
-            if Path(path).exists():
-                raise PluginError(f"{path}: expected a Python file (.py), as FILE.py:NAME")
-            raise UnknownNameError("estimator", path, known, where="expected FILE.py:NAME or a registered name")
-        return known[path]
+        kinds = (ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES)
+        for registry in kinds:
+            if path in registry:
+                return registry[path]
+        if Path(path).exists():
+            raise PluginError(f"{path}: expected a Python file (.py), as FILE.py:NAME")
+        known = [name for registry in kinds for name in registry]
+        raise UnknownNameError("estimator", path, known, where="expected FILE.py:NAME or a registered name")
+    from gradbench.plugins import defined_in, import_file, is_thing, register_file
+
     module = import_file(Path(path))
     found = defined_in(module)
     register_file(Path(path), [thing for thing in found if inspect.isclass(thing)])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradbench.core.errors import BrokenProblemError
+from gradbench.core.seeding import stream
 from gradbench.families import FAMILIES
 from gradbench.families.base import Family
 from gradbench.target.points import Point
@@ -15,7 +16,7 @@ from gradbench.target.points import Point
 REPLICATES, SAMPLES = 2, 2
 
 
-def samples(point: Point, q: Any, x: Tensor | None, generator: torch.Generator) -> Tensor:
+def samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
     """Samples of q [R, L, B, *event], held. Raises BrokenProblemError where q is not what it says."""
     problem = point.problem
     if not isinstance(q, Family):
@@ -26,7 +27,7 @@ def samples(point: Point, q: Any, x: Tensor | None, generator: torch.Generator) 
         if value.ndim < 4 or value.shape[1] != 1:
             raise wrong_shape(f"posterior: {name}", value, "[1, 1, B, *event]", "keep the axes that phi.call gives")
     batch = 1 if x is None else x.shape[2]
-    noise = q.noise(REPLICATES, SAMPLES, generator)
+    noise = q.noise(REPLICATES, SAMPLES, stream(0, "contract", device=device_of(q)))
     parts = q.chain(noise)
     _as_declared(point, q, [one for one, _ in parts])
     z = q.sample(noise)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gradbench.checking.contract import precise, violation
 from gradbench.checking.violation import Violation
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import ContractError
-from gradbench.core.seeding import canonical
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from gradbench.checking.targets import Target
 from gradbench.engine.task import Task
@@ -187,7 +187,7 @@ def _finding(
         counted=counted if known else None,
         counted_error=error if known else None,
         p=p,
-        detectable=float(norm.isf(threshold / 2) + norm.ppf(POWER)) * error if known else None,
+        detectable=float(ndtri(POWER) - ndtri(threshold / 2)) * error if known else None,
         needed=replicates if verdict != "unresolved" else math.ceil(replicates * max(short, 1.0)),
     )
 

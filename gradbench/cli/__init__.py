@@ -7,7 +7,6 @@ import sys
 import typer
 
 from gradbench.cli import check, compare, explain, export, list_, new, run, show
-from gradbench.cli.output import fail
 from gradbench.core.errors import GradbenchError
 from gradbench.core.version import VERSION
 
@@ -15,7 +14,6 @@ app = typer.Typer(
     name="gradbench",
     help="Bias and variance of ELBO gradient estimators, with error bars, against exact gradients.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -50,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, prog_name="gradbench", standalone_mode=False)
     except GradbenchError as error:
-        fail(str(error))
+        _fail(str(error))
         code = error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
@@ -60,14 +58,20 @@ def main(arguments: list[str] | None = None) -> None:
         if not hasattr(error, "format_message"):
             raise
         if str(error):  # empty where typer has printed the help instead
-            fail(_usage(error))
+            _fail(_usage(error))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    from gradbench.cli.output import fail
+
+    fail(message)
 
 
 def _usage(error: Exception) -> str:
     message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "gradbench")
-    lines = " ".join(str(message).split())
+    lines = " ".join(str(message).replace("Value error, ", "").split())
     return f"{lines[:1].lower()}{lines[1:].rstrip('.')}; see {path} --help"

@@ -6,14 +6,21 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
 
 
 def check(
     name: Annotated[
-        str, typer.Argument(help="FILE.py:NAME (an estimator, a surrogate, a problem, a family), or a known name.")
+        str,
+        typer.Argument(
+            help="FILE.py:NAME (estimator, problem, family, objective), or a known name.",
+            autocompletion=completion.checkable,
+        ),
     ],
-    problem: Annotated[list[str] | None, typer.Option(help="Only on this problem; repeatable.")] = None,
+    problem: Annotated[
+        list[str] | None, typer.Option(help="Only on this problem; repeatable.", autocompletion=completion.problems)
+    ] = None,
     latents: Annotated[list[str] | None, typer.Option(help="Of a bare surrogate: the families it is for.")] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.02,
     replicates: Annotated[int, typer.Option(help="At most so many on one problem.")] = 131072,
@@ -25,17 +32,22 @@ def check(
 
     Exit code 0: it is what it declares; 1: it is not, or more replicates are needed; 2: it cannot be checked.
     """
-    from gradbench.checking import kinds
     from gradbench.checking.named import named
     from gradbench.cli import output, plugins
-    from gradbench.cli.progress import Steps
-    from gradbench.core.errors import UsageError
-    from gradbench.report.checked import as_text
+    from gradbench.core.errors import UnknownNameError, UsageError
+    from gradbench.problems import PROBLEMS
 
     plugins.load(plugin)
     if margin <= 0:
         raise UsageError(f"--margin {margin:g}: expected a share above 0, such as 0.02")
+    for one in problem or []:
+        if one not in PROBLEMS and ".py" not in name:  # a file may bring its own
+            raise UnknownNameError("problem", one, PROBLEMS, where="--problem")
     thing = named(name)
+    from gradbench.checking import kinds
+    from gradbench.cli.progress import Steps
+    from gradbench.report.checked import as_text
+
     with Steps() as steps:
         options = {"margin": margin, "replicates": replicates, "seed": seed, "tick": steps.tick}
         result = kinds.check(thing, latents=latents, problems=problem, **options)

@@ -6,14 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
+from gradbench.cli import completion
+from gradbench.results.columns import COMPARED, listed
+
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, each over the first; or one, to rank its estimators.")],
-    baseline: Annotated[str | None, typer.Option(help="Of one run: the estimator to rank against.")] = None,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, each over the first; or one, to rank its estimators.", autocompletion=completion.runs
+        ),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Of one run: the estimator to rank against.", autocompletion=completion.estimators),
+    ] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
-    figure: Annotated[str, typer.Option(help="What marks are about: variance, mse, seconds or work_variance.")] = (
-        "variance"
-    ),
+    figure: Annotated[str, typer.Option(help=f"What marks are about: {listed(COMPARED)}.")] = "variance",
     threshold: Annotated[float, typer.Option(min=0, help="Ratios within 1 + this are not marked.")] = 0.0,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with key=value[,value]; repeatable.")] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by, such as variance_ratio.")] = None,

@@ -6,21 +6,27 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
 
 
 def explain(
-    estimator: Annotated[str | None, typer.Argument(help="An estimator; without one, the whole story.")] = None,
-    problem: Annotated[str | None, typer.Option(help="Problem to show the estimator on.")] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Argument(help="An estimator; without one, the whole story.", autocompletion=completion.estimators),
+    ] = None,
+    problem: Annotated[
+        str | None, typer.Option(help="Problem to show the estimator on.", autocompletion=completion.problems)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the model and of the noise.")] = 0,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """What is held constant, why, and the proof in numbers: the story, or one estimator."""
     from gradbench.cli import output, plugins
-    from gradbench.cli.progress import Steps
     from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.estimators import ESTIMATORS
+    from gradbench.problems import PROBLEMS
 
     plugins.load(plugin)
     if estimator is None:
@@ -30,6 +36,9 @@ def explain(
         return
     if estimator not in ESTIMATORS:
         raise UnknownNameError("estimator", estimator, ESTIMATORS)
+    if problem is not None and problem not in PROBLEMS:
+        raise UnknownNameError("problem", problem, PROBLEMS, where="--problem")
+    from gradbench.cli.progress import Steps
     from gradbench.explaining.variants import explain as measure
     from gradbench.explaining.variants import target_for
     from gradbench.report.explained import described, measured

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli import completion
+
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run folder.")],
+    run: Annotated[str, typer.Argument(help="A run folder.", autocompletion=completion.runs)],
     format_: Annotated[str, typer.Option("--format", "-f", help="csv, parquet, json, markdown or latex.")] = "csv",
     output_: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout without it.")] = None,
     group: Annotated[str | None, typer.Option(help="Only rows of this group.")] = None,
@@ -20,8 +22,8 @@ def export(
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import UnknownNameError, UsageError
-    from gradbench.results.export import FORMATS, READABLE, render
-    from gradbench.results.store import COLUMNS
+    from gradbench.results.columns import COLUMNS, READABLE
+    from gradbench.results.export import FORMATS, render
 
     if format_ not in FORMATS:
         raise UnknownNameError("format", format_, FORMATS, where="--format")

@@ -29,9 +29,10 @@ def list_(
     """List what there is."""
     from gradbench.cli import output, plugins
     from gradbench.report.catalogue import catalogue
-    from gradbench.report.tables import listing
+    from gradbench.report.layout import listing
 
-    plugins.load(plugin)
+    if plugin or what not in (What.suites, What.metrics):
+        plugins.load(plugin)
     headers, rows = catalogue(what.value)
     if json_:
         output.show_json([dict(zip(headers, row, strict=True)) for row in rows])

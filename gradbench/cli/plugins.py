@@ -16,7 +16,17 @@ Plugins = Annotated[
 
 
 def load(files: list[Path] | None) -> None:
-    """Register installed packages' estimators and problems, then those of ``files``. Raises PluginError."""
+    """Register installed packages' estimators and problems, then those of ``files``. Raises PluginError.
+
+    What plugins are made of is imported only where there are some.
+    """
+    from importlib.metadata import entry_points
+
+    from gradbench.estimators import ESTIMATORS
+    from gradbench.problems import PROBLEMS
+
+    if not files and not any(entry_points(group=registry.package) for registry in (ESTIMATORS, PROBLEMS)):
+        return
     from gradbench import plugins
     from gradbench.cli.output import warn
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from gradbench.cli.output import say, stderr
 from gradbench.core.printable import one_line
-from gradbench.runner.local import Progress as Told
+from gradbench.runner.progress import Progress as Told
 
 
 @contextmanager

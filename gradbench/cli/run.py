@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
 
 
 def run(
-    suite: Annotated[str, typer.Argument(help="A shipped suite (see gradbench list suites) or a path to a .toml.")],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            help="A shipped suite (see gradbench list suites) or a path to a .toml.", autocompletion=completion.suites
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Run folder; an unfinished run of the same suite goes on.")] = None,
     select: Annotated[list[str] | None, typer.Option(help="Only cells with key=value[,value]; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, over the suite's.")] = None,
@@ -30,6 +36,11 @@ def run(
 ) -> None:
     """Measure every cell of a suite into a run folder, and print the tables."""
     from gradbench.cli import output, plugins
+    from gradbench.suite import shipped
+
+    shipped.find(suite)
+    longest = seconds_of(budget)
+    plugins.load(plugin)
     from gradbench.cli.progress import Bar
     from gradbench.report.claims import checked, claims_table
     from gradbench.report.format import duration
@@ -40,7 +51,6 @@ def run(
     from gradbench.runner import local
     from gradbench.suite import suites
 
-    plugins.load(plugin)
     settings = suites.Settings(
         seed=seed,
         replicates=replicates,
@@ -50,7 +60,7 @@ def run(
         noise=noise,
         memory=memory,
         precision=precision,
-        budget=seconds_of(budget),
+        budget=longest,
     )
     whole = suites.load(suite, settings)
     chosen = whole.select(select or [])

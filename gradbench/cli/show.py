@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
+
+KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
+"""What a name may be of, beside a run folder; ``KIND:NAME`` says which."""
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A run folder, suite, estimator, problem, family, objective or metric.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A run folder, or a name: see gradbench list.", autocompletion=completion.shown),
+    ],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
+    kind, _, bare = name.rpartition(":")
+    if kind not in KINDS:
+        bare, kind = name, ""
+    if not kind and (Path(name) / "manifest.json").exists():
+        _show_run(name, group, plugin, json_)
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError
     from gradbench.estimators import ESTIMATORS
@@ -25,17 +37,15 @@ def show(
     from gradbench.objectives import OBJECTIVES
     from gradbench.problems import PROBLEMS
     from gradbench.results.columns import METRICS
-    from gradbench.suite import suites
+    from gradbench.suite.shipped import shipped
 
     plugins.load(plugin)
-    kind, _, bare = name.rpartition(":")
-    registries = {"suite": suites.shipped(), "estimator": ESTIMATORS, "problem": PROBLEMS}
-    registries |= {"family": FAMILIES, "objective": OBJECTIVES, "metric": METRICS}
-    if kind and kind not in registries:
-        bare, kind = name, ""
+    registries: dict[str, Any] = dict(
+        zip(KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
+    )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
-    if not kind and ((Path(name) / "manifest.json").exists() or (Path(name).is_dir() and not homes)):
-        _show_run(name, group, json_)
+    if not homes and not kind and Path(name).is_dir():
+        _show_run(name, group, plugin, json_)
     elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_)
     elif not homes:
@@ -53,25 +63,29 @@ def show(
         output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
 
 
-def _show_run(name: str, group: str, json_: bool) -> None:
-    from gradbench.cli import output
+def _show_run(name: str, group: str, plugin: list[Path] | None, json_: bool) -> NoReturn:
+    from gradbench.cli import output, plugins
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import RunError
-    from gradbench.report.claims import claims_table
-    from gradbench.report.tables import run_tables
-    from gradbench.results.export import records
     from gradbench.results.outcomes import claims_of, verify
 
     run, code = open_run(name)
+    if plugin or run.manifest.get("plugins"):
+        plugins.load(plugin)
     try:
         claims = verify(run, claims_of(run))
     except RunError as error:  # the rows can be read all the same
         output.warn(str(error))
         claims = []
     if json_:
+        from gradbench.results.export import records
+
         rows = records(run.frame)
         output.show_json({"rows": rows, "claims": [claim.record() for claim in claims]} if claims else rows)
     else:
+        from gradbench.report.claims import claims_table
+        from gradbench.report.tables import run_tables
+
         with_group(run, group)
         output.show(run_tables(run, group))
         if claims:
@@ -81,6 +95,9 @@ def _show_run(name: str, group: str, json_: bool) -> None:
 
 def _show_plan(name: str, select: list[str], json_: bool) -> None:
     from gradbench.cli import output
+    from gradbench.suite import shipped
+
+    shipped.find(name)
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
     from gradbench.report.tables import plan_tables

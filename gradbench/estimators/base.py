@@ -227,9 +227,9 @@ class Estimator:
             return f"{self.name} needs {' or '.join(sorted(self.latents))} latents; {setting.problem} has {family.name}"
         for what in sorted(self.uses):
             if not family.has(what):
+                wanted = WORDS.get(what, what)
                 return (
-                    f"{self.name} needs latents with {WORDS.get(what, what)}; {setting.problem} has {family.name}, "
-                    f"without"
+                    f"{self.name} needs latents with {wanted}; the {family.name} latents of {setting.problem} have none"
                 )
         if setting.layers > 1 and not self.layered:
             return f"{self.name} is for one layer of latents; {setting.problem} has {setting.layers}"

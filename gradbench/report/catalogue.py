@@ -13,7 +13,7 @@ from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 from gradbench.report.described import abilities, estimators_of, headline
 from gradbench.results.columns import METRICS
-from gradbench.suite.suites import shipped
+from gradbench.suite.shipped import shipped
 
 Rows = list[tuple[str, ...]]
 

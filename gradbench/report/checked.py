@@ -12,7 +12,7 @@ from gradbench.core.printable import one_line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
 from gradbench.report.plain import Text
-from gradbench.report.tables import STYLES, ZERO_MARK, group_title, without_gradient
+from gradbench.report.words import STYLES, ZERO_MARK, group_title, without_gradient
 
 MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "✗"}
 COLOURS = STYLES | {"violation": "red"}

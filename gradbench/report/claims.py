@@ -8,8 +8,8 @@ from rich.console import RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.format import interval, number
+from gradbench.report.layout import plain_table
 from gradbench.report.plain import Text
-from gradbench.report.tables import plain_table
 from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome
 
 STYLES = {REPRODUCED: "green", CONTRADICTED: "red", UNRESOLVED: "yellow"}

@@ -10,11 +10,19 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.format import number, span
+from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import STYLES, each, group_title, label, plain_table, varied, varying_parameters
-from gradbench.results.compare import INCOMPARABLE, TARGET
+from gradbench.report.tables import also_varying, each, label, varied, varying_parameters
+from gradbench.report.words import group_title
+from gradbench.results.columns import POINT
+from gradbench.results.compare import BETTER, INCOMPARABLE, WORSE
 
 Varying = dict[str, set[str]]
+TITLES = {"variance": "variance", "mse": "MSE", "seconds": "time"}
+"""Figures that every table shows, with their titles."""
+
+STYLES = {BETTER: "green", WORSE: "red"}
+"""Of marks."""
 
 
 def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str = "variance") -> RenderableType:
@@ -24,13 +32,13 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str =
         rows.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params", "size_a": "size"})
     )
     parts: list[RenderableType] = []
-    for _, target in rows.groupby(list(TARGET[:-4] + TARGET[-3:]), sort=False, dropna=False):
+    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
         first = target.iloc[0]
         title = " · ".join([*_target_words(first, first.size_a, varying), f"{group_title(group)}-gradient"])
         table = plain_table(one_line(f"{title}, over {baseline}"))
         _columns(table, "estimator", figure)
         for row in each(target):
-            _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, row.verdict_b == "biased")
+            _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, figure, row.verdict_b == "biased")
         parts.append(table)
     return Group(*parts, _footnote(rows))
 
@@ -43,13 +51,13 @@ def comparison_table(
     varying = varying_parameters(rows)
     title = one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
     parts: list[RenderableType] = [Text(title, style="bold")]
-    for _, target in rows.groupby([key for key in TARGET if key not in ("samples", "group")], sort=False, dropna=False):
+    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
         first = target.iloc[0]
         table = plain_table(one_line(" · ".join(_target_words(first, first["size"], varying))), title_style="italic")
         _columns(table, "estimator", figure)
         for row in each(target):
             turned = row.verdict_b == "biased" and row.verdict_a != "biased"
-            _row(table, label(row.estimator, row.estimator_params, varying), row, turned, "now biased")
+            _row(table, label(row.estimator, row.estimator_params, varying), row, figure, turned, "now biased")
         parts.append(table)
     return Group(*parts, _footnote(rows), *_not_comparable(matched[matched.group == group]))
 
@@ -70,23 +78,28 @@ def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
     words = [record.problem, size, *varied(record.problem, record.problem_params, varying)]
     words += [] if record.kl == "-" else [f"{record.kl} KL"]
     words += [f"{record.train_steps} steps"] if record.train_steps else []
+    words += also_varying(record, varying, shown=("train_steps", "kl"))
     return [str(word) for word in words if word not in ("", "-", None)]
 
 
 def _columns(table: Table, first: str, figure: str) -> None:
     table.add_column(first, overflow="fold")
     table.add_column("L", justify="right")
-    for name in ("variance", "MSE", "time"):
+    for name in _shown(figure).values():
         table.add_column(f"{name}, 95 %", overflow="fold")
     table.add_column(f"{figure.replace('_', ' ')} is", overflow="fold")
 
 
-def _row(table: Table, name: str, row: Any, biased: bool, note: str = "biased") -> None:
+def _shown(figure: str) -> dict[str, str]:
+    """Figures that have a column of ratios, with their titles; that which marks are about is among them."""
+    return TITLES | {figure: TITLES.get(figure, figure.replace("_", " "))}
+
+
+def _row(table: Table, name: str, row: Any, figure: str, biased: bool, note: str = "biased") -> None:
     mark = Text(row.mark, style=STYLES.get(row.mark, ""))
     if biased:
         mark.append(f" ({note})", style="red")
-    figures = [_ratio(row, figure) for figure in ("variance", "mse", "seconds")]
-    table.add_row(name, str(row.samples), *figures, mark)
+    table.add_row(name, str(row.samples), *(_ratio(row, shown) for shown in _shown(figure)), mark)
 
 
 def _ratio(row: Any, figure: str) -> str:

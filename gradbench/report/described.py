@@ -16,8 +16,8 @@ from gradbench.estimators.base import WORDS, Estimator
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 from gradbench.problems import PROBLEMS
+from gradbench.report.layout import listing
 from gradbench.report.plain import Text
-from gradbench.report.tables import listing
 
 
 def as_data(thing: Any) -> dict[str, Any]:

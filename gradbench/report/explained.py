@@ -17,7 +17,7 @@ from gradbench.report.format import number, percent
 from gradbench.report.layout import WIDTH, table
 from gradbench.report.plain import Console, Text
 from gradbench.report.story import counted
-from gradbench.report.tables import STYLES, group_title, without_gradient
+from gradbench.report.words import STYLES, group_title, without_gradient
 
 OUTCOMES = {
     "biased": ("a mistake: biased", "red"),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
+from gradbench.report.columns_page import columns_page
 from gradbench.report.described import documentation
-from gradbench.results.columns import METRICS
 
 
 def pages() -> dict[str, str]:
     """File name to text."""
-    return {"estimators.md": _estimators(), "columns.md": _columns()}
+    return {"estimators.md": _estimators(), "columns.md": columns_page()}
 
 
 def _estimators() -> str:
@@ -38,12 +38,6 @@ def _ledger(estimator: Estimator) -> str:
     yes = {True: "yes", False: ""}
     rows = [f"| {f.name} | {yes[f.held]} | {yes[f.phi]} | {yes[f.theta]} | {f.why} |" for f in estimator.ledger]
     return "\n".join(["| factor | held | in φ | in θ | why |", "| --- | --- | --- | --- | --- |", *rows])
-
-
-def _columns() -> str:
-    rows = [f"| `{name}` | {meaning.replace('|', chr(92) + '|')} |" for name, meaning in METRICS.items()]
-    head = ["# Columns of the results", "", "Intervals are 95 %. This page is made from the code (`make docs`).", ""]
-    return "\n".join([*head, "| column | meaning |", "| --- | --- |", *rows]) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from rich.console import RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.format import interval, number
-from gradbench.report.tables import each, group_title, label, plain_table, varying_parameters
+from gradbench.report.layout import plain_table
+from gradbench.report.tables import each, label, varying_parameters
+from gradbench.report.words import group_title
+from gradbench.results.columns import AXES, SLOPES
 from gradbench.results.slopes import slopes
 
-AXES = {"samples": "log L", "num_parameters": "log size"}
-FIGURES = {"variance": "variance", "bias_sq": "bias²", "snr_root": "‖g‖/√variance"}
 FEWEST = 3
 """Points that a slope must have to be shown; ``slopes.parquet`` has those of two as well."""
 
@@ -30,5 +31,6 @@ def slope_tables(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
         for row in each(some):
             estimator = label(row.estimator, row.estimator_params, varying)
             slope = f"{number(row.slope)} {interval(row.slope_low, row.slope_high)}"
-            table.add_row(label(row.problem, row.problem_params, varying), estimator, FIGURES[row.figure], slope)
+            problem = label(row.problem, row.problem_params, varying)
+            table.add_row(problem, estimator, SLOPES[str(row.figure)], slope)
         yield table

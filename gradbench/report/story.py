@@ -11,7 +11,7 @@ from gradbench.explaining.surrogates import Line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
 from gradbench.report.plain import Text
-from gradbench.report.tables import STYLES
+from gradbench.report.words import STYLES
 
 QUESTION = """\
 What is held constant, and why?

@@ -7,23 +7,21 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.problems import written_out
 from gradbench.report.format import count, duration, number, percent, span
 from gradbench.report.hints import hints
+from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.results.compare import BETTER, WORSE
+from gradbench.report.words import STYLES, ZERO_MARK, group_title, without_gradient
+from gradbench.results.columns import PARAMETERS, POINT
 from gradbench.results.store import Run, replicates_to_resolve
 
-TARGET = ("problem", "problem_params", "data", "train_steps", "objective", "kl", "device", "dtype", "seed")
-GREEK = {"phi": "φ", "theta": "θ"}
 HEAVY_TAILS = 30
 """Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
-HEAVY_MARK, OTHER_MARK, ZERO_MARK = "†", "‡", "°"
-STYLES = {"biased": "red", "unbiased": "green", "unresolved": "yellow", BETTER: "green", WORSE: "red"}
+HEAVY_MARK, OTHER_MARK = "†", "‡"
 
 
 def run_tables(run: Run, group: str = "phi") -> RenderableType:
@@ -32,7 +30,7 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
     rows = run.ok()
     shown = rows[rows.group == group]
     varying = varying_parameters(shown)
-    for _, target in shown.groupby(list(TARGET), sort=False, dropna=False):
+    for _, target in shown.groupby(list(POINT), sort=False, dropna=False):
         parts += [_target_table(target, group, varying), ""]
     parts += _footnotes(shown)
     if len(shown):
@@ -105,11 +103,6 @@ def _replicates(rows: pd.DataFrame) -> str:
     return f"{rows.replicates.min()}–{rows.replicates.max()} replicates" if usual is None else f"{usual} replicates"
 
 
-def without_gradient(norm: float | None, variance: float | None) -> bool:
-    """Whether bias is compared with the standard deviation of one gradient, as the gradient itself is 0."""
-    return norm == 0 and variance is not None and variance > 0
-
-
 def _share(row: Any, relative: float | None, bias: float) -> str:
     """A bias as a share of ‖g‖; of √variance, and marked so, where ‖g‖ is 0."""
     if without_gradient(row.gradient_norm, row.variance):
@@ -150,7 +143,7 @@ def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
 def _other_replicates(rows: pd.DataFrame) -> list[int]:
     """Numbers of replicates that differ from those in the captions."""
     found: set[int] = set()
-    for _, target in rows.groupby(list(TARGET), sort=False, dropna=False):
+    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
         usual = usual_replicates(target)
         found |= set() if usual is None else set(map(int, target.replicates)) - {usual}
     return sorted(found)
@@ -165,15 +158,9 @@ def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
         words.append(f"{int(row.train_steps)} steps")
     if isinstance(row.kl, str):
         words.append(f"{row.kl} KL")
-    words += [f"seed {row.seed}"] if "seed" in varying[""] else []
+    words += also_varying(row, varying, shown=("data", "train_steps", "kl", "device", "dtype"))
     norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
     return one_line(" · ".join(words)) + f"\n{norm} · {_replicates(rows)} · {row.device} {row['dtype']}"
-
-
-def group_title(group: str) -> str:
-    """``phi.encoder.weight`` as ``φ.encoder.weight``."""
-    head, dot, rest = group.partition(".")
-    return GREEK.get(head, head) + dot + rest
 
 
 def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
@@ -191,10 +178,19 @@ def short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def also_varying(row: Any, varying: dict[str, set[str]], shown: Iterable[str]) -> list[str]:
+    """What else of a row's point varies in the run, in words, such as its seed; columns that are ``shown`` are not."""
+    words = [f"{name} {row[name]}" for name in POINT if name in varying[""] and name not in shown]
+    return words + varied(row.objective, row.objective_params, varying)
+
+
 def varying_parameters(rows: pd.DataFrame) -> dict[str, set[str]]:
-    """Parameters with more than one value, by problem and by estimator; "" holds the row's own keys."""
-    found: dict[str, set[str]] = {"": {"seed"} if rows.seed.nunique() > 1 else set()}
-    for name, params in (("problem", "problem_params"), ("estimator", "estimator_params")):
+    """Parameters with more than one value, by problem, objective and estimator; by "" columns that vary in one."""
+    own = [name for name in POINT if name != "problem" and name not in PARAMETERS]
+    counts = rows.groupby("problem")[own].nunique(dropna=False).max()
+    found: dict[str, set[str]] = {"": {name for name in own if counts[name] > 1}}
+    for params in PARAMETERS:
+        name = params.removesuffix("_params")
         for key, some in rows.groupby(name)[params]:
             tables = [written_out(str(key), json.loads(text)) for text in some.unique()]
             names = dict.fromkeys(name for table in tables for name in table)
@@ -259,23 +255,6 @@ def _skipped(frame: pd.DataFrame) -> Iterator[RenderableType]:
     yield from ("", table)
 
 
-def listing(rows: Iterable[tuple[str, ...]], headers: tuple[str, ...]) -> Table:
-    """Names and what they are."""
-    table = plain_table(None)
-    for index, header in enumerate(headers):
-        table.add_column(header, no_wrap=index == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def each(frame: pd.DataFrame) -> Iterator[Any]:
     """Rows with their columns as attributes."""
     yield from frame.itertuples()
-
-
-def plain_table(title: str | None, **options: Any) -> Table:
-    """A table in the house style."""
-    options = {"padding": (0, 1, 0, 0), **options}
-    house = {"title_justify": "left", "title_style": "bold", "pad_edge": False, "show_edge": False}
-    return Table(title=title, box=box.SIMPLE_HEAD, **{**house, **options})

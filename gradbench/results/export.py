@@ -15,11 +15,6 @@ from gradbench.core.errors import UnknownNameError
 from gradbench.core.printable import one_line, plain, visible
 
 FORMATS = ("csv", "parquet", "json", "markdown", "latex")
-READABLE = (
-    *"problem size train_steps kl estimator estimator_params samples group".split(),
-    *"variance variance_low variance_high relative_bias verdict seconds work_variance".split(),
-)
-"""Columns of the formats meant for reading, which have no room for all."""
 
 
 def render(frame: pd.DataFrame, form: str) -> bytes:

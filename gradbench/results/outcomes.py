@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import RunError
-from gradbench.core.seeding import canonical
-from gradbench.problems import written_out
-from gradbench.results.compare.match import TARGET, ratios_of
+from gradbench.results.columns import BY_NAME, IDENTITY, PARAMETERS, TARGET, identity_of
+from gradbench.results.compare.match import ratios_of
+from gradbench.results.parameters import parameters
 from gradbench.results.slopes import slopes, values
 from gradbench.results.store import Run
 from gradbench.statistics.spread import quantile
@@ -45,10 +46,7 @@ def claims_of(run: Run) -> list[Claim]:
 def verify(run: Run, claims: Sequence[Claim]) -> list[Outcome]:
     """The outcome of each claim."""
     ok = run.ok()
-    flat = [
-        {**written_out(row["problem"], json.loads(row["problem_params"])), **json.loads(row["estimator_params"]), **row}
-        for row in ok.astype(object).where(ok.notna(), None).to_dict("records")
-    ]
+    flat = [{**parameters(row), **row} for row in ok.astype(object).where(ok.notna(), None).to_dict("records")]
     rows = [{str(k): v for k, v in row.items()} for row in flat]
     cells = _cells(run)
     return [_with_losses(_outcome(run, claim, rows), cells) for claim in claims]
@@ -90,8 +88,7 @@ def _cells(run: Run) -> list[_Cell]:
     found = []
     for cell in run.manifest["suite_resolved"].get("cells", []):
         status, message = ends.get(cell["cell_id"], (NOT_MEASURED, None))
-        flat = {**written_out(cell["problem"], cell["problem_params"]), **cell["estimator_params"], **cell}
-        found.append(_Cell(flat, status, str(message or "")))
+        found.append(_Cell({**parameters(cell), **identity_of(cell)}, status, str(message or "")))
     return found
 
 
@@ -123,16 +120,14 @@ def _value(claim: Claim, row: dict, at: str) -> Outcome:
 
 def interval_of(row: dict, figure: str) -> tuple[float, float, float]:
     """A figure of a row with its interval."""
-    match figure:
-        case "bias_norm":
-            return row["bias_norm"], row["bias_low"], row["bias_high"]
-        case "relative_bias":
-            norm = row["gradient_norm"] or np.nan
-            return row["relative_bias"], row["bias_low"] / norm, row["bias_high"] / norm
-        case "gradient_norm":
-            half = quantile(int(row["blocks"])) * row["reference_se"]
-            return row["gradient_norm"], row["gradient_norm"] - half, row["gradient_norm"] + half
-    return row[figure], row[f"{figure}_low"], row[f"{figure}_high"]
+    column, value = BY_NAME[figure], row[figure]
+    if column.interval is None:
+        assert column.error is not None, f"{figure} has no interval"
+        half = quantile(int(row["blocks"])) * row[column.error]
+        return value, value - half, value + half
+    scale = (row[column.over] or np.nan) if column.over else 1.0
+    low, high = column.interval
+    return value, row[low] / scale, row[high] / scale
 
 
 def _verdict(claim: Claim, row: dict, at: str) -> Outcome:
@@ -165,9 +160,9 @@ def _slope(claim: Claim, rows: pd.DataFrame) -> Outcome:
 def _ratio(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> Outcome:
     """The ratio of ``above`` over ``below`` on rows that agree in everything but the keys of ``over``."""
     changed = set(claim.over)
-    keys = [name for name in (*TARGET, "estimator", "estimator_params") if name not in changed]
-    if "estimator" in changed:
-        keys.remove("estimator_params")
+    # another estimator or objective has parameters of its own
+    own = {f"{name}_params" for name in ("estimator", "objective") if name in changed}
+    keys = [name for name in IDENTITY if name not in changed | own]
     below, above = (_without(rows, changed) for rows in (below, above))
     return _of_pairs(claim, ratios_of(run, below, above, keys), claim.band())
 
@@ -189,12 +184,12 @@ def _of_pairs(claim: Claim, table: pd.DataFrame, band: tuple[float, float]) -> O
 
 
 def _without(rows: pd.DataFrame, keys: set[str]) -> pd.DataFrame:
-    """``rows`` without ``keys`` among the parameters of problem and estimator."""
+    """``rows`` without ``keys`` among their parameters."""
 
     def left(text: str) -> str:
         return canonical({key: value for key, value in json.loads(text).items() if key not in keys})
 
-    return rows.assign(**{name: rows[name].map(left) for name in ("problem_params", "estimator_params")})
+    return rows.assign(**{name: rows[name].map(left) for name in PARAMETERS})
 
 
 def _judged(row: dict, name: str, band: tuple[float, float]) -> str:
@@ -204,9 +199,9 @@ def _judged(row: dict, name: str, band: tuple[float, float]) -> str:
 def _placed(rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], str]]:
     """Each row, and where it is: L, and whatever else tells it from the others."""
     records = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
-    places = [
-        {"problem": row["problem"], **written_out(row["problem"], json.loads(row["problem_params"]))} for row in records
-    ]
+    own = ("problem", "problem_params", "objective", "objective_params")
+    held = [{name: row[name] for name in own if name in row} for row in records]
+    places = [{name: row[name] for name in row if name not in PARAMETERS} | parameters(row) for row in held]
     keys = {key for place in places for key in place}
     varying = sorted(key for key in keys if len({json.dumps(place.get(key)) for place in places}) > 1)
     for row, place in zip(records, places, strict=True):

@@ -10,9 +10,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from gradbench.results.columns import identity_of
+
 Plain = Mapping[str, Any]
 
-COMPARED = (
+CONDITIONS = (
     *"gradbench_version git_commit python_version versions.torch versions.numpy versions.scipy versions.pandas".split(),
     *"versions.pyarrow versions.scikit-learn processor threads gpus tf32 deterministic".split(),
 )
@@ -58,7 +60,8 @@ def resumed(kept: Plain, now: Plain, done: Set[str]) -> tuple[dict[str, Any], li
     """The manifest of a run that is taken up again, and what there is to say of it: stale cells, another machine."""
     earlier, present = sessions(kept), session(now)
     notes = stale(kept, now, done)
-    manifest = {**kept, **{key: now[key] for key in ("suite_resolved", "data")}, "sessions": [*earlier, present]}
+    renewed = {key: now[key] for key in ("schema_version", "suite_resolved", "data")}
+    manifest = {**kept, **renewed, "sessions": [*earlier, present]}
     if notes:
         manifest["finished"] = None
     if (found := changed(earlier, present)) is not None:
@@ -81,7 +84,7 @@ def sessions(manifest: Plain) -> list[dict[str, Any]]:
 def changed(before: Sequence[Plain], now: Plain) -> str | None:
     """What differs from earlier sessions, in one line: which, what it was, what it is; None where nothing does."""
     found = []
-    for key in COMPARED:
+    for key in CONDITIONS:
         was = list(dict.fromkeys(_shown(one, key) for one in before))
         if (value := _shown(now, key)) != was[-1] or len(was) > 1:
             others = [one for one in was if one != value]
@@ -120,4 +123,4 @@ def _same_cell(a: Plain, b: Plain, file_a: Plain, file_b: Plain) -> bool:
 
 
 def _fixed(cell: Plain) -> Iterator[tuple[str, Any]]:
-    return ((key, value) for key, value in cell.items() if key not in ("cell_id", "data"))
+    return ((key, value) for key, value in identity_of(cell).items() if key not in ("cell_id", "data"))

@@ -10,23 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradbench.core.seeding import canonical
-from gradbench.results.store import IDENTITY
+from gradbench.core.canonical import canonical
+from gradbench.results.columns import AXES, BY_NAME, IDENTITY, SLOPES
 from gradbench.statistics.regression import log_log_slope
 from gradbench.statistics.spread import quantile
 
 Array = NDArray[np.float64]
 
-AXES = ("samples", "num_parameters")
-FIGURES = ("variance", "bias_sq", "snr_root")
-"""``snr_root`` is ‖g‖ / √variance, the square root of the column ``snr``: a ratio of mean to standard deviation."""
-COLUMNS = (*IDENTITY, "against", "figure", "slope", "slope_low", "slope_high", "points")
+LINE = (*IDENTITY, "against", "figure", "slope", "slope_low", "slope_high", "points")
+"""Columns of ``slopes.parquet``."""
 
 
 def slopes(rows: pd.DataFrame) -> pd.DataFrame:
     """Every slope that measured ``rows`` give: one row per figure and axis, the axis's own column null."""
     found = [record for axis in AXES for record in _along(rows, axis)]
-    return pd.DataFrame(found, columns=list(COLUMNS))
+    return pd.DataFrame(found, columns=list(LINE))
 
 
 def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
@@ -39,7 +37,7 @@ def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
         x = np.asarray(some[axis], dtype=float)
         if len(np.unique(x)) < 2 or len(np.unique(x)) < len(x):
             continue
-        for figure in FIGURES:
+        for figure in SLOPES:
             fitted = log_log_slope(x, *values(some, figure))
             if fitted is not None:
                 record = {name: some.iloc[0][name] for name in keys} | {axis: None}
@@ -55,25 +53,35 @@ def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
 
 
 def values(rows: pd.DataFrame, figure: str) -> tuple[Array, Array]:
-    """A figure of each row, and the standard error of its logarithm; NaN where a row cannot take part."""
-    column = {name: np.asarray(rows[name], dtype=float) for name in (*_NEEDED,)}
-    points = np.array([quantile(int(blocks)) for blocks in rows.blocks])
+    """A figure of each row, and the standard error of its logarithm; NaN where a row cannot take part.
+
+    ``snr_root`` is ‖g‖ / √variance, a ratio of mean to standard deviation.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.log(column["variance_high"] / column["variance_low"]) / 2 / points
-        if figure == "variance":
-            return column["variance"], np.where(column["variance"] > 0, variance, np.nan)
-        if figure == "bias_sq":
-            # only where there certainly is a bias: the log of a difference from 0 is no figure
-            certain = (column["bias_low"] > 0) & (column["bias_p"] < 0.05)
-            return column["bias_sq"], np.where(certain, column["bias_sq_se"] / column["bias_sq"], np.nan)
-        norm = column["reference_se"] / column["gradient_norm"]
-        return np.sqrt(column["snr"]), np.where(column["variance"] > 0, np.hypot(variance / 2, norm), np.nan)
+        match figure:
+            case "bias_sq":
+                # only where there certainly is a bias: the log of a difference from 0 is no figure
+                square = _column(rows, "bias_sq")
+                certain = (_column(rows, "bias_low") > 0) & (_column(rows, "bias_p") < 0.05)
+                return square, np.where(certain, _column(rows, "bias_sq_se") / square, np.nan)
+            case "snr_root":
+                variance = _log_error(rows, "variance")
+                norm = _column(rows, "reference_se") / _column(rows, "gradient_norm")
+                return np.sqrt(_column(rows, "snr")), np.hypot(variance / 2, norm)
+        return _column(rows, figure), _log_error(rows, figure)
 
 
-_NEEDED = (
-    *"variance variance_low variance_high bias_low bias_p bias_sq bias_sq_se".split(),
-    *"snr gradient_norm reference_se".split(),
-)
+def _column(rows: pd.DataFrame, name: str) -> Array:
+    return np.asarray(rows[name], dtype=float)
+
+
+def _log_error(rows: pd.DataFrame, name: str) -> Array:
+    """The standard error of the logarithm of a column, from its interval; NaN where it is not positive."""
+    interval = BY_NAME[name].interval
+    assert interval is not None, f"{name} has no interval"
+    low, high = (_column(rows, end) for end in interval)
+    points = np.array([quantile(int(blocks)) for blocks in rows.blocks])
+    return np.where(_column(rows, name) > 0, np.log(high / low) / 2 / points, np.nan)
 
 
 def _without_size(problem: str, text: str) -> str:

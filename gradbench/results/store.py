@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,55 +21,11 @@ import pyarrow.parquet as pq
 
 from gradbench.core.errors import RunError
 from gradbench.results import sessions
+from gradbench.results.columns import SCHEMA_VERSION
+from gradbench.results.schema import CELL_SCHEMA, SCHEMA, as_frame, as_row, completed
 from gradbench.statistics import MARGIN, replicates_needed, verdicts
 
-SCHEMA_VERSION = 1
-
-_TYPES = {
-    pa.int32(): "schema_version latent_dim batch_size samples blocks",
-    pa.int64(): "num_parameters train_steps seed replicates",
-    pa.string(): """cell_id suite problem problem_params size data objective kl estimator estimator_params device dtype
-        noise engine group reference verdict status error_type message gradbench_version torch_version hardware""",
-    pa.timestamp("us", tz="UTC"): "started_at",
-}
-_KNOWN = {name: kind for kind, names in _TYPES.items() for name in names.split()}
-
-COLUMNS = (
-    *"schema_version cell_id suite problem problem_params size data num_parameters latent_dim batch_size".split(),
-    *"train_steps objective kl estimator estimator_params samples device dtype noise seed group".split(),
-    *"replicates blocks evaluations reference gradient_norm reference_se".split(),
-    *"bias_sq bias_sq_se bias_norm bias_low bias_high relative_bias relative_bias_high bias_p verdict".split(),
-    *"variance variance_low variance_high variance_mean".split(),
-    *"variance_latent variance_latent_low variance_latent_high".split(),
-    *"variance_data variance_data_low variance_data_high".split(),
-    *"snr snr_mean kurtosis mse mse_low mse_high cosine".split(),
-    *"seconds seconds_low seconds_high flops peak_bytes work_variance engine status error_type message".split(),
-    *"gradbench_version torch_version hardware started_at wall_seconds".split(),
-)
-SCHEMA = pa.schema([(name, _KNOWN.get(name, pa.float64())) for name in COLUMNS])
 UNRESOLVED_MESSAGE = "replicates that would decide, about: "
-BLOCK_VALUES = "block_variance"
-"""A column that only the cells' own files have: the variance block by block, which paired comparisons need."""
-CELL_SCHEMA = SCHEMA.append(pa.field(BLOCK_VALUES, pa.list_(pa.float64())))
-
-IDENTITY = (
-    *"problem problem_params data train_steps objective kl estimator estimator_params".split(),
-    *"samples device dtype noise seed group".split(),
-)
-"""Columns that tell one row of a run from another."""
-
-
-def _null(name: str) -> Callable[[pa.Table], pa.Array]:
-    return lambda table: pa.nulls(table.num_rows, SCHEMA.field(name).type)
-
-
-LATER: dict[str, Callable[[pa.Table], pa.Array]] = {
-    "noise": lambda table: pa.array(["latent"] * table.num_rows),
-    "engine": _null("engine"),
-    **{f"variance_latent{end}": lambda table, end=end: table.column(f"variance{end}") for end in ("", "_low", "_high")},
-    **{f"variance_data{end}": _null(f"variance_data{end}") for end in ("", "_low", "_high")},
-}
-"""Columns that the first runs lack, with what they would have held there: the minibatch was fixed."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +46,12 @@ class Run:
         found = {}
         for file in sorted((self.path / "cells").glob("*.parquet")):
             try:
-                table = pq.read_table(file, columns=["cell_id", "group", BLOCK_VALUES])
+                table = pq.read_table(file, columns=["cell_id", "group", "block_variance"])
             except (pa.ArrowException, OSError, KeyError):
                 continue
             for row in table.to_pylist():
-                if row[BLOCK_VALUES]:
-                    found[row["cell_id"], row["group"]] = np.asarray(row[BLOCK_VALUES])
+                if row["block_variance"]:
+                    found[row["cell_id"], row["group"]] = np.asarray(row["block_variance"])
         return found
 
 
@@ -147,7 +103,7 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
 
 def write_cell(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows of one cell in one step. Their verdicts wait for the whole run."""
-    table = pa.Table.from_pylist([_row(row) for row in rows], schema=CELL_SCHEMA)
+    table = pa.Table.from_pylist([as_row(row) for row in rows], schema=CELL_SCHEMA)
     _atomic(path / "cells" / f"{rows[0]['cell_id']}.parquet", lambda partial: pq.write_table(table, partial))
 
 
@@ -166,7 +122,7 @@ def finish(path: Path, manifest: dict[str, Any]) -> Run:
     write_manifest(path, manifest)
     order = {cell["cell_id"]: index for index, cell in enumerate(manifest["suite_resolved"]["cells"])}
     table, unreadable = _gather(path, manifest)
-    frame = _with_verdicts(_frame(table), manifest)
+    frame = _with_verdicts(as_frame(table), manifest)
     frame = frame.sort_values("cell_id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
     results = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
     results = results.replace_schema_metadata(
@@ -192,8 +148,6 @@ def load_run(path: str | Path) -> Run:
         kind = "no such folder" if not path.exists() else "no run folder (manifest.json is missing)"
         raise RunError(f"{path}: {kind}; give a folder that gradbench run wrote, such as results/quick-…")
     manifest = _manifest(path)
-    if manifest.get("schema_version", 0) > SCHEMA_VERSION:
-        raise RunError(f"{path}: written by a newer gradbench (schema {manifest['schema_version']}); upgrade gradbench")
     gathered, unreadable = _gather(path, manifest)
     results = path / "results.parquet"
     table = gathered
@@ -206,7 +160,7 @@ def load_run(path: str | Path) -> Run:
             )
     if not table.num_rows:
         raise RunError(f"{path}: the run holds no cell that can be read; run the suite again with --out {path}")
-    return Run(path, _with_verdicts(_frame(table), manifest), manifest, unreadable)
+    return Run(path, _with_verdicts(as_frame(table), manifest), manifest, unreadable)
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -236,26 +190,9 @@ def _gather(path: Path, manifest: dict[str, Any]) -> tuple[pa.Table, tuple[str, 
 
 def _read(file: Path) -> pa.Table | None:
     try:
-        table = pq.read_table(file)
-        for name, before in LATER.items():
-            if name not in table.column_names:
-                table = table.append_column(SCHEMA.field(name), before(table))
-        return table.select(list(COLUMNS)).cast(SCHEMA)
+        return completed(pq.read_table(file))
     except (pa.ArrowException, OSError, KeyError):
         return None
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """As pandas, with whole numbers whole even where some rows have none, and None for a text that is not there."""
-    columns = {}
-    for field in SCHEMA:
-        values = table.column(field.name).to_pandas()
-        if pa.types.is_integer(field.type):
-            values = values.astype("Int64")
-        elif pa.types.is_string(field.type):
-            values = values.astype(object).where(values.notna(), None)
-        columns[field.name] = values
-    return pd.DataFrame(columns)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -263,8 +200,12 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path / 'manifest.json'}: cannot be read ({error}); the run cannot be used") from error
-    suite = manifest.get("suite_resolved") if isinstance(manifest, dict) else None
-    if not isinstance(suite, dict) or not isinstance(manifest.get("schema_version"), int):
+    version, suite = (
+        manifest.get(key) if isinstance(manifest, dict) else None for key in ("schema_version", "suite_resolved")
+    )
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RunError(f"{path}: written by a newer gradbench (schema {version}); upgrade gradbench")
+    if not isinstance(suite, dict) or not isinstance(version, int):
         raise RunError(f"{path / 'manifest.json'}: expected the manifest of a run; give a folder of gradbench run")
     cells, files = suite.get("cells", []), manifest.get("data", [])
     if not (_tables(cells, {"cell_id"}) and _tables(files, {"data", "scale", "sha256", "cells"})):
@@ -310,12 +251,6 @@ def replicates_to_resolve(message: str | None) -> int | None:
     """
     found = message.partition(UNRESOLVED_MESSAGE)[2] if isinstance(message, str) else ""
     return int(found) if found.isdigit() else None
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    unknown = set(row) - set(CELL_SCHEMA.names)
-    assert not unknown, f"no such columns: {unknown}"
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def _atomic(path: Path, write) -> None:

@@ -23,28 +23,13 @@ from gradbench.problems import PROBLEMS
 from gradbench.results import sessions, slopes, store
 from gradbench.runner import rows
 from gradbench.runner.machine import now, provenance
+from gradbench.runner.progress import Progress
 from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Suite
 from gradbench.target import points, reference, whole_data
 
 REFERENCE_UNITS = 2**14
 """The work of a reference over a whole data set, beside replicates: about that of a large cell."""
-
-
-class Progress:
-    """What the runner tells of its work; this one tells nobody. ``cli`` has one with a bar."""
-
-    def start(self, total: int) -> None:
-        """``total`` units of work in all."""
-
-    def cell(self, label: str) -> None:
-        """A cell begins."""
-
-    def advance(self, done: int) -> None:
-        """Units done."""
-
-    def note(self, message: str) -> None:
-        """Something that the user should know of, in one line."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import ContractError, GradbenchError, message_of
-from gradbench.core.seeding import canonical
 from gradbench.core.version import VERSION
 from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments
@@ -19,7 +19,7 @@ from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.results.store import BLOCK_VALUES, SCHEMA_VERSION
+from gradbench.results.columns import PARAMETERS, SCHEMA_VERSION
 from gradbench.runner.machine import hardware
 from gradbench.runner.topup import topped_up
 from gradbench.statistics import block_variances, summarise
@@ -95,7 +95,7 @@ def measured(
             **figures[group].columns(),
             "engine": moments.engine,
             "work_variance": figures[group].variance * cost.seconds,
-            BLOCK_VALUES: shares[group].tolist(),
+            "block_variance": shares[group].tolist(),
         }
         for group, members in groups_of(point.names).items()
     ]
@@ -125,12 +125,10 @@ LONGEST = 1000
 
 def _common(cell: Cell, suite: str) -> dict[str, Any]:
     identity = cell.identity()
-    identity.pop("objective_params")  # TEMPORARY
     problem = PROBLEMS[cell.axes.problem]
     return {
         **identity,
-        "problem_params": canonical(identity["problem_params"]),
-        "estimator_params": canonical(identity["estimator_params"]),
+        **{name: canonical(identity.get(name, {})) for name in PARAMETERS},
         "schema_version": SCHEMA_VERSION,
         "cell_id": cell.cell_id,
         "suite": suite,

@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from gradbench.statistics.signflip import sign_flip_p
 from gradbench.statistics.spread import skewness_of_mean
@@ -46,7 +46,7 @@ def no_bias_p(gram: Array) -> Array:
     chance = math.sqrt(6) / blocks  # the standard error of the skewness of the mean, where the law is symmetric
     against = np.minimum(skewness_of_mean(rows) + chance, 0.0)
     p = sign_flip_p(gram)
-    t = student.isf(np.asarray(p) / 2, blocks - 1)
+    t = -stdtrit(blocks - 1, np.asarray(p) / 2)
     # p values of blocks that agree stop short of what their mean, over its own error, says
     spread = rows.std(-1, ddof=1) / math.sqrt(blocks)
     own = np.divide(whole, spread, out=np.zeros_like(t), where=spread > 0)
@@ -59,4 +59,4 @@ def _of_deviance(t: Array, skewness: Array, blocks: int) -> Array:
     events = np.maximum(-skewness, 1e-9)
     x = events * t
     deviance = np.sqrt(2 * np.maximum(x - np.log1p(x), 0.0)) / events
-    return np.where(skewness < 0, 2 * student.sf(deviance, blocks - 1), 0.0)
+    return np.where(skewness < 0, 2 * stdtr(blocks - 1, -deviance), 0.0)

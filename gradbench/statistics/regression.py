@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
 from gradbench.statistics.levels import LEVEL
 
@@ -34,6 +33,8 @@ def log_log_slope(x: Array, y: Array, error: Array) -> Slope | None:
     >>> round(slope.value, 6), slope.low < -1 < slope.high
     (-1.0, True)
     """
+    from scipy.special import ndtri, stdtrit
+
     kept = (x > 0) & (y > 0) & np.isfinite(y) & np.isfinite(error)
     u, v = np.log(x[kept]), np.log(y[kept])
     if len(np.unique(u)) < 2:
@@ -44,8 +45,8 @@ def log_log_slope(x: Array, y: Array, error: Array) -> Slope | None:
     slope = float((weight * (u - centre) * (v - level)).sum()) / spread
     free = len(u) - 2
     scatter = float((weight * (v - level - slope * (u - centre)) ** 2).sum())
-    point = float(norm.isf((1 - LEVEL) / 2))
+    point = float(-ndtri((1 - LEVEL) / 2))
     if free > 0 and scatter > free:
-        point = float(t.isf((1 - LEVEL) / 2, free)) * math.sqrt(scatter / free)
+        point = float(-stdtrit(free, (1 - LEVEL) / 2)) * math.sqrt(scatter / free)
     half = point / math.sqrt(spread)
     return Slope(slope, slope - half, slope + half, len(u))

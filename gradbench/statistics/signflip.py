@@ -15,7 +15,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 Array = NDArray[np.float64]
 
@@ -77,11 +76,13 @@ def smallest_p(blocks: int) -> float:
 
 def _tail(gram: NDArray[np.float32], threshold: float, signs: NDArray[np.float32]) -> float:
     """The p value of a sum that none of ``signs`` [n, K] reaches."""
+    from scipy.special import ndtr, ndtri
+
     sums = np.einsum("nk,nk->n", signs @ gram, signs)
     lengths = np.sqrt(np.maximum(-np.partition(-sums, TAIL_RANKS)[TAIL_RANKS], 0.0), dtype=np.float64)
-    scores = norm.isf((TAIL_RANKS + 0.5) / (len(sums) + 1) / 2)
+    scores = -ndtri((TAIL_RANKS + 0.5) / (len(sums) + 1) / 2)
     slope, start = np.polyfit(lengths, scores, 1) if np.ptp(lengths) > TIED * lengths[0] else (0.0, 0.0)
-    return float(2 * norm.sf(start + slope * np.sqrt(threshold)))
+    return float(2 * ndtr(-(start + slope * np.sqrt(threshold))))
 
 
 def _reached(gram: NDArray[np.float32], threshold: Array, signs: NDArray[np.float32]) -> NDArray[np.int64]:

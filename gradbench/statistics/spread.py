@@ -21,7 +21,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from gradbench.statistics.levels import LEVEL
 
@@ -35,7 +34,9 @@ LARGEST_LOG = 50.0
 @cache
 def quantile(blocks: int) -> float:
     """The 97.5 % point of Student's t for ``blocks`` values."""
-    return float(t.ppf(0.5 + LEVEL / 2, blocks - 1))
+    from scipy.special import stdtrit
+
+    return float(stdtrit(blocks - 1, 0.5 + LEVEL / 2))
 
 
 def skewed_interval(values: Array) -> tuple[Array, Array]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from gradbench.statistics.levels import ALPHA, LEVEL, MARGIN
 
@@ -95,7 +95,8 @@ def replicates_needed(
     """
     threshold = margin * np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
     arm = np.maximum(bias_high - bias_norm, 0.0)
-    corrected = norm.isf(CLEAR / 2) / norm.isf((1 - LEVEL) / 2)
+    normal = NormalDist()
+    corrected = normal.inv_cdf(CLEAR / 2) / normal.inv_cdf((1 - LEVEL) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         to_accept = np.where(bias_norm < threshold, (arm / (threshold - bias_norm)) ** 2, np.inf)
         to_reject = np.where(bias_norm > 0, (corrected * arm / bias_norm) ** 2, np.inf)

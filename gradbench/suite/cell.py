@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gradbench.core.seeding import digest
+from gradbench.core.canonical import digest
 from gradbench.engine.options import Noise
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting

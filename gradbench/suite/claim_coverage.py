@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
-from gradbench.core.seeding import canonical, stream
+from gradbench.core.seeding import stream
 from gradbench.engine.moments import groups_of
 from gradbench.problems import PROBLEMS
 from gradbench.suite.cell import Cell

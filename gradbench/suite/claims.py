@@ -19,33 +19,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gradbench.results.columns import AXES, COMPARED, SLOPES, WITH_INTERVAL, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 Kind = Literal["value", "ratio", "ordering", "slope", "verdict"]
-Figure = Literal[
-    "variance",
-    "variance_latent",
-    "variance_data",
-    "mse",
-    "bias_norm",
-    "relative_bias",
-    "seconds",
-    "work_variance",
-    "bias_sq",
-    "snr_root",
-    "gradient_norm",
-]
-WITH_INTERVAL = ("variance", "variance_latent", "variance_data", "mse", "seconds")
-WITH_INTERVAL += ("bias_norm", "relative_bias", "gradient_norm")
-COMPARED = ("variance", "mse", "seconds", "work_variance")
 FIGURES: dict[Kind, tuple[str, ...]] = {
     "value": WITH_INTERVAL,
     "ratio": COMPARED,
     "ordering": COMPARED,
-    "slope": ("variance", "bias_sq", "snr_root"),
+    "slope": tuple(SLOPES),
 }
 """What each kind of claim may be about."""
 
@@ -77,10 +65,10 @@ class Claim(BaseModel):
     kind: Kind
     select: dict[str, Any]
     """Columns, and parameters of problem and estimator, that name the rows; a list means any of them."""
-    figure: Figure = "variance"
+    figure: str = "variance"
     over: dict[str, Any] = {}
     order: list[str] = []
-    against: Literal["samples", "num_parameters"] = "samples"
+    against: str = "samples"
     verdict: Literal["unbiased", "biased"] | None = None
     value: float | None = None
     tolerance: Annotated[float, Field(ge=0)] = 0.05
@@ -114,6 +102,8 @@ class Claim(BaseModel):
         allowed = FIGURES.get(self.kind)
         if allowed and self.figure not in allowed:
             raise ValueError(f"a claim of kind {self.kind!r} is about {', '.join(allowed)}, not {self.figure}")
+        if self.kind == "slope" and self.against not in AXES:
+            raise ValueError(f"a slope is against {listed(tuple(AXES))}, not {self.against}")
         return self
 
     @property

@@ -129,12 +129,14 @@ def _check_point(problem: type[Problem], parameters: Any, keys: GridKeys, where:
     kls = objective.kind.treatments(problem, parameters)
     if keys.kl is not None and keys.kl not in kls:
         there = " or ".join(repr(kl) for kl in kls if kl is not None)
-        words = f"has kl = {there} alone" if there else "has no KL"
-        raise SuiteError(f"{where}.kl: {objective.name} of {problem.name} {words}; drop the key")
+        words = f"takes kl = {there} alone" if there else "has no KL"
+        raise SuiteError(f"{where}.kl: the {objective.name} of {problem.name} {words}; drop the key")
     if problem.data is None:
         for key in ("data", "train_steps", "scale"):
             if getattr(keys, key):
-                raise SuiteError(f"{where}.{key}: {problem.name} has no data and no training; drop the key")
+                raise SuiteError(
+                    f"{where}.{key}: {problem.name} is a {problem.objective} without data or training; drop the key"
+                )
     elif keys.data == "synthetic" and problem.synthesise is Problem.synthesise:
         raise SuiteError(f"{where}.data: {problem.name} draws no data of its own; write data = '{problem.data}'")
 

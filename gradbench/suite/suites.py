@@ -9,7 +9,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -24,6 +23,7 @@ from gradbench.suite import claim_coverage
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim
 from gradbench.suite.grids import grid_cells
+from gradbench.suite.shipped import find
 
 
 class Measure(BaseModel):
@@ -158,26 +158,6 @@ class Settings:
     memory: str | None = None
     precision: float | None = None
     budget: float | None = None
-
-
-def shipped() -> dict[str, Path]:
-    """The suites that come with gradbench, by name (``papers/…`` for those in that folder)."""
-    here = Path(__file__).parent.parent
-    folder = here / "suites" if (here / "suites").is_dir() else here.parent / "suites"
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.toml"))}
-
-
-def find(name: str) -> Path:
-    """The file of a shipped suite's name or of a path. Raises SuiteError or UnknownNameError."""
-    suites = shipped()
-    if name in suites:
-        return suites[name]
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.suffix == ".toml" or path.is_dir():
-        raise SuiteError(f"{name}: expected a suite file (.toml), and there is none; shipped: {', '.join(suites)}")
-    raise UnknownNameError("suite", name, suites)
 
 
 def load(name: str, settings: Settings | None = None) -> Suite:

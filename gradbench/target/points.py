@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradbench.core.canonical import Written, canonical, digest
 from gradbench.core.errors import MeasurementError, UsageError
-from gradbench.core.seeding import Written, canonical, digest, stream
+from gradbench.core.seeding import stream
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.families.base import training

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gradbench.core.canonical import canonical
 from gradbench.core.errors import UsageError
-from gradbench.core.seeding import canonical
 
 MODEL, HASH = "model", "sha256"
 """Keys of the metadata."""

@@ -11,7 +11,8 @@ import torch
 
 from gradbench.core.types import hold
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Estimator, held, pair_noise
+from gradbench.estimators.base import Estimator, held
+from gradbench.estimators.draws import PAIRS, own
 from gradbench.objectives.base import average
 from tests.checking.reinmax import straight_through
 
@@ -244,7 +245,7 @@ BIASED = [
         "shifted-pairs",
         shifted_pairs,
         "gaussian-cost",
-        declared={"noise": pair_noise, "needs": ESTIMATORS["pathwise-antithetic"].needs},
+        declared={"draws": PAIRS, "needs": ESTIMATORS["pathwise-antithetic"].needs},
     ),
     Broken("too-much-noise", too_much_noise, "gaussian-cost"),
     Broken("straight-through", straight_through, "sigmoid-belief", finds="off by", never=("counted", "KL")),
@@ -252,7 +253,7 @@ BIASED = [
         "disarm-without-its-factor",
         disarm_without_its_factor,
         "bernoulli-cost",
-        declared={"noise": pair_noise, "needs": ESTIMATORS["disarm"].needs},
+        declared={"draws": PAIRS, "needs": ESTIMATORS["disarm"].needs},
     ),
 ]
 
@@ -370,10 +371,10 @@ VIOLATING = [
     Violating("parameters-outside", outside, "parameters outside"),
     Violating("ties-datapoints", ties_datapoints, "mixes datapoints"),
     Violating("standardised", standardised_over_the_batch, "mixes datapoints"),
-    Violating("antithetic-datapoints", pathwise, "mixes datapoints", declared={"noise": flipped_for_the_next}),
-    Violating("noise-of-its-own", pathwise, "hidden randomness", declared={"noise": noise_of_its_own}),
-    Violating("noise-the-same", pathwise, "no randomness", declared={"noise": noise_the_same}),
-    Violating("noise-without-replicates", pathwise, "wrong shape", declared={"noise": noise_without_replicates}),
+    Violating("antithetic-datapoints", pathwise, "mixes datapoints", declared={"draws": own(flipped_for_the_next)}),
+    Violating("noise-of-its-own", pathwise, "hidden randomness", declared={"draws": own(noise_of_its_own)}),
+    Violating("noise-the-same", pathwise, "no randomness", declared={"draws": own(noise_the_same)}),
+    Violating("noise-without-replicates", pathwise, "wrong shape", declared={"draws": own(noise_without_replicates)}),
     Violating("sum-over-datapoints", summed_over_datapoints, "sums datapoints"),
     Violating("ledger", marked_otherwise, "ledger", declared={"ledger": (held("z", "as declared"),)}),
 ]

@@ -7,16 +7,17 @@ from torch import Tensor
 
 from gradbench.core.types import Values
 from gradbench.estimators.base import Estimator
-from gradbench.families.base import Posterior
+from gradbench.estimators.scope import Scope, unbiased
+from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def straight_through(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def straight_through(objective: Objective, q: Family, noise: Tensor) -> Values:
     prob = torch.sigmoid(q.parameters["logits"])
     return average(objective.f(q.sample(noise).detach() + prob - prob.detach(), q))
 
 
-def reinmax(objective: Objective, q: Posterior, noise: Tensor) -> Values:
+def reinmax(objective: Objective, q: Family, noise: Tensor) -> Values:
     """Second order: the sample moves along 2 softmax(log π₁) − ½ π, π₁ half way from π to the sample drawn."""
     logits = torch.stack([q.parameters["logits"], torch.zeros_like(q.parameters["logits"])], dim=-1)
     bit = q.sample(noise).detach()
@@ -30,7 +31,9 @@ def reinmax(objective: Objective, q: Posterior, noise: Tensor) -> Values:
 
 def declared(name: str, surrogate) -> Estimator:
     bits = frozenset({"bernoulli"})
-    return Estimator(name, name, surrogate, (), "-", bits, unbiased_phi=False, scored=False)
+    return Estimator(
+        name, name, surrogate, (), "-", bits, unbiased=unbiased("elbo", "cost", phi=Scope.BIASED), scored=False
+    )
 
 
 REINMAX = declared("reinmax", reinmax)

@@ -11,6 +11,8 @@ from gradbench.checking.verdict import as_estimator, check
 from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
+from gradbench.estimators.draws import NOTHING
+from gradbench.estimators.scope import Scope, unbiased
 from gradbench.estimators.score.score_function import surrogate as score_function
 from gradbench.objectives.base import average
 from gradbench.testing import assert_unbiased
@@ -110,7 +112,13 @@ def test_a_declared_bias_is_no_failure_and_a_false_declaration_is() -> None:
     control = check(ESTIMATORS["fixed-sample"], problems=["gaussian-cost"])
     assert (control.verdict, control.exit_code) == ("biased", 0)
     modest = Estimator(
-        "modest", "", ESTIMATORS["exact"].surrogate, (), "-", unbiased_phi=False, noise=ESTIMATORS["exact"].noise
+        "modest",
+        "",
+        ESTIMATORS["exact"].surrogate,
+        (),
+        "-",
+        unbiased=unbiased("elbo", "cost", phi=Scope.BIASED),
+        draws=NOTHING,
     )
     result = check(modest, problems=["bernoulli-cost"])
     assert (result.verdict, result.exit_code) == ("unbiased", 1)

@@ -21,7 +21,7 @@ from gradbench.problems import PROBLEMS
 from gradbench.runner import local
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import whole_data
-from tests.helpers import run_grids
+from tests.helpers import objective_of, run_grids
 from tests.models.base import Model, point_of
 from tests.models.faulty import FAULTS, AnotherLaw, DropsInEncoder, Fault, OverwritesTheMinibatch, RunningStatistics
 from tests.models.legitimate import LEGITIMATE, CommonLatents, MixturePrior, SqueezedPrior, Standardised
@@ -134,10 +134,10 @@ def test_rows_that_mix_are_told_from_those_that_do_not(kind: type[Model], monkey
     point = point_of(kind, monkeypatch)
     # the rows of these are apart, and their free parameters or latents are not
     if kind.apart or kind in (SqueezedPrior, CommonLatents):
-        whole_data.check_rows_apart(point)
+        whole_data.check_rows_apart(point, objective_of(point))
         return
     with pytest.raises(MeasurementError, match="latent"):
-        whole_data.check_rows_apart(point)
+        whole_data.check_rows_apart(point, objective_of(point))
 
 
 @pytest.mark.parametrize("kind", [AnotherLaw, MixturePrior, Standardised], ids=lambda kind: kind.name)

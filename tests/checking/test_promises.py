@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from gradbench.engine.minibatches import fitted
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, EstimatorParameters
+from gradbench.estimators.draws import own
 from gradbench.explaining.variants import explain
 from gradbench.objectives.base import average
 from gradbench.statistics import block_variances
@@ -167,7 +169,7 @@ def test_ties_of_large_noise_are_looked_for_in_draws_that_fit(monkeypatch) -> No
 
     drawn: list[int] = []
     monkeypatch.setattr(mixing, "TIED_NUMBERS", 2**12)
-    found = violation(estimator(pathwise, noise=flipped, latents=frozenset({"gaussian"})), samples=64, batch=2)
+    found = violation(estimator(pathwise, draws=own(flipped), latents=frozenset({"gaussian"})), samples=64, batch=2)
     assert found is not None
     assert found.seen == "the noise of one datapoint goes with another's"
     assert max(drawn) < mixing.TIED_REPLICATES
@@ -201,7 +203,7 @@ REPEATED = Estimator(
     ledger=(),
     paper="-",
     Parameters=Parameters,
-    noise=repeated_noise,
+    draws=own(repeated_noise),
     needs=even_at_three,
     evaluations=lambda setting: float(setting.samples * setting.parameters.repeats),
     latents=frozenset({"gaussian"}),
@@ -336,3 +338,48 @@ def test_a_state_by_datapoint_does_not_go_to_other_minibatches() -> None:
 def test_a_state_is_what_is_declared(fit, says: str) -> None:
     with pytest.raises(MeasurementError, match=says):
         task_of(point_of("linear-gaussian", batch=2), replace(DECLARED, fit=fit), 2)
+
+
+# Declared samples
+
+
+def from_noise(q, noise):
+    return q.sample(noise)
+
+
+def shifted(q, noise):
+    return q.sample(noise + 0.1)
+
+
+def flipped_bits(q, noise):
+    return 1 - q.sample(noise)
+
+
+def one_of_them(q, noise):
+    return q.sample(noise)[:, :1]
+
+
+def wrapped(q, replicates, samples, generator):
+    return q.noise(replicates, samples, generator)
+
+
+@pytest.mark.parametrize(
+    ("family", "latents", "says"),
+    [
+        ("gaussian", shifted, "no samples of q: .*distribution functions differ"),
+        ("bernoulli", flipped_bits, "no samples of q: .*the mean of its samples is off"),
+        ("gaussian", one_of_them, r"latents gives \[32768, 1, 1, \d\], expected \[32768, 2, 1, \d\]"),
+        ("gaussian", from_noise, None),
+        ("bernoulli", from_noise, None),
+    ],
+)
+def test_samples_that_are_declared_are_samples_of_q(family, latents, says):
+    """A control of their score would otherwise move the mean that bias is measured by."""
+    made = estimator(score, draws=own(wrapped, latents), latents=frozenset({family}))
+    found = violation(made, "linear-gaussian" if family == "gaussian" else "sigmoid-belief")
+    if says is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.kind == "declared samples"
+        assert re.search(says, found.seen)

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradbench.results.compare import BETTER, UNDECIDED, WORSE
-from gradbench.results.store import BLOCK_VALUES
 
 FIGURES = ("variance", "variance_low", "variance_high", "variance_mean", "mse", "mse_low", "mse_high")
 
@@ -34,8 +33,8 @@ def changed(run: Path, factor: float, estimator: str, **columns) -> Path:
         for name in FIGURES:
             values = [None if v is None else factor * v for v in table.column(name).to_pylist()]
             table = replaced(table, name, values)
-        blocks = [(factor * np.array(row)).tolist() for row in table.column(BLOCK_VALUES).to_pylist()]
-        table = replaced(table, BLOCK_VALUES, blocks)
+        blocks = [(factor * np.array(row)).tolist() for row in table.column("block_variance").to_pylist()]
+        table = replaced(table, "block_variance", blocks)
         for name, value in columns.items():
             table = replaced(table, name, [value] * table.num_rows)
         pq.write_table(table, file)

@@ -11,9 +11,8 @@ import pytest
 
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.results.columns import METRICS
-from gradbench.results.store import COLUMNS
-from gradbench.suite.suites import shipped
+from gradbench.results.columns import COLUMNS, METRICS
+from gradbench.suite.shipped import shipped
 
 
 @pytest.fixture

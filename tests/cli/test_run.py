@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import gradbench as library
-from gradbench.results.store import COLUMNS
+from gradbench.results.columns import COLUMNS, SCHEMA_VERSION
 from tests.helpers import TIMED
 
 
@@ -26,7 +26,7 @@ def test_a_run_prints_tables_and_leaves_a_folder(gradbench, tiny, tmp_path):
     frame = library.load(tmp_path / "here")
     assert tuple(frame.columns) == COLUMNS
     manifest = json.loads((tmp_path / "here" / "manifest.json").read_text())
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == SCHEMA_VERSION
     assert manifest["finished"] is not None
     assert {file.stem for file in (tmp_path / "here" / "cells").iterdir()} == set(frame.cell_id)
 
@@ -96,7 +96,7 @@ def test_nothing_measured_is_exit_code_4(gradbench, tiny):
         "run", tiny, "--out", "run", "--select", "estimator=pathwise", "--select", "problem=bernoulli-cost"
     )
     assert result.code == 4
-    assert "needs gaussian latents" in " ".join(result.out.split())
+    assert "needs latents with a differentiable sampling path" in " ".join(result.out.split())
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.report.plain import BREAKS
-from gradbench.suite.suites import shipped
+from gradbench.suite.shipped import shipped
 
 KEPT = Path(__file__).parents[2] / "results" / "reference"
 RUNS = [KEPT / name for name in ("quick", "costs", "gaussian-vae", "sigmoid-belief")]

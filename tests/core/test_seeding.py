@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from gradbench.core.seeding import canonical, digest, stream
+from gradbench.core.canonical import canonical, digest
+from gradbench.core.seeding import stream
 
 
 def test_canonical_json_ignores_the_order_of_keys():

@@ -1,7 +1,7 @@
 import torch
 
 from gradbench.core.types import hold, holding, live, watching
-from gradbench.families.base import Gaussian
+from gradbench.families.gaussian import Gaussian
 
 
 def gradient_through(mark, **context) -> float:

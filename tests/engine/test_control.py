@@ -10,11 +10,10 @@ import torch
 from gradbench.engine import control, general
 from gradbench.engine.measure import measure
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import standard_noise
-from gradbench.families.base import Posterior
-from gradbench.problems import PROBLEMS
+from gradbench.estimators.draws import own, samples
+from gradbench.families.base import Family
 from gradbench.statistics import summarise
-from tests.helpers import case, exact_reference, integrated, point_of, task_of
+from tests.helpers import case, exact_reference, integrated, point_of, suits, task_of
 
 EPS = float(np.finfo(np.float64).eps)
 BELIEF = case("belief", "sigmoid-belief", latent=4, batch=2)
@@ -77,8 +76,8 @@ def test_there_is_none_for_other_noise(name):
 def test_it_is_the_same_for_standard_noise_by_another_name():
     point = BELIEF.point()
     plain = task_of(point, "score-function", 2)
-    wrapped = task_of(point, dataclasses.replace(plain.estimator, noise=lambda *given: standard_noise(*given)), 2)
-    halves = task_of(point, dataclasses.replace(plain.estimator, noise=lambda *given: 0.5 * standard_noise(*given)), 2)
+    wrapped = task_of(point, dataclasses.replace(plain.estimator, draws=own(lambda *given: samples(*given))), 2)
+    halves = task_of(point, dataclasses.replace(plain.estimator, draws=own(lambda *given: 0.5 * samples(*given))), 2)
     one, other = (control.control_for(task) for task in (plain, wrapped))
     assert one is not None
     assert other is not None
@@ -106,12 +105,12 @@ def test_the_weights_are_the_mean_of_f():
 @pytest.mark.parametrize("problem", ["gaussian-cost", "linear-gaussian", "bernoulli-cost"])
 def test_who_declares_no_score_asks_for_none(name, problem, monkeypatch):
     estimator = ESTIMATORS[name]
-    if PROBLEMS[problem].family not in estimator.latents:
+    if not suits(estimator, problem):
         pytest.skip(f"{name} needs other latents")
     parameters = {"temperature": 0.5} if name == "gumbel-softmax" else {}
     task = task_of(point_of(problem), estimator, 4, **parameters)
     assert control.control_for(task) is None
-    monkeypatch.setattr(Posterior, "log_prob", lambda self, z: pytest.fail("a score"))
+    monkeypatch.setattr(Family, "log_prob", lambda self, z: pytest.fail("a score"))
     task.gradient(task.noise(3, torch.Generator().manual_seed(0)))
     scored = task_of(point_of("linear-gaussian"), "score-function")
     with pytest.raises(pytest.fail.Exception, match="a score"):

@@ -40,7 +40,7 @@ def gradients(name: str, samples: int, by_datapoint: bool) -> dict[str, np.ndarr
     for part in parts:
         only = slice(None) if part is None else slice(part, part + 1)
         alone = type(point)(point.axes, point.problem, point.x[:, :, only])
-        here = type(task)(alone, task.estimator, task.parameters, task.samples, task.kl, task.state)
+        here = type(task)(alone, task.estimator, task.parameters, task.samples, task.objective, task.state)
         for block in range(BLOCKS):
             noise = datapoint_noise(task.noise(PER_BLOCK, general.block_stream(task, block)), only)
             values = here.values(noise, Calls(point.problem.phi), Calls(point.problem.theta)) / len(parts)

@@ -13,8 +13,7 @@ from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
-from gradbench.target.reference import compute
-from tests.helpers import CASES, case, exact_reference, gradients_by_loop, point_of, task_of
+from tests.helpers import CASES, case, exact_reference, gradients_by_loop, point_of, reference_of_point, task_of
 
 LINEAR = case("linear", "linear-gaussian", latent=2, features=3, batch=2)
 
@@ -38,7 +37,7 @@ def same(a: Moments, b: Moments) -> bool:
 def test_moments_are_their_definitions(name, one):
     """From every replicate's own backward pass."""
     task = task_of(one.point(), name, 2)
-    reference = compute(task.point, 64, 8).gradient  # any direction will do
+    reference = reference_of_point(task.point).gradient  # any direction will do
     blocks, per_block = 3, 5
     found = general.measure(task, range(blocks), per_block, reference)
     centre = {

@@ -18,7 +18,9 @@ from gradbench.engine.options import Options, parse_bytes
 from gradbench.engine.passes import piece_size
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator, Setting
+from gradbench.estimators.draws import own
 from gradbench.objectives.base import average
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.statistics import summarise
 from gradbench.target.reference import Reference
@@ -38,14 +40,8 @@ def runnable():
         for estimator in ESTIMATORS.values():
             for samples in (1, 4):
                 for kl in (None,) if kind.objective == "cost" else ("analytic", "monte-carlo"):
-                    setting = Setting(
-                        name,
-                        kind.family,
-                        kind.latent_dim(parameters),
-                        kind.objective,
-                        kl,
-                        samples,  # pyright: ignore
-                    )
+                    chosen = ChosenObjective(kind.objective, kl)  # pyright: ignore[reportArgumentType]
+                    setting = Setting.of(kind, parameters, chosen, samples, estimator.Parameters())
                     if estimator.why_not(setting) is None:
                         yield pytest.param(
                             name, estimator.name, samples, kl, id=f"{name}-{estimator.name}-{samples}-{kl}"
@@ -192,7 +188,7 @@ def inner(*, through: bool) -> Estimator:
         (slope,) = torch.autograd.grad(f.sum(), z, create_graph=through)
         return average(objective.f(q.sample(noise), q) + (slope * (z - q.parameters["loc"])).sum(-1))
 
-    return Estimator("inner", "-", surrogate, ledger=(), paper="-", latents=frozenset({"gaussian"}))
+    return Estimator("inner", "-", surrogate, ledger=(), paper="-", uses=frozenset({"reparameterised"}))
 
 
 def test_inner_differentiation_does_not_leak():
@@ -288,7 +284,7 @@ def noise_in_common(q, replicates, samples, generator):
 def test_datapoints_with_noise_in_common_are_not_told_apart(common, monkeypatch):
     estimator = ESTIMATORS["pathwise"]
     if common == "noise":
-        estimator = dataclasses.replace(estimator, noise=noise_in_common)
+        estimator = dataclasses.replace(estimator, draws=own(noise_in_common))
     task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), estimator)
     if common == "latents":
         monkeypatch.setattr(type(task.point.problem), "independent_datapoints", False)

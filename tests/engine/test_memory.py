@@ -23,7 +23,7 @@ from gradbench.engine.options import BANKS, Options
 from gradbench.runner import local
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import reference
-from tests.helpers import point_of, task_of
+from tests.helpers import objective_of, point_of, reference_of_point, task_of
 
 MIB = 2**20
 PARAMETERS = 10_102_504
@@ -37,7 +37,8 @@ LARGEST = 2200 * 2200
 MEASURE = """
 import gc, json, sys
 import torch
-from gradbench.target import points, reference
+from gradbench.objectives.chosen import ChosenObjective
+from gradbench.target import monte_carlo, points, reference
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
@@ -57,10 +58,11 @@ point = points.build(axes, "cpu", torch.float32)
 gc.collect()
 before, replicates = resident("VmRSS"), blocks * per_block
 open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
-reference.MONTE_CARLO_SAMPLES = 2  # 64 would only take longer
+monte_carlo.MONTE_CARLO_SAMPLES = 2  # 64 would only take longer
 options = Options(memory=budget)
-against = reference.compute(point, replicates, blocks, budget=options.budget())
-task = Task(point, ESTIMATORS["pathwise"], {}, 1, "analytic")
+objective = ChosenObjective("elbo", "analytic")
+against = reference.compute(point, objective, 1, replicates, blocks, options.budget())
+task = Task(point, ESTIMATORS["pathwise"], {}, 1, objective)
 moments = measure(task, range(blocks), per_block, against.gradient, options=options)
 figures = summarise(moments, against, torch.finfo(torch.float32).eps)["all"]
 print(json.dumps({
@@ -187,9 +189,11 @@ def test_a_budget_is_shared_by_all_that_grows():
 
 @pytest.mark.parametrize("bound", [1, 3])
 def test_a_spilled_reference_is_the_same(bound):
-    point = point_of("gaussian-vae", hidden=3, latent=3, batch=2)
-    kept, spilled = (reference.compute(point, 32, 4, bound, budget) for budget in (2**40, 1))
-    grown = reference.extended(reference.compute(point, 16, 2, bound, 1), point, 32, 4, bound, 1)
+    point = point_of("gaussian-vae", hidden=3, latent=4, batch=2)
+    kept, spilled = (reference_of_point(point, 32, 4, bound, budget) for budget in (2**40, 1))
+    growing = reference.TargetReference(point, objective_of(point, bound), bound, 8, 1)
+    growing.upto(2)
+    grown = growing.upto(4)
     for found in (spilled, grown):
         assert (found.kind, found.exact) == ("monte-carlo", False)
         assert found.blocks is not None
@@ -201,15 +205,15 @@ def test_a_spilled_reference_is_the_same(bound):
 
 
 def test_a_reference_that_is_not_finite_is_refused():
-    point = point_of("gaussian-vae", hidden=3, latent=3, batch=2)
+    point = point_of("gaussian-vae", hidden=3, latent=4, batch=2)
     with torch.no_grad():
         next(iter(point.problem.theta.parameters())).fill_(torch.inf)
     with pytest.raises(MeasurementError, match="not finite"):
-        reference.compute(point, 32, 4, budget=1)
+        reference_of_point(point, 32, 4, budget=1)
 
 
 def test_blocks_put_side_by_side_past_the_budget_are_the_same():
-    task = task_of(point_of("gaussian-vae", hidden=3, latent=3, batch=2), "score-function", 2)
+    task = task_of(point_of("gaussian-vae", hidden=3, latent=4, batch=2), "score-function", 2)
     given = {name: value.detach() for name, value in task.point.problem.named_parameters().items()}
     parts = [measure(task, range(*ends), 8, given) for ends in ((0, 3), (3, 4))]
     kept, spilled = (joined(parts, budget) for budget in (2**40, 1))

@@ -19,9 +19,9 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.statistics import Figures, summarise, verdicts
 from gradbench.statistics.parts import parts
 from gradbench.statistics.reduction import centred
-from gradbench.target import reference, whole_data
 from gradbench.target.points import Point
-from tests.helpers import point_of, task_of
+from gradbench.target.reference import Reference
+from tests.helpers import objective_of, over_data, point_of, reference_of_point, task_of
 
 EPS = float(np.finfo(np.float64).eps)
 CLEAR = 4.0  # standard errors; 6e-5 where the mean of many is normal
@@ -42,8 +42,8 @@ def linear(data: str, batch: int = BATCH, **keys) -> Point:
     return point_of("linear-gaussian", data=data, batch=batch, latent=2, **keys)
 
 
-def measured(task: Task, blocks: int = 64, per_block: int = 16) -> tuple[Moments, reference.Reference]:
-    found = whole_data.compute(task.point, blocks * per_block, blocks)
+def measured(task: Task, blocks: int = 64, per_block: int = 16) -> tuple[Moments, Reference]:
+    found = over_data(task.point, blocks * per_block, blocks).upto(blocks)
     moments = minibatches.measure(task, range(blocks), per_block, found.gradient)
     return minibatches.probed(task, moments), found
 
@@ -127,11 +127,11 @@ def test_without_latent_noise_all_variance_is_that_of_the_minibatch(bits):
 def test_exact_gradients_have_the_variance_of_a_finite_population(bits, engine):
     point = point_of("sigmoid-belief", data=bits, batch=BATCH, latent=3)
     task = task_of(point, "exact")
-    found = whole_data.compute(point, 64 * 16, 64)
+    found = over_data(point, 64 * 16, 64).upto(64)
     moments = minibatches.measure(task, range(64), 1, found.gradient, options=Options(engine))
     assert moments.engine == engine
     figures = summarise(minibatches.probed(task, moments), found, EPS)
-    each = [reference.compute(point.at(slice(n, n + 1)), 4, 4).gradient for n in range(ROWS)]
+    each = [reference_of_point(point.at(slice(n, n + 1)), 4, 4).gradient for n in range(ROWS)]
     for name in point.names:
         one = figures[name]
         truth = population_variance(np.array([gradient[name].flatten().numpy() for gradient in each]), BATCH)
@@ -189,7 +189,7 @@ def test_the_gradients_of_the_minibatches_take_the_noise_of_the_data_out_of_bias
 
 def test_shards_of_blocks_agree_bit_for_bit(bits):
     point = linear(bits)
-    found = whole_data.compute(point, 64, 8)
+    found = over_data(point, 64, 8).upto(8)
     for name in ("pathwise", "score-function"):
         task = task_of(point, name)
         whole = minibatches.measure(task, range(10), 8, found.gradient)
@@ -208,7 +208,7 @@ def test_shards_of_blocks_agree_bit_for_bit(bits):
 
 def test_estimators_and_sample_counts_share_their_minibatches(bits):
     point = linear(bits)
-    found = whole_data.compute(point, 64, 8)
+    found = over_data(point, 64, 8).upto(8)
     one, other = (
         minibatches.measure(task_of(point, name, samples), range(8), 8, found.gradient)
         for name, samples in (("fixed-sample", 1), ("fixed-sample", 4))
@@ -219,7 +219,7 @@ def test_estimators_and_sample_counts_share_their_minibatches(bits):
 
 def test_a_block_is_the_engine_at_its_minibatch(bits):
     point = linear(bits)
-    found = whole_data.compute(point, 64, 8)
+    found = over_data(point, 64, 8).upto(8)
     task = task_of(point, "pathwise")
     moments = minibatches.measure(task, range(3), 8, found.gradient)
     here = dataclasses.replace(task, point=point.minibatch(2))
@@ -230,7 +230,7 @@ def test_a_block_is_the_engine_at_its_minibatch(bits):
 
 def test_block_means_past_the_memory_budget_are_the_same(bits):
     point = linear(bits)
-    found = whole_data.compute(point, 64, 8)
+    found = over_data(point, 64, 8).upto(8)
     task = task_of(point, "score-function")
     a, b = (minibatches.measure(task, range(4), 8, found.gradient, options=Options(memory=size)) for size in (1, 2**30))
     for name in point.names:
@@ -241,7 +241,7 @@ def test_block_means_past_the_memory_budget_are_the_same(bits):
 
 def test_blocks_whose_control_is_not_worth_while_stand_beside_those_that_have_one(bits, monkeypatch):
     point = linear(bits)
-    found = whole_data.compute(point, 64, 8)
+    found = over_data(point, 64, 8).upto(8)
     task = task_of(point, "score-function")
     original = minibatches.measure_block
 
@@ -279,7 +279,7 @@ def test_kurtosis_and_snr_mean_are_those_of_single_gradients(bits):
 
 def test_without_probes_nothing_is_said_of_single_gradients(bits):
     task = task_of(linear(bits), "pathwise")
-    found = whole_data.compute(task.point, 64, 8)
+    found = over_data(task.point, 64, 8).upto(8)
     moments = minibatches.measure(task, range(8), 8, found.gradient)
     one = summarise(moments, found, EPS)["phi"]
     assert one.kurtosis is None
@@ -291,7 +291,7 @@ def test_a_trained_baseline_is_fitted_once_on_more_than_a_minibatch(bits):
     estimator = ESTIMATORS["score-function-learned"]
     seen = []
     spied = dataclasses.replace(estimator, fit=lambda objective, *rest, **keys: seen.append(objective.x) or {})
-    task = Task(point, spied, estimator.Parameters().model_dump(), 1, "analytic")
+    task = Task(point, spied, estimator.Parameters().model_dump(), 1, objective_of(point))
     assert minibatches.fitted(task).point is point
     assert [x.shape[2] for x in seen] == [ROWS]
 
@@ -300,6 +300,6 @@ def test_a_trained_baseline_is_unbiased_at_every_minibatch(bits):
     point = point_of("sigmoid-belief", data=bits, batch=4, latent=3)
     estimator = ESTIMATORS["score-function-learned"]
     values = estimator.Parameters(fit_steps=50).model_dump()
-    task = minibatches.fitted(Task(point, estimator, values, 1, "analytic"))
+    task = minibatches.fitted(Task(point, estimator, values, 1, objective_of(point)))
     figures = figures_of(task, 32, 64)
     assert min(one.bias_p for one in figures.values()) > 1e-4

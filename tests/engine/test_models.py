@@ -18,9 +18,9 @@ from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
-from gradbench.objectives.base import Objective
 from gradbench.problems.networks import Calls
 from gradbench.target.points import Point
+from tests.helpers import objective_of, reference_of_point, with_kl
 from tests.models.base import Model, point_of
 from tests.models.legitimate import (
     LEGITIMATE,
@@ -41,7 +41,7 @@ IDS = [kind.name for kind in LEGITIMATE]
 
 
 def task_at(point: Point, samples: int, kl: str) -> Task:
-    return Task(point, ESTIMATORS["pathwise"], {}, samples, kl, together=4)
+    return Task(point, ESTIMATORS["pathwise"], {}, samples, with_kl(objective_of(point), point, kl), together=4)
 
 
 def plain(task: Task) -> np.ndarray:
@@ -74,7 +74,7 @@ def measured(task: Task, **options: Any):
 @pytest.mark.parametrize("kind", LEGITIMATE, ids=IDS)
 def test_every_path_gives_what_a_plain_loop_gives(kind: type[Model], samples: int, monkeypatch) -> None:
     point = point_of(kind, monkeypatch)
-    for kl in kind.kls:
+    for kl in kind.measured_kls:
         task = task_at(point, samples, kl)
         parts = plain(task)
         gradients = parts.sum(2)
@@ -95,7 +95,7 @@ def test_every_path_gives_what_a_plain_loop_gives(kind: type[Model], samples: in
 @pytest.mark.parametrize("kind", LEGITIMATE, ids=IDS)
 def test_datapoints_are_told_apart_rightly_or_not_at_all(kind: type[Model], samples: int, monkeypatch) -> None:
     point = point_of(kind, monkeypatch)
-    for kl in kind.kls:
+    for kl in kind.measured_kls:
         task = task_at(point, samples, kl)
         parts = plain(task)
         added_up = parts.var(1, ddof=1).sum((-1, -2))
@@ -170,7 +170,8 @@ def test_training_ascends_the_objective(kind, monkeypatch) -> None:
         q = problem.posterior(Calls(problem.phi), point.x)
         generator = torch.Generator().manual_seed(0)
         return float(
-            Objective(problem, Calls(problem.theta), point.x, "monte-carlo")
+            with_kl(objective_of(point), point, "monte-carlo")
+            .at(problem, Calls(problem.theta), point.x)
             .f(q.sample(q.noise(1, 512, generator)), q)
             .mean()
         )
@@ -183,10 +184,8 @@ def test_training_ascends_the_objective(kind, monkeypatch) -> None:
 
 def test_a_law_of_ones_own_has_a_reference_of_its_own(monkeypatch) -> None:
     """Laplace by the shortest way from Gaussian: against the integral over its own density."""
-    from gradbench.target import reference
-
     point = point_of(LaplacePosterior, monkeypatch)
-    found = reference.compute(point, 512, 32)
+    found = reference_of_point(point, 512, 32)
     assert found.kind == "monte-carlo"
     exact = integrated(point)
     assert found.blocks is not None

@@ -10,6 +10,7 @@ import torch
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.draws import own
 from gradbench.statistics import summarise
 from gradbench.target.reference import Reference
 from tests.helpers import F64, point_of, task_of
@@ -17,13 +18,18 @@ from tests.helpers import F64, point_of, task_of
 
 def same_noise(q, replicates, samples, generator):
     """Drawn in float64 and rounded to float32, whatever the precision of q: float32 would draw other numbers."""
-    return q.to(F64).noise(replicates, samples, generator).float().to(next(iter(q.parameters.values())).dtype)
+    return (
+        q.mapped(lambda value: value.to(F64))
+        .noise(replicates, samples, generator)
+        .float()
+        .to(next(iter(q.parameters.values())).dtype)
+    )
 
 
 NARROW = 5.2
 """How much less the log scale of q is: its noise moves the gradient by some three thousandths of itself."""
 
-PATHWISE = replace(ESTIMATORS["pathwise"], noise=same_noise)
+PATHWISE = replace(ESTIMATORS["pathwise"], draws=own(same_noise))
 
 
 @pytest.mark.parametrize("samples", [1, 2])

@@ -4,7 +4,8 @@ import torch
 from scipy import stats
 
 from gradbench.core.seeding import stream
-from gradbench.families.base import Bernoulli, Gaussian
+from gradbench.families.bernoulli import Bernoulli
+from gradbench.families.gaussian import Gaussian
 
 F64 = torch.float64
 
@@ -56,8 +57,11 @@ def test_bernoulli_log_prob_and_kl_by_hand():
 
 def test_states_are_all_states_once_and_their_probabilities_sum_to_1():
     q = bernoulli()
-    states = q.states()
+    support = q.states()
+    states, mass = support.all()
+    assert support.size == q.count(3) == 8
     assert states.shape == (1, 8, 1, 3)
+    np.testing.assert_allclose(mass, q.log_prob(states).exp(), rtol=0)
     assert len({tuple(row) for row in states[0, :, 0].tolist()}) == 8
     np.testing.assert_allclose(float(q.log_prob(states).exp().sum()), 1, rtol=1e-12)
 
@@ -71,9 +75,9 @@ def test_noise_is_standard_and_of_the_shape_asked_for(q, law):
 
 
 @pytest.mark.parametrize("q", [gaussian(), bernoulli()])
-def test_held_and_to_change_only_gradient_and_precision(q):
+def test_held_and_mapped_change_only_gradient_and_precision(q):
     live = type(q)(**{name: value.clone().requires_grad_() for name, value in q.parameters.items()})
     assert not any(value.requires_grad for value in live.held().parameters.values())
-    single = q.to(torch.float32)
+    single = q.mapped(lambda value: value.to(torch.float32))
     assert all(value.dtype == torch.float32 for value in single.parameters.values())
     assert single.sample(single.noise(1, 1, stream(0))).dtype == torch.float32

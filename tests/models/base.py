@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
-from gradbench.families.base import Gaussian
+from gradbench.families.gaussian import Gaussian
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import ModelParameters, Problem
 from gradbench.target import points
@@ -24,7 +24,7 @@ class Model(Problem):
     """The paths that it can take, beside the loop."""
     apart: ClassVar[bool] = True
     """Can its datapoints be told apart?"""
-    kls: ClassVar[tuple[str, ...]] = ("analytic", "monte-carlo")
+    measured_kls: ClassVar[tuple[str, ...]] = ("analytic", "monte-carlo")
 
     class Parameters(ModelParameters):
         batch: int = BATCH

@@ -12,7 +12,8 @@ from torch import distributions as td
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from gradbench.families.base import Bernoulli, Gaussian
+from gradbench.families.bernoulli import Bernoulli
+from gradbench.families.gaussian import Gaussian
 from tests.models.base import HIDDEN, D, Model
 from tests.models.legitimate import Attending
 
@@ -455,7 +456,7 @@ class NoDistribution(Bits):
     law = Doubtful
 
 
-@fault("posterior", "the share of ones in its samples is off")
+@fault("posterior", "the mean of its samples is off")
 class TurnedBits(Bits):
     law = Turned
 

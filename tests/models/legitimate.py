@@ -10,7 +10,8 @@ from torch import distributions as td
 from torch.nn import functional
 from torch.nn.utils import parametrizations, weight_norm
 
-from gradbench.families.base import Bernoulli, Gaussian
+from gradbench.families.bernoulli import Bernoulli
+from gradbench.families.gaussian import Gaussian
 from gradbench.problems.base import Free
 from tests.models.base import HIDDEN, D, Model
 
@@ -164,7 +165,7 @@ class MixturePrior(Model):
     """A prior without a KL (VampPrior)."""
 
     name = "mixture-prior"
-    kls = ("monte-carlo",)
+    measured_kls = ("monte-carlo",)
 
     def __init__(self, parameters, features, generator):
         super().__init__(parameters, features, generator)
@@ -576,7 +577,7 @@ class CorrelatedGaussian(Gaussian):
 
 class Correlated(Model):
     name = "correlated"
-    kls = ("monte-carlo",)
+    measured_kls = ("monte-carlo",)
 
     def posterior(self, phi, x):
         return CorrelatedGaussian(**super().posterior(phi, x).parameters)

@@ -4,7 +4,8 @@ import torch
 from scipy import stats
 
 from gradbench.core.seeding import stream
-from gradbench.objectives.base import Objective, average
+from gradbench.objectives.base import average
+from gradbench.objectives.chosen import natural
 from gradbench.problems.networks import Calls
 from tests.helpers import point_of
 
@@ -14,7 +15,7 @@ POINT = {"latent": 2, "features": 3, "batch": 4}
 def parts(kl: str):
     point = point_of("linear-gaussian", **POINT)
     q = point.problem.posterior(Calls(point.problem.phi), point.x)
-    return point, q, Objective(point.problem, Calls(point.problem.theta), point.x, kl)  # pyright: ignore
+    return point, q, natural(point.problem, kl).at(point.problem, Calls(point.problem.theta), point.x)  # pyright: ignore
 
 
 def by_hand(point, q, z):
@@ -62,7 +63,7 @@ def test_a_held_objective_has_the_same_value_and_no_gradient_in_theta(kl):
 def test_a_cost_is_the_cost():
     point = point_of("gaussian-cost", k=3.0)
     q = point.problem.posterior(Calls(point.problem.phi), None)
-    objective = Objective(point.problem, Calls(point.problem.theta), None, None)
+    objective = natural(point.problem).at(point.problem, Calls(point.problem.theta), None)
     z = torch.tensor([1.0, 5.0], dtype=torch.float64)[:, None, None, None]
     assert objective.f(z, q).flatten().tolist() == [4, 4]
     assert objective.remainder(q) is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gradbench.core.errors import UsageError
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS, written_out
 from gradbench.problems.networks import Calls
 from gradbench.report.plain import Table
@@ -67,7 +68,7 @@ def test_straight_through_takes_the_slope_where_it_lands(prob: float, power: flo
 
 def cell_of(**parameters) -> Cell:
     axes = Axes("bernoulli-cost", PROBLEMS["bernoulli-cost"].Parameters(**parameters), None, 0, 0)
-    return Cell(axes, "cost", None, "exact", {}, 1, "cpu", "float64")
+    return Cell(axes, ChosenObjective("cost"), "exact", {}, 1, "cpu", "float64")
 
 
 def test_the_default_power_names_no_other_cell_and_draws_no_other_noise() -> None:

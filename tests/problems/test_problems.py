@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gradbench import problems as package
+from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS
-from gradbench.target.points import TRAINED_BY
 from tests.helpers import CASES
 
 
@@ -16,7 +16,7 @@ def test_the_folder_and_the_registry_agree():
         assert problem.name == name
         assert problem.__module__ == f"gradbench.problems.{name.replace('-', '_')}"
         assert problem.title
-        assert problem.family in TRAINED_BY
+        assert problem.family in FAMILIES
 
 
 @pytest.mark.parametrize("one", CASES, ids=lambda one: one.label)
@@ -24,8 +24,17 @@ def test_declarations_are_those_of_the_point(one):
     point = one.point()
     problem = point.problem
     q = problem.posterior(package.base.Calls(problem.phi), point.x)
-    assert q.family == problem.family
+    assert q.name == problem.family
     assert problem.latent_dim(problem.parameters) == next(iter(q.parameters.values())).shape[-1]
     assert problem.size(problem.parameters)
     assert point.dtype() == torch.float64
     assert (point.x is None) == (problem.objective == "cost") == (problem.data is None)
+
+
+def test_what_came_later_is_known_without_importing_a_problem():
+    declared = {
+        name: {key: problem.Parameters.model_fields[key].default for key in sorted(problem.Parameters.later)}
+        for name, problem in package.PROBLEMS.items()
+        if package.PROBLEMS.version_of(name) is None and problem.Parameters.later
+    }
+    assert declared == package.LATER

@@ -14,8 +14,7 @@ from gradbench.core.errors import UsageError
 from gradbench.core.seeding import stream
 from gradbench.problems.networks import Calls
 from gradbench.problems.rainforth import DATAPOINTS, Parameters, Rainforth
-from gradbench.target import reference
-from tests.helpers import point_of
+from tests.helpers import by_nodes, point_of, reference_of_point
 
 VARIANCE = 2 / 3
 """Of q; the posterior's is 1/2."""
@@ -44,7 +43,7 @@ def test_the_closed_form_is_that_of_the_algebra(dim, batch, seed):
     value = point.problem.closed_form(Calls(point.problem.phi), Calls(point.problem.theta), point.x)
     assert value is not None
     assert value.item() == pytest.approx(elbo(x, weight, bias, mean), rel=1e-12)
-    found = reference.compute(point, 64, 8)
+    found = reference_of_point(point, 64, 8)
     assert found.kind == "closed-form"
     # d ELBO / d m = (x − m) + (μ − m), and m = A x + b
     m = x @ weight.T + bias
@@ -62,10 +61,10 @@ def test_the_closed_form_is_that_of_the_algebra(dim, batch, seed):
 @pytest.mark.parametrize("dim", [1, 2])
 def test_quadrature_agrees_with_the_closed_form(dim):
     point = point_of("rainforth", dim=dim, batch=2, perturb=0.3)
-    exact, by_nodes = reference.compute(point, 64, 8).gradient, reference._quadrature(point)
-    assert by_nodes is not None
+    exact, quadrature = reference_of_point(point, 64, 8).gradient, by_nodes(point)
+    assert quadrature is not None
     for name, gradient in exact.items():
-        torch.testing.assert_close(by_nodes[name], gradient, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(quadrature[name], gradient, rtol=1e-8, atol=1e-10)
 
 
 def bound(x, weight, bias, mean, samples: int, nodes: int = 40) -> float:
@@ -82,7 +81,7 @@ def bound(x, weight, bias, mean, samples: int, nodes: int = 40) -> float:
 
 def test_the_bound_of_two_samples_has_the_gradient_of_an_independent_integral():
     point = point_of("rainforth", dim=1, perturb=0.3, seed=1)
-    found = reference.compute(point, 64, 8, bound=2)
+    found = reference_of_point(point, 64, 8, bound=2)
     assert found.kind == "quadrature"
     x, weight, bias, mean = (float(value.squeeze()) for value in arrays(point))
     at, step = [weight, bias, mean], 1e-4
@@ -106,10 +105,10 @@ def test_more_samples_tighten_the_bound_towards_the_evidence():
 
 def test_at_the_optimum_the_gradient_is_zero():
     whole = point_of("rainforth", dim=4, batch=DATAPOINTS, perturb=0.0)
-    for name, gradient in reference.compute(whole, 64, 8).gradient.items():
+    for name, gradient in reference_of_point(whole, 64, 8).gradient.items():
         torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12, msg=name)
     # the encoder's is zero datapoint by datapoint; μ is that of the data as a whole
-    one = reference.compute(point_of("rainforth", dim=4, batch=1, perturb=0.0), 64, 8).gradient
+    one = reference_of_point(point_of("rainforth", dim=4, batch=1, perturb=0.0), 64, 8).gradient
     assert float(one["phi.encoder.weight"].abs().max()) < 1e-12
     assert float(one["theta.mean"].norm()) > 0.1
 

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from gradbench.checking import targets
 from gradbench.checking.verdict import check
 from gradbench.estimators import ESTIMATORS
 from gradbench.explaining.variants import explain
+from gradbench.problems.bernoulli_cost import BernoulliCost
 from gradbench.report import checked, explained, plain
 from gradbench.report.tables import run_tables
 from gradbench.results import store
@@ -77,18 +77,18 @@ def test_a_bias_is_a_share_of_the_gradient_or_says_what_it_is_a_share_of(tmp_pat
 
 
 def test_check_says_so_too(monkeypatch) -> None:
-    monkeypatch.setitem(targets.SMALL, "bernoulli-cost", {"target": 0.5, "prob": 0.3})
+    monkeypatch.setattr(BernoulliCost, "small", {"target": 0.5, "prob": 0.3})
     text = printed(checked.as_text(check(ESTIMATORS["score-function"], problems=["bernoulli-cost"], margin=0.2)))
     assert lines(text, " φ.logits")[0].count(" %°") == 2
     assert "° ‖g‖ = 0: as a share of √variance" in text
-    monkeypatch.setitem(targets.SMALL, "bernoulli-cost", {"target": 0.2, "prob": 0.3})
+    monkeypatch.setattr(BernoulliCost, "small", {"target": 0.2, "prob": 0.3})
     text = printed(checked.as_text(check(ESTIMATORS["score-function"], problems=["bernoulli-cost"], margin=0.2)))
     assert "°" not in text
 
 
 def test_explain_says_so_too(monkeypatch) -> None:
     for target, said in ((0.5, True), (0.2, False)):
-        monkeypatch.setitem(targets.SMALL, "bernoulli-cost", {"target": target, "prob": 0.3})
+        monkeypatch.setattr(BernoulliCost, "small", {"target": target, "prob": 0.3})
         text = printed(explained.measured(explain(ESTIMATORS["score-function"], "bernoulli-cost")))
         assert ("where ‖exact‖ is 0, the verdict compares with √variance" in text) == said
 

@@ -9,7 +9,7 @@ import pytest
 
 import gradbench
 from gradbench.core.errors import RunError
-from gradbench.results import store
+from gradbench.results import columns, schema, store
 from tests.helpers import run_grids
 
 GRIDS = (
@@ -58,23 +58,25 @@ def test_load_gives_what_was_returned(run):
 
 def test_the_table_has_the_columns_of_the_schema_in_order(run):
     table = pq.read_table(run.path / "results.parquet")
-    assert table.schema.names == list(store.COLUMNS)
-    assert table.schema.types == store.SCHEMA.types
+    assert table.schema.names == list(columns.COLUMNS)
+    assert table.schema.types == schema.SCHEMA.types
     assert json.loads(table.schema.metadata[b"gradbench"]) == run.manifest
-    assert set(run.frame.schema_version) == {store.SCHEMA_VERSION}
+    assert set(run.frame.schema_version) == {columns.SCHEMA_VERSION}
 
 
 def test_every_column_of_a_measured_row_is_filled(run):
     ok = run.ok()
     constant = ok.variance == 0
-    may_be_null = {"peak_bytes", "error_type", "message", "data", "kl", "batch_size"}
-    may_be_null |= {"variance_data", "variance_data_low", "variance_data_high"}  # the minibatch is fixed
+    assert schema.unfilled(run.frame) == []
     # undefined for a gradient that does not vary, or is 0
-    sometimes = {"kurtosis", "snr_mean", "cosine", "relative_bias", "relative_bias_high"}
-    for name in set(store.COLUMNS) - may_be_null - sometimes:
-        assert ok[name].notna().all(), name
-    for name in sometimes:
+    for name in ("kurtosis", "snr_mean", "cosine", "relative_bias", "relative_bias_high"):
         assert ok.loc[~constant, name].notna().all(), name
+
+
+def test_what_is_empty_is_found(run):
+    frame = run.frame.copy()
+    frame.loc[frame.index[frame.status == "ok"][0], ["bias_p", "cosine"]] = None
+    assert schema.unfilled(frame) == ["bias_p"]
 
 
 def test_skipped_cells_are_rows_with_a_reason_and_no_figures(run):
@@ -92,7 +94,7 @@ def test_rows_are_in_the_order_of_the_suite(run):
 
 
 def test_identity_tells_rows_apart(run):
-    assert not run.frame.duplicated(list(store.IDENTITY)).any()
+    assert not run.frame.duplicated(list(columns.IDENTITY)).any()
 
 
 def test_a_truncated_cell_is_named_and_the_rest_loads(run):
@@ -151,8 +153,10 @@ def test_a_broken_manifest_is_refused(run, content, says):
 
 
 def test_a_newer_schema_is_refused(run):
-    (run.path / "manifest.json").write_text(json.dumps(run.manifest | {"schema_version": 2}))
-    assert "newer gradbench (schema 2); upgrade" in refused(run.path)
+    (run.path / "manifest.json").write_text(json.dumps(run.manifest | {"schema_version": 3}))
+    assert "newer gradbench (schema 3); upgrade" in refused(run.path)
+    with pytest.raises(RunError, match=r"newer gradbench \(schema 3\); upgrade"):
+        run_grids(run.path, *GRIDS, replicates=64, blocks=8)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
@@ -174,17 +178,6 @@ def test_a_folder_of_another_run_is_not_added_to(run, change):
     with pytest.raises(RunError, match="another suite, seed or replicates"):
         run_grids(run.path, *GRIDS, **keys)
     pd.testing.assert_frame_equal(gradbench.load(run.path), run.frame)
-
-
-def test_a_run_from_before_the_kinds_of_noise_is_read_as_one_of_fixed_minibatches(run):
-    """Written without the columns that came later: they hold what they would have held."""
-    for file in (run.path / "results.parquet", *(run.path / "cells").iterdir()):
-        table = pq.read_table(file)
-        pq.write_table(table.drop_columns(list(store.LATER)), file)
-    found = store.load_run(run.path)
-    assert found.unreadable == ()
-    pd.testing.assert_frame_equal(found.frame.drop(columns="engine"), run.frame.drop(columns="engine"))
-    assert found.frame.engine.isna().all()
 
 
 def test_a_row_in_which_nothing_was_seen_to_vary_says_how_many_replicates_there_were():

@@ -13,6 +13,7 @@ from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems.data import loading
 from gradbench.results import store
+from gradbench.results.columns import COLUMNS
 from gradbench.results.compare import compare_runs
 from gradbench.runner import local
 from gradbench.statistics import measurement
@@ -21,14 +22,14 @@ from tests.helpers import TIMED, run_grids
 
 VAE = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "train_steps": 5, "samples": 2}
 BELIEF = {"problem": "sigmoid-belief", "latent": 4, "batch": 2, "samples": 2}
-DEEP = {"problem": "gaussian-vae", "hidden": 4, "latent": 3, "batch": 2, "estimators": ["pathwise"]}
+DEEP = {"problem": "gaussian-vae", "hidden": 4, "latent": 4, "batch": 2, "estimators": ["pathwise"]}
 NAMES = ["pathwise", "score-function", "score-function-learned"]
 BITS = ["score-function", "disarm", "exact"]
 GRIDS = (VAE | {"estimators": NAMES}, BELIEF | {"estimators": BITS}, DEEP)
 SMALL = {"replicates": 128, "blocks": 8}
 
 MACHINE = {*TIMED, "hardware"}
-STATISTICS = [name for name in store.COLUMNS if name not in MACHINE]
+STATISTICS = [name for name in COLUMNS if name not in MACHINE]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradbench.statistics import Figures, parts, signed_interval, summarise
+from gradbench.statistics import Figures, signed_interval, summarise
+from gradbench.statistics.parts import parts
 from gradbench.statistics.reduction import centred
 from tests.helpers import moments_of, reference_of
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from gradbench.core.canonical import digest
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
-from gradbench.core.seeding import digest
 from gradbench.suite.grids import resolve_device
-from gradbench.suite.suites import Settings, find, load, resolve, shipped
+from gradbench.suite.shipped import find, shipped
+from gradbench.suite.suites import Settings, load, resolve
 
 GRID = {"problem": "gaussian-cost", "estimators": ["pathwise"]}
 VAE = {"problem": "gaussian-vae", "estimators": ["pathwise"]}
@@ -62,7 +63,7 @@ def refused(*grids, **top) -> str:
         (GRID | {"k": float("nan")}, ["k", "finite"]),
         (GRID | {"size": 3}, ["grid[0].size", "hidden = 32"]),
         (GRID | {"dim": 2, "size": {"dim": 3}}, ["grid[0].size", "'dim' is also a key"]),
-        (GRID | {"kl": "analytic"}, ["grid[0].kl", "is a cost"]),
+        (GRID | {"kl": "analytic"}, ["grid[0].kl", "the cost of gaussian-cost has no KL"]),
         (GRID | {"train_steps": 5}, ["grid[0].train_steps", "is a cost"]),
         (GRID | {"objective": "elbo"}, ["grid[0].objective", "is a cost"]),
         (VAE | {"objective": "cost"}, ["grid[0].objective", "'elbo'"]),
@@ -212,8 +213,14 @@ def test_the_same_cell_twice_is_one_cell():
 
 def test_defaults():
     (cost,), (model,) = cells(GRID), cells(VAE)
-    assert (cost.objective, cost.kl, cost.dtype, cost.samples, cost.axes.data) == ("cost", None, "float64", 1, None)
-    assert (model.objective, model.kl, model.dtype, model.axes.data) == ("elbo", "analytic", "float32", "digits")
+    assert (cost.objective.name, cost.kl, cost.dtype, cost.samples, cost.axes.data) == (
+        "cost",
+        None,
+        "float64",
+        1,
+        None,
+    )
+    assert (model.objective.name, model.kl, model.dtype, model.axes.data) == ("elbo", "analytic", "float32", "digits")
     assert cost.device == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -290,6 +297,7 @@ def test_cells_with_fixed_minibatches_are_named_as_they_always_were():
     (cell,) = cells(GRID | {"device": "cpu"})
     identity = cell.identity()
     assert identity.pop("noise") == "latent"
+    assert identity.pop("objective_params") == {}
     assert cell.cell_id == digest(identity, 20) == "2c446bf027110bbf8f6a"
 
 

@@ -77,8 +77,7 @@ def test_training_raises_the_elbo(problem, steps):
         """The exact objective, by enumeration or on a grid of the noise wide enough for two latents."""
         p, q = point.problem, point.problem.posterior(Calls(point.problem.phi), point.x)
         if problem == "sigmoid-belief":
-            z = q.states()
-            weight = q.log_prob(z).exp()
+            z, weight = q.states().all()
         else:
             line = torch.linspace(-6, 6, 61, dtype=torch.float64)
             noise = torch.cartesian_prod(line, line)[None, :, None, :]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from pyarrow import csv
 
 from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.problems.data.spelling import DataFile
 from gradbench.problems.data.unlabelled import reads_like_labels
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONGEST_LINE = 2**24
 """Bytes of a line of a .csv file."""
@@ -18,6 +20,8 @@ LONGEST_LINE = 2**24
 
 def read_csv(file: DataFile) -> pd.DataFrame:
     """The columns taken of a .csv file, whose first line names them."""
+    from pyarrow import csv
+
     table = csv.read_csv(file.path, csv.ReadOptions(block_size=LONGEST_LINE))
     names = [name.strip() for name in table.column_names]
     if _numbers(names) and not (len(names) > 2 and names == [str(index) for index in range(len(names))]):
@@ -27,12 +31,16 @@ def read_csv(file: DataFile) -> pd.DataFrame:
 
 def read_parquet(file: DataFile) -> pd.DataFrame:
     """The columns taken of a .parquet file."""
+    import pandas as pd
+
     frame = pd.read_parquet(file.path)
     return _taken(file, frame.set_axis([str(name) for name in frame.columns], axis="columns"))
 
 
 def numbers(file: DataFile, frame: pd.DataFrame) -> np.ndarray:
     """The columns as float64 [rows, columns], NaN where there is no value. Raises UsageError for a column of text."""
+    import pandas as pd
+
     for name in frame.columns if len(frame) else ():
         kind = frame[name].dtype
         plain = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)

@@ -4,16 +4,14 @@
 ``marks`` decides after Holm's correction, ``where`` filters.
 """
 
-from gradbench.results.compare.marks import BETTER, FIGURES, INCOMPARABLE, UNDECIDED, WORSE, alarms, marked
-from gradbench.results.compare.match import TARGET, compare_runs, only_in_one, rank
+from gradbench.results.compare.marks import BETTER, INCOMPARABLE, UNDECIDED, WORSE, alarms, marked
+from gradbench.results.compare.match import compare_runs, only_in_one, rank
 from gradbench.results.compare.ratios import Ratio, paired_ratio, unpaired_ratio
 from gradbench.results.compare.where import where
 
 __all__ = [
     "BETTER",
-    "FIGURES",
     "INCOMPARABLE",
-    "TARGET",
     "UNDECIDED",
     "WORSE",
     "Ratio",

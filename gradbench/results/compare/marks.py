@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from gradbench.core.errors import UnknownNameError
+from gradbench.results.columns import COMPARED
 from gradbench.statistics import ALPHA, holm
 
 BETTER, WORSE, UNDECIDED, INCOMPARABLE = "better", "worse", "~", "not comparable"
-FIGURES = ("variance", "mse", "seconds", "work_variance")
-"""What a mark can be about; of each, less is better."""
 
 
 def marked(table: pd.DataFrame, figure: str = "variance", threshold: float = 0.0) -> pd.DataFrame:
@@ -23,8 +22,8 @@ def marked(table: pd.DataFrame, figure: str = "variance", threshold: float = 0.0
     A row is marked where Holm's correction leaves p at most 5 % and the ratio is beyond 1 + ``threshold`` (or its
     inverse). Raises UnknownNameError for an unknown figure.
     """
-    if figure not in FIGURES:
-        raise UnknownNameError("figure", figure, FIGURES, where="--figure")
+    if figure not in COMPARED:
+        raise UnknownNameError("figure", figure, COMPARED, where="--figure")
     adjusted = pd.Series(1.0, index=table.index)
     ratio = table[f"{figure}_ratio"].astype(float)
     compared = (table["why"].isna() if "why" in table else pd.Series(True, index=table.index)) & ratio.notna()

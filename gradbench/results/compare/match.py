@@ -12,12 +12,11 @@ from typing import Any
 import pandas as pd
 
 from gradbench.core.errors import UnknownNameError, UsageError
+from gradbench.results.columns import BY_NAME, COMPARED, IDENTITY, PARAMETERS, TARGET
 from gradbench.results.compare.marks import INCOMPARABLE, marked
 from gradbench.results.compare.ratios import ITSELF, UNKNOWN, Ratio, paired_ratio, product, unpaired_ratio
-from gradbench.results.store import IDENTITY, Run
+from gradbench.results.store import Run
 
-TARGET = tuple(name for name in IDENTITY if name not in ("estimator", "estimator_params"))
-"""Columns that two estimators must share to be compared."""
 ALIKE = ("problem", "estimator", "samples", "group")
 """Columns that rows must share for it to be worth saying what else differs."""
 
@@ -123,10 +122,15 @@ def _with_ratios(matched: pd.DataFrame, first: Run, second: Run) -> pd.DataFrame
     for row in matched.itertuples():
         a, b = blocks_a.get((row.cell_id_a, row.group)), blocks_b.get((row.cell_id_b, row.group))  # pyright: ignore
         paired = a is not None and b is not None and len(a) == len(b)
-        ratios = {"variance": paired_ratio(a, b) if paired else _unpaired(row, "variance")}  # pyright: ignore
-        ratios["mse"] = _mse(row, ratios["variance"])
-        ratios["seconds"] = _unpaired(row, "seconds") if str(row.hardware_a) == str(row.hardware_b) else UNKNOWN
-        ratios["work_variance"] = product(ratios["variance"], ratios["seconds"], blocks=_blocks(row))
+        variance = paired_ratio(a, b) if paired else _unpaired(row, "variance")  # pyright: ignore
+        seconds = _unpaired(row, "seconds") if str(row.hardware_a) == str(row.hardware_b) else UNKNOWN
+        special = {
+            "variance": variance,
+            "mse": _mse(row, variance),
+            "seconds": seconds,
+            "work_variance": product(variance, seconds, blocks=_blocks(row)),
+        }
+        ratios = {name: special[name] if name in special else _unpaired(row, name) for name in COMPARED}
         if second is first and str(row.cell_id_a) == str(row.cell_id_b):  # over itself: 1, however uncertain
             ratios = {name: ratio if math.isnan(ratio.value) else ITSELF for name, ratio in ratios.items()}
         found["paired"].append(paired)
@@ -144,7 +148,8 @@ def _mse(row: Any, variance: Ratio) -> Ratio:
 
 
 def _unpaired(row: Any, figure: str) -> Ratio:
-    a, b = (tuple(float(getattr(row, f"{figure}{part}_{side}")) for part in ("", "_low", "_high")) for side in "ab")
+    names = (figure, *(BY_NAME[figure].interval or ()))
+    a, b = (tuple(float(getattr(row, f"{name}_{side}")) for name in names) for side in "ab")
     return unpaired_ratio(a, b, _blocks(row))  # pyright: ignore[reportArgumentType]
 
 
@@ -184,12 +189,12 @@ def _why(row: Record, others: list[Record], failed: list[Record], own: Run, othe
 
 
 def _differs(name: str, one: Any, two: Any) -> str:
-    """How two values of a column differ: of parameters, only those that do.
+    """How two values of a column differ: of a column of parameters, those of them that do.
 
     >>> _differs("problem_params", '{"dim":1,"k":0.0}', '{"dim":1,"k":3.0}')
     'other k: 0.0 and 3.0'
     """
-    if name.endswith("_params"):
+    if name in PARAMETERS:
         a, b = json.loads(one), json.loads(two)
         keys = [key for key in {**a, **b} if a.get(key) != b.get(key)]
         return ", ".join(f"other {key}: {a.get(key)} and {b.get(key)}" for key in keys)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from gradbench.statistics.spread import LARGEST_LOG, UNCERTAINTY_OF_ERROR, quantile, skewness_of_mean
 
@@ -86,6 +85,8 @@ def _arm(low: float, high: float) -> float:
 
 def _on_log_scale(value: float, below: float, above: float, blocks: int) -> Ratio:
     """From the standard errors of log ``value`` towards either side."""
+    from scipy.special import stdtr
+
     point = quantile(blocks)
     low, high = (value * math.exp(s * min(point * e, LARGEST_LOG)) for s, e in ((-1, below), (1, above)))
     towards_one = below if value > 1 else above
@@ -93,5 +94,5 @@ def _on_log_scale(value: float, below: float, above: float, blocks: int) -> Rati
     if towards_one <= 0:
         p = 1.0 if distance < 1e-12 else 0.0
     else:
-        p = 2 * float(t.sf(distance / towards_one, blocks - 1))
+        p = 2 * float(stdtr(blocks - 1, -distance / towards_one))
     return Ratio(value, low, high, p)

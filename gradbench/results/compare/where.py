@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,8 +9,9 @@ import pandas as pd
 
 from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.core.selection import choices, means
-from gradbench.problems import written_out
-from gradbench.results.store import COLUMNS, Run
+from gradbench.results.columns import COLUMNS, PARAMETERS
+from gradbench.results.parameters import parameters
+from gradbench.results.store import Run
 
 
 def where(run: Run, filters: Iterable[str]) -> Run:
@@ -36,8 +36,7 @@ def _values(frame: pd.DataFrame, key: str) -> pd.Series:
     """The values of a column or of a parameter; None where there is none."""
     if key in COLUMNS:
         return frame[key].astype(object).where(frame[key].notna(), None)
-    columns = zip(frame.problem, frame.problem_params, frame.estimator_params, strict=True)
-    tables = [{**written_out(problem, json.loads(p)), **json.loads(e)} for problem, p, e in columns]
+    tables = [parameters(row) for row in frame[["problem", *PARAMETERS]].to_dict("records")]
     known = {name for table in tables for name in table}
     if key not in known:
         raise UnknownNameError("key", key, known | set(COLUMNS), where="--where")

@@ -1,0 +1,20 @@
+"""What groups of parameters and verdicts are called in every table, and in which colour. Takes no table to be known."""
+
+from __future__ import annotations
+
+GREEK = {"phi": "φ", "theta": "θ"}
+ZERO_MARK = "°"
+"""Marks a bias that is compared with the standard deviation of one gradient."""
+STYLES = {"biased": "red", "unbiased": "green", "unresolved": "yellow"}
+"""Of verdicts."""
+
+
+def group_title(group: str) -> str:
+    """``phi.encoder.weight`` as ``φ.encoder.weight``."""
+    head, dot, rest = group.partition(".")
+    return GREEK.get(head, head) + dot + rest
+
+
+def without_gradient(norm: float | None, variance: float | None) -> bool:
+    """Whether bias is compared with the standard deviation of one gradient, as the gradient itself is 0."""
+    return norm == 0 and variance is not None and variance > 0

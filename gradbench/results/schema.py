@@ -1,0 +1,77 @@
+"""The columns as Arrow and pandas have them: rows on their way into a file, tables on their way out of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from gradbench.results.columns import BY_NAME, REGISTRY, SCHEMA_VERSION, TABLE, Column, Type
+
+ARROW: dict[Type, pa.DataType] = {
+    "text": pa.string(),
+    "json": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "real": pa.float64(),
+    "reals": pa.list_(pa.float64()),
+    "time": pa.timestamp("us", tz="UTC"),
+}
+
+SCHEMA = pa.schema([(column.name, ARROW[column.type]) for column in TABLE])
+"""Of the table of a run."""
+CELL_SCHEMA = pa.schema([(column.name, ARROW[column.type]) for column in REGISTRY])
+"""Of the file of one cell."""
+
+
+def as_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """``row`` as it is written: no value for NaN. Raises ValueError for a key that is no column."""
+    unknown = [name for name in row if name not in BY_NAME]
+    if unknown:
+        raise ValueError(f"no such columns: {', '.join(unknown)}; declare them in gradbench/results/columns.py")
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+
+
+def completed(table: pa.Table) -> pa.Table:
+    """The columns of a run's table, in order; of a run of an older schema also those that it was written without.
+
+    Raises KeyError for a column that a table of its schema must have, pyarrow.ArrowException for one of another type.
+    """
+    versions = table.column("schema_version").cast(pa.int32()).unique().to_pylist()
+    version = min((one for one in versions if one is not None), default=SCHEMA_VERSION)
+    for column in TABLE:
+        if column.name not in table.column_names and version < column.since:
+            table = table.append_column(SCHEMA.field(column.name), _before(column, table))
+    return table.select(SCHEMA.names).cast(SCHEMA)
+
+
+def _before(column: Column, table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """What ``table`` would hold had there been ``column`` when it was written."""
+    before = column.before
+    if before is None:
+        raise KeyError(column.name)
+    if before.same_as is not None:
+        return table.column(before.same_as)
+    return pa.array([before.value] * table.num_rows, ARROW[column.type])
+
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """As pandas, with whole numbers whole even where some rows have none, and None for a text that is not there."""
+    columns = {}
+    for field in table.schema:
+        values = table.column(field.name).to_pandas()
+        if pa.types.is_integer(field.type):
+            values = values.astype("Int64")
+        elif pa.types.is_string(field.type):
+            values = values.astype(object).where(values.notna(), None)
+        columns[field.name] = values
+    return pd.DataFrame(columns)
+
+
+def unfilled(frame: pd.DataFrame) -> list[str]:
+    """Columns without a value in a measured row of this schema although they always have one; none is right."""
+    measured = frame[(frame.status == "ok") & (frame.schema_version == SCHEMA_VERSION)]
+    return [column.name for column in TABLE if not column.nullable and measured[column.name].isna().any()]
