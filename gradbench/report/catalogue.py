@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tomllib
+from typing import TYPE_CHECKING
 
 from gradbench.core.errors import UnknownNameError
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Estimator
 from gradbench.estimators.scope import Scope
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
-from gradbench.report.described import abilities, estimators_of, headline
 from gradbench.results.columns import METRICS
 from gradbench.suite.shipped import shipped
+
+if TYPE_CHECKING:
+    from gradbench.estimators.base import Estimator
 
 Rows = list[tuple[str, ...]]
 
@@ -33,12 +35,16 @@ def catalogue(what: str) -> tuple[tuple[str, ...], Rows]:
                 (p.name, p.title, p.family, ", ".join(p.Parameters.model_fields)) for p in PROBLEMS.values()
             ]
         case "families":
+            from gradbench.report.described import abilities, headline
+
             headers = ("family", "what it is", "it has", "problems")
             return headers, [
                 (name, headline(kind), ", ".join(abilities(kind).values()), _problems(name))
                 for name, kind in FAMILIES.items()
             ]
         case "objectives":
+            from gradbench.report.described import estimators_of
+
             headers = ("objective", "what it is", "parameters", "estimators")
             return headers, [
                 (o.name, o.title, ", ".join(o.Parameters.model_fields), ", ".join(estimators_of(o)))
