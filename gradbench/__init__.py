@@ -130,7 +130,8 @@ _WHERE: dict[str, str] = {
 }
 """Each public name, with the module that has it."""
 
-__getattr__, __dir__ = lazy(__name__, _WHERE)
+if not TYPE_CHECKING:  # which would take any name for one of the package's
+    __getattr__, __dir__ = lazy(__name__, _WHERE)
 
 __all__ = [
     "ESTIMATORS",
