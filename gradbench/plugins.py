@@ -128,7 +128,7 @@ def register(thing: Thing, where: str, version: str) -> None:
     if (fault := _unfinished(thing)) is not None:
         raise PluginError(f"{where}: {kind} {fault}")
     if thing.name in registry and _owners.get((kind, thing.name)) != where:
-        raise PluginError(f"{where}: there is a {kind} {thing.name!r} already; give yours another name")
+        raise PluginError(f"{where}: another {kind} has the name {thing.name!r}; give yours one of its own")
     for what, named in (("latents", _families(thing)), ("objectives", _objectives(thing))):
         known = FAMILIES if what == "latents" else OBJECTIVES
         if missing := sorted(set(named) - set(known)):
@@ -169,7 +169,7 @@ def _families(thing: Thing) -> Iterable[str]:
 
 def _objectives(thing: Thing) -> Iterable[str]:
     """The objectives that a thing names."""
-    own = getattr(thing, "objective", None)
+    own = getattr(thing, "objective", None) or getattr(thing, "like", None)
     return getattr(thing, "unbiased", None) or ([own] if isinstance(own, str) else [])
 
 

@@ -29,7 +29,7 @@ def write(kind: str, name: str, path: Path | None = None) -> Path:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(f"name {name!r}: expected small letters, digits and single hyphens, such as my-{kind}")
     if name in KINDS[kind]:
-        raise UsageError(f"there is a {kind} {name!r} already; choose another name")
+        raise UsageError(f"another {kind} has the name {name!r}; choose one of its own")
     path = path or Path(f"{name.replace('-', '_')}.py")
     if path.exists():
         raise UsageError(f"{path}: exists already; give another --out, or another name")

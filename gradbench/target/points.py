@@ -223,11 +223,12 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
     generator = axes.origin("train")
     chosen = natural(problem).least_noisy(problem, axes.parameters, theta, first)
     estimator = ESTIMATORS[use.estimator]
+    given = estimator.given({})
     for _ in range(axes.train_steps):
         x = rows[torch.randint(len(rows), (TRAINING_BATCH,), generator=generator)][None, None]
         q, objective = problem.posterior(phi, x), chosen.at(problem, theta, x)
-        noise = estimator.noise(q.held(), 1, use.samples, generator)
-        value, remainder = estimator.surrogate(objective, q, noise), objective.remainder(q)
+        noise = estimator.noise(q.held(), 1, use.samples, generator, *given)
+        value, remainder = estimator.surrogate(objective, q, noise, *given), objective.remainder(q)
         value = value if remainder is None else value + remainder
         optimiser.zero_grad()
         value.sum().backward()

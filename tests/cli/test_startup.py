@@ -117,7 +117,7 @@ def test_the_version_needs_no_formatting_either() -> None:
         ("show pathwis", "metric 'pathwis'; did you mean 'pathwise'?"),
         ("show nonsuch.toml", "nonsuch.toml: expected a suite file"),
         ("list suits", "'suits' is not one of"),
-        ("new estimator pathwise", "already; choose another name"),
+        ("new estimator pathwise", "another estimator has the name 'pathwise'"),
     ],
 )
 def test_what_is_wrongly_asked_is_said_at_once(line, said) -> None:
