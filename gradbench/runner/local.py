@@ -144,10 +144,10 @@ def _guard(cell: Cell, kept: Kept | None = None, *, target_only: bool = False) -
     With ``target_only``: around what is found without an estimator.
     """
     problem, objective, estimator = PROBLEMS[cell.axes.problem], cell.objective.kind, ESTIMATORS[cell.estimator]
-    own = {problem.name: PROBLEMS.is_own(problem), objective.name: OBJECTIVES.is_own(objective)}
+    own = [(problem.name, PROBLEMS.is_own(problem)), (objective.name, OBJECTIVES.is_own(objective))]
     if not target_only:
-        own = {estimator.name: ESTIMATORS.is_own(estimator), **own}
-    brought = [name for name in own if not own[name]]
+        own.insert(0, (estimator.name, ESTIMATORS.is_own(estimator)))
+    brought = [name for name, known in own if not known]
     return Guard(brought[0], [] if kept is None else [kept]) if brought else nullcontext()
 
 
