@@ -10,7 +10,8 @@ from torch import Tensor
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.seeding import stream
 from gradbench.families import FAMILIES
-from gradbench.families.base import Family
+from gradbench.families.base import Family, states_of
+from gradbench.families.support import number_of
 from gradbench.target.points import Point
 
 REPLICATES, SAMPLES = 2, 2
@@ -52,7 +53,7 @@ def samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
 
 
 def _as_declared(point: Point, q: Family, conditionals: list[Family]) -> None:
-    """The posterior has the family and the layers that its problem declares."""
+    """The posterior has the family, the layers and the number of states that its problem declares."""
     problem = point.problem
     layers = problem.layers(point.axes.parameters)
     if len(conditionals) != layers:
@@ -69,6 +70,13 @@ def _as_declared(point: Point, q: Family, conditionals: list[Family]) -> None:
                 f"posterior returns a {type(one).__name__}, of family {one.name!r}; the class says {problem.family!r}",
                 "declare the family of what posterior returns",
             )
+    support, states = states_of(q), problem.states(point.axes.parameters)
+    if support is not None and support.size != states:
+        raise wrong(
+            "posterior",
+            f"posterior has {number_of(support.size)} states; the class says {number_of(states)}",
+            "declare how many there are: states(cls, parameters), and latent_dim(cls, parameters)",
+        )
 
 
 def device_of(q: Family) -> torch.device:

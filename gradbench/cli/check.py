@@ -21,7 +21,9 @@ def check(
     problem: Annotated[
         list[str] | None, typer.Option(help="Only on this problem; repeatable.", autocompletion=completion.problems)
     ] = None,
-    latents: Annotated[list[str] | None, typer.Option(help="Of a bare surrogate: the families it is for.")] = None,
+    latents: Annotated[
+        list[str] | None, typer.Option(help="Of a bare surrogate, such as bernoulli; repeatable.")
+    ] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.02,
     replicates: Annotated[int, typer.Option(help="At most so many on one problem.")] = 131072,
     seed: Annotated[int, typer.Option(min=0, help="Seed of problems and noise.")] = 0,

@@ -108,7 +108,7 @@ def piece_size(per_block: int, samples: int) -> int:
 
 
 def replicates_at_once(task: Task) -> int:
-    """Replicates whose activations fit a pass."""
+    """Replicates whose activations fit a pass: those of all evaluations that the estimator makes."""
     problem = task.point.problem
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     widths, free = 0, 0
@@ -118,5 +118,7 @@ def replicates_at_once(task: Task) -> int:
         else:
             free += sum(value.numel() for value in module.parameters(recurse=False))
     element = next(iter(problem.named_parameters().values())).element_size()
-    size = element * batch * (task.samples * max(widths, free) + free)
+    # what is alive at once are the activations of every evaluation, whatever L is
+    evaluations = max(task.samples, math.ceil(task.estimator.cost(task.setting).total))
+    size = element * batch * (evaluations * max(widths, free) + free)
     return replicates_per_pass(size, task.point.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Latents, Noise, PerSample, Values
 from gradbench.engine.returned import checked
-from gradbench.estimators.base import Estimator
+from gradbench.estimators.base import Estimator, Setting
 from gradbench.families.base import Family
 from gradbench.objectives.base import Kl, Objective
 from gradbench.objectives.chosen import ChosenObjective
@@ -46,6 +46,12 @@ class Task:
     def kl(self) -> Kl | None:
         """How the KL is treated; None where there is none."""
         return self.objective.kl
+
+    @cached_property
+    def setting(self) -> Setting:
+        """What the estimator is asked to work with."""
+        own = self.estimator.Parameters(**self.parameters)
+        return Setting.of(type(self.point.problem), self.point.axes.parameters, self.objective, self.samples, own)
 
     @property
     def fit_stream(self) -> tuple[object, ...]:

@@ -94,15 +94,15 @@ class Setting:
 class Evaluations:
     """What one gradient takes of f, per datapoint."""
 
-    forward: float
+    forward: float | int
     """Evaluations of f, that is of log p(x, z)."""
-    gradients: float = 0.0
+    gradients: float | int = 0
     """Gradients of f in z that the surrogate takes itself, beside the one backward pass that every estimator takes."""
 
     @property
     def total(self) -> float:
         """Both together, as the column ``evaluations`` has them."""
-        return self.forward + self.gradients
+        return float(self.forward + self.gradients)
 
 
 def one_per_sample(setting: Setting) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,15 @@ class Support:
     def all(self) -> tuple[Latents, PerSample]:
         """Every value and its mass, in order."""
         return self.at(torch.arange(self.size))
+
+
+def number_of(states: int | None) -> str:
+    """How many states there are, in words short enough to print.
+
+    >>> number_of(4096), number_of(10**5000), number_of(None)
+    ('4096', 'about 10^5000', 'None')
+    """
+    return str(states) if states is None or states < 10**12 else f"about 10^{math.log10(states):.0f}"
 
 
 def digits(numbers: Tensor, base: int, places: int) -> Tensor:

@@ -84,7 +84,10 @@ class Problem(ABC):
     unit_interval: ClassVar[bool] = True
     """Does the likelihood need data in [0, 1], as one of binary pixels does?"""
     start_parameters: ClassVar[tuple[str, ...]] = ()
-    """Parameters that only say where q starts: sweeping them leaves the model and its data as they are."""
+    """Parameters that what is drawn at the start is scaled or shaped by, such as where q starts.
+
+    Sweeping them leaves the model and its data as they are: they are no part of the stream that those are drawn from.
+    """
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """The parameters of its small version, which `gradbench explain` and `gradbench check` use."""
     checked: ClassVar[tuple[Small, ...]] = ()

@@ -75,7 +75,7 @@ def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
 
 
 def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
-    words = [record.problem, size, *varied(record.problem, record.problem_params, varying)]
+    words = [record.problem, size, *varied(record.problem, record.problem_params, varying, said=str(size))]
     words += [] if record.kl == "-" else [f"{record.kl} KL"]
     words += [f"{record.train_steps} steps"] if record.train_steps else []
     words += also_varying(record, varying, shown=("train_steps", "kl"))

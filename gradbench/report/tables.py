@@ -152,15 +152,30 @@ def _other_replicates(rows: pd.DataFrame) -> list[int]:
 def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> str:
     row = rows.iloc[0]
     words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
-    words += varied(row.problem, row.problem_params, varying)
+    words += varied(row.problem, row.problem_params, varying, said=str(row["size"]))
     if isinstance(row.data, str):
         words.append(f"{row.data} (batch {int(row.batch_size)})")
         words.append(f"{int(row.train_steps)} steps")
     if isinstance(row.kl, str):
         words.append(f"{row.kl} KL")
     words += also_varying(row, varying, shown=("data", "train_steps", "kl", "device", "dtype"))
-    norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {number(row.gradient_norm)} ({row.reference})"
+    norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {_norms(rows)}"
     return one_line(" · ".join(words)) + f"\n{norm} · {_replicates(rows)} · {row.device} {row['dtype']}"
+
+
+def _norms(rows: pd.DataFrame) -> str:
+    """The norm of the reference gradient and where it is from; those of the first and the last L where it has L in it.
+
+    A bound of L samples is another objective for every L.
+    """
+    first = rows.sort_values("samples", kind="stable").drop_duplicates("samples")
+    said = [f"{number(row.gradient_norm)} ({row.reference})" for row in each(first)]
+    if len(set(said)) == 1:
+        return said[0]
+    ends = (first.iloc[0], first.iloc[-1])
+    norms = " … ".join(number(row.gradient_norm) for row in ends)
+    sources = ", ".join(dict.fromkeys(first.reference))
+    return f"{norms} for L = {ends[0].samples} … {ends[1].samples} ({sources})"
 
 
 def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
@@ -168,10 +183,11 @@ def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
     return one_line(" ".join([estimator, *varied(estimator, params, varying)]))
 
 
-def varied(name: str, params: str, varying: dict[str, set[str]]) -> list[str]:
-    """Those parameters of the problem or estimator ``name`` that vary in the run, in words."""
+def varied(name: str, params: str, varying: dict[str, set[str]], said: str = "") -> list[str]:
+    """Those parameters of the problem or estimator ``name`` that vary in the run, in words not yet ``said``."""
     values = written_out(name, json.loads(params))
-    return [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
+    words = [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
+    return [word for word in words if word not in said.split()]
 
 
 def short(value: Any) -> str:

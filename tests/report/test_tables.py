@@ -12,6 +12,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.explaining.variants import explain
 from gradbench.problems.bernoulli_cost import BernoulliCost
 from gradbench.report import checked, explained, plain
+from gradbench.report.format import number
 from gradbench.report.tables import run_tables
 from gradbench.results import store
 from tests.helpers import run_grids
@@ -117,3 +118,12 @@ def broken(text: str, width: int) -> list[str]:
 )
 def test_long_words_are_broken_where_it_reads_well(text: str, width: int, shown: list[str]) -> None:
     assert broken(text, width) == shown
+
+
+def test_a_bound_has_a_norm_for_every_number_of_samples(tmp_path) -> None:
+    grid = {"problem": "sigmoid-belief", "latent": 3, "batch": 2, "objective": "iwae", "estimators": ["iwae-score"]}
+    run = run_grids(tmp_path / "run", grid | {"samples": [1, 2, 3]}, replicates=32, blocks=8).run
+    phi = run.ok()[run.ok().group == "phi"].set_index("samples").gradient_norm
+    text = " ".join(printed(run_tables(run)).split())
+    assert f"‖g‖ = {number(phi[1])} … {number(phi[3])} for L = 1 … 3 (enumeration)" in text
+    assert phi[3] < 0.7 * phi[1]
