@@ -79,14 +79,20 @@ def load_file(path: str | Path) -> Plugin:
     found = defined_in(module)
     if not found:
         raise PluginError(
-            f"{path}: defines no Estimator, Problem, Objective or Family at its top level\n"
-            f"start from one that does: gradbench new estimator NAME, or gradbench new problem NAME"
+            f"{path}: defines no Estimator, and no Problem, Objective or Family with a name, at its top level\n"
+            f"start from one that does: gradbench new estimator NAME (or problem, family, objective)"
         )
-    source, version = str(file.resolve()), _sha256(file)
-    for thing in found:
-        register(thing, source, version)
+    source, version = register_file(file, found)
     _loaded[source] = Plugin(source, version, tuple(thing.name for thing in found))
     return _loaded[source]
+
+
+def register_file(file: Path, things: Iterable[Thing]) -> tuple[str, str]:
+    """Register ``things`` as those of ``file``; where they are from, and in which version. Raises PluginError."""
+    source, version = str(file.resolve()), _sha256(file)
+    for thing in things:
+        register(thing, source, version)
+    return source, version
 
 
 def load_installed() -> list[str]:
@@ -114,12 +120,15 @@ def load_installed() -> list[str]:
 def register(thing: Thing, where: str, version: str) -> None:
     """Let ``thing`` take part by its name; ``where`` is the file or package that it is from, in that ``version``.
 
-    Raises PluginError where the name is taken by another, or it names a family or an objective that there is none of.
+    Raises PluginError where it has no name of its own or is unfinished, where the name is taken by another, or where it
+    names a family or an objective that there is none of.
     """
     registry = _registry(thing)
     kind = registry.kind
+    if (fault := _unfinished(thing)) is not None:
+        raise PluginError(f"{where}: {kind} {fault}")
     if thing.name in registry and _owners.get((kind, thing.name)) != where:
-        raise PluginError(f"{where}: there is a {kind} {thing.name!r} already; give yours another name")
+        raise PluginError(f"{where}: another {kind} has the name {thing.name!r}; give yours one of its own")
     for what, named in (("latents", _families(thing)), ("objectives", _objectives(thing))):
         known = FAMILIES if what == "latents" else OBJECTIVES
         if missing := sorted(set(named) - set(known)):
@@ -129,6 +138,18 @@ def register(thing: Thing, where: str, version: str) -> None:
             )
     registry.add(thing.name, thing, version)
     _owners[kind, thing.name] = where
+
+
+def _unfinished(thing: Thing) -> str | None:
+    """What a class lacks to take part; None where it lacks nothing, or is an estimator."""
+    if not inspect.isclass(thing):
+        return None
+    own: dict[str, Any] = vars(thing).copy()
+    if "name" not in own:
+        return f"{thing.__name__} has no name of its own; write name = '…' in the class"
+    if missing := sorted(getattr(thing, "__abstractmethods__", ())):
+        return f"{own['name']!r} is unfinished; write {', '.join(missing)} in {thing.__name__}"
+    return None
 
 
 def _registry(thing: Thing) -> Registry[Any]:
@@ -148,7 +169,7 @@ def _families(thing: Thing) -> Iterable[str]:
 
 def _objectives(thing: Thing) -> Iterable[str]:
     """The objectives that a thing names."""
-    own = getattr(thing, "objective", None)
+    own = getattr(thing, "objective", None) or getattr(thing, "like", None)
     return getattr(thing, "unbiased", None) or ([own] if isinstance(own, str) else [])
 
 
@@ -199,13 +220,19 @@ def defined_in(module: ModuleType) -> list[Thing]:
     for registry, kind in KINDS.values():
         for value in vars(module).values():
             if inspect.isclass(value):
-                named = issubclass(value, kind) and "name" in vars(value) and not inspect.isabstract(value)
-                own = named and value.__module__ == module.__name__
+                own = issubclass(value, kind) and "name" in vars(value) and value.__module__ == module.__name__
             else:
                 own = isinstance(value, kind) and not registry.is_own(value)
             if own:
                 found[id(value)] = value
     return list(found.values())
+
+
+def is_thing(value: Any) -> bool:
+    """Whether ``value`` is of a kind that can be registered."""
+    return any(
+        isinstance(value, kind) or (inspect.isclass(value) and issubclass(value, kind)) for _, kind in KINDS.values()
+    )
 
 
 def line_in(error: BaseException, file: Path) -> int | None:

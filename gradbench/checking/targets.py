@@ -44,9 +44,10 @@ class Target:
         """In a few words, for a table."""
         layers = PROBLEMS[self.problem].layers(self.axes.parameters)
         name = self.problem if layers == 1 else f"{self.problem}, {layers} layers"
-        if self.objective is not None:
+        if self.objective is not None and self.chosen.joint:
             return f"{name}, {self.samples[0]}-sample {self.objective}"
-        return name if self.kl is None else f"{name}, {self.kl} KL"
+        own = [] if self.objective is None else [self.objective]
+        return ", ".join([name, *own, *([f"{self.kl} KL"] if self.kl else [])])
 
     @property
     def chosen(self) -> ChosenObjective:

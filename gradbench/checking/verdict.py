@@ -111,13 +111,14 @@ def check(
     *,
     latents: Iterable[str] | None = None,
     problems: Iterable[str] | None = None,
+    at: list[Target] | None = None,
     margin: float = sequential.MARGIN,
     false_alarms: float = sequential.FALSE_ALARMS,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
 ) -> Result:
-    """Check ``thing`` on the small problems with an exact gradient that it can work on.
+    """Check ``thing`` on the small problems with an exact gradient that it can work on, or at the targets ``at``.
 
     ``replicates`` is the most that one look at one problem may take; ``tick`` is told where replicates are drawn.
     Raises UsageError where there is no problem that it can work on.
@@ -127,7 +128,7 @@ def check(
             f"replicates = {replicates}: expected a multiple of {sequential.BLOCKS}, at least {2 * sequential.BLOCKS}"
         )
     estimator = as_estimator(thing, latents, seed)
-    tasks, left_out = _tasks(estimator, targets(problems, seed))
+    tasks, left_out = _tasks(estimator, targets(problems, seed) if at is None else at)
     declared = _declared(estimator, tasks)
     called = estimator.name if isinstance(thing, Estimator) else estimator.title
     start = Result(called, "violation", {}, declared, margin=margin, false_alarms=false_alarms)

@@ -14,10 +14,12 @@ class Kind(StrEnum):
 
     estimator = "estimator"
     problem = "problem"
+    family = "family"
+    objective = "objective"
 
 
 def new(
-    kind: Annotated[Kind, typer.Argument(help="estimator or problem.")],
+    kind: Annotated[Kind, typer.Argument(help="estimator, problem, family or objective.")],
     name: Annotated[str, typer.Argument(help="Its name, such as my-estimator.")],
     out: Annotated[Path | None, typer.Option(help="File to write; default: the name, with underscores, .py.")] = None,
 ) -> None:
@@ -26,4 +28,5 @@ def new(
     from gradbench.cli import output
 
     path = skeletons.write(kind.value, name, out)
-    output.show(f"{path} written. Is it right?  gradbench check {path}")
+    several = kind in (Kind.family, Kind.objective)  # these come with a problem to be checked at
+    output.show(f"{path} written. Is it right?  gradbench check {path}{f':{name}' if several else ''}")

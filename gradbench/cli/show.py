@@ -10,20 +10,21 @@ import typer
 from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
 
-KINDS = ("suite", "estimator", "problem", "metric")
+KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
 """What a name may be of, beside a run folder; ``KIND:NAME`` says which."""
 
 
 def show(
     name: Annotated[
-        str, typer.Argument(help="A run folder, suite, estimator, problem or metric.", autocompletion=completion.shown)
+        str,
+        typer.Argument(help="A run folder, or a name: see gradbench list.", autocompletion=completion.shown),
     ],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show a run's tables and claims, a suite's resolved plan, or what an estimator, problem or metric is."""
+    """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
     kind, _, bare = name.rpartition(":")
     if kind not in KINDS:
         bare, kind = name, ""
@@ -32,12 +33,16 @@ def show(
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError
     from gradbench.estimators import ESTIMATORS
+    from gradbench.families import FAMILIES
+    from gradbench.objectives import OBJECTIVES
     from gradbench.problems import PROBLEMS
     from gradbench.results.columns import METRICS
     from gradbench.suite.shipped import shipped
 
     plugins.load(plugin)
-    registries: dict[str, Any] = dict(zip(KINDS, (shipped(), ESTIMATORS, PROBLEMS, METRICS), strict=True))
+    registries: dict[str, Any] = dict(
+        zip(KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
+    )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and Path(name).is_dir():
         _show_run(name, group, plugin, json_)
@@ -45,7 +50,9 @@ def show(
         _show_plan(name, select or [], json_)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
-        raise UnknownNameError(kind or "run folder, suite, estimator, problem or metric", bare, known)
+        raise UnknownNameError(
+            kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known
+        )
     elif homes[0] == "suite":
         _show_plan(bare, select or [], json_)
     elif homes[0] == "metric":

@@ -19,6 +19,7 @@ from gradbench.estimators.draws import SAMPLES, Draws
 from gradbench.estimators.scope import Part, Scope, Unbiased
 from gradbench.families import FAMILIES
 from gradbench.families.base import Family
+from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.base import Kl
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.base import Problem
@@ -201,9 +202,16 @@ class Estimator:
         found = self.evaluations(setting)
         return found if isinstance(found, Evaluations) else Evaluations(float(found))
 
+    def scopes(self, objective: str) -> Unbiased | None:
+        """What it declares of ``objective``, or of the one that this one is like; None where it is not for it."""
+        like = OBJECTIVES[objective].like
+        return self.unbiased.get(objective) or (self.unbiased.get(like) if like else None)
+
     def scope(self, objective: str, part: Part) -> Scope:
-        """In which scope the φ- or θ-part of the gradient of ``objective`` is unbiased."""
-        return getattr(self.unbiased[objective], part)
+        """In which scope the φ- or θ-part of the gradient of ``objective`` is unbiased. Raises KeyError for others."""
+        if (found := self.scopes(objective)) is None:
+            raise KeyError(objective)
+        return getattr(found, part)
 
     def is_unbiased(self, objective: str, part: Part, samples: int) -> bool:
         """Whether that part is declared unbiased with L = ``samples``."""
@@ -225,7 +233,7 @@ class Estimator:
                 )
         if setting.layers > 1 and not self.layered:
             return f"{self.name} is for one layer of latents; {setting.problem} has {setting.layers}"
-        if setting.objective.name not in self.unbiased:
+        if self.scopes(setting.objective.name) is None:
             return f"{self.name} estimates {' or '.join(sorted(self.unbiased))} gradients, not {setting.objective.name}"
         try:
             reason = self.needs(setting)

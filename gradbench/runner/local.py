@@ -19,6 +19,7 @@ from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.interrupt import Interrupts
 from gradbench.core.isolation.kept import Kept
 from gradbench.estimators import ESTIMATORS
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 from gradbench.results import sessions, slopes, store
 from gradbench.runner import rows
@@ -114,7 +115,7 @@ def _run_target(
                 if broken is not None:
                     raise broken
                 if target is None:
-                    with _guard(cell, problem_only=True):
+                    with _guard(cell, target_only=True):
                         target = _target(cell, suite, out, progress)
                 if not _of_a_plugin(cell):
                     found = rows.measured(cell, suite.name, suite.measure, *target, tick.count, share.until())
@@ -134,16 +135,20 @@ def _run_target(
 
 
 def _of_a_plugin(cell: Cell) -> bool:
-    return of_a_plugin(ESTIMATORS[cell.estimator], PROBLEMS[cell.axes.problem])
+    return of_a_plugin(ESTIMATORS[cell.estimator], PROBLEMS[cell.axes.problem], cell.objective.kind)
 
 
-def _guard(cell: Cell, kept: Kept | None = None, *, problem_only: bool = False) -> AbstractContextManager[object]:
-    """The guard around a plugin's code; nothing where there is none."""
-    problem = PROBLEMS[cell.axes.problem]
-    if problem_only:
-        return nullcontext() if PROBLEMS.is_own(problem) else Guard(problem.name)
-    who = problem.name if ESTIMATORS.is_own(ESTIMATORS[cell.estimator]) else cell.estimator
-    return Guard(who, [] if kept is None else [kept])
+def _guard(cell: Cell, kept: Kept | None = None, *, target_only: bool = False) -> AbstractContextManager[object]:
+    """The guard around a plugin's code, in the name of what it brought; nothing where it brought nothing.
+
+    With ``target_only``: around what is found without an estimator.
+    """
+    problem, objective, estimator = PROBLEMS[cell.axes.problem], cell.objective.kind, ESTIMATORS[cell.estimator]
+    own = [(problem.name, PROBLEMS.is_own(problem)), (objective.name, OBJECTIVES.is_own(objective))]
+    if not target_only:
+        own.insert(0, (estimator.name, ESTIMATORS.is_own(estimator)))
+    brought = [name for name, known in own if not known]
+    return Guard(brought[0], [] if kept is None else [kept]) if brought else nullcontext()
 
 
 def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[points.Point, reference.Source]:

@@ -1,15 +1,24 @@
-"""Short commented files to start from: an estimator and a problem, each of which passes `gradbench check`."""
+"""Short commented files to start from, one for each kind of thing, each of which passes `gradbench check`."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from gradbench.core.errors import UsageError
+from gradbench.core.registry import Registry
 from gradbench.estimators import ESTIMATORS
+from gradbench.families import FAMILIES
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 
-KINDS = {"estimator": ESTIMATORS, "problem": PROBLEMS}
+KINDS: dict[str, Registry[Any]] = {
+    "estimator": ESTIMATORS,
+    "problem": PROBLEMS,
+    "family": FAMILIES,
+    "objective": OBJECTIVES,
+}
 
 
 def write(kind: str, name: str, path: Path | None = None) -> Path:
@@ -20,7 +29,7 @@ def write(kind: str, name: str, path: Path | None = None) -> Path:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(f"name {name!r}: expected small letters, digits and single hyphens, such as my-{kind}")
     if name in KINDS[kind]:
-        raise UsageError(f"there is a {kind} {name!r} already; choose another name")
+        raise UsageError(f"another {kind} has the name {name!r}; choose one of its own")
     path = path or Path(f"{name.replace('-', '_')}.py")
     if path.exists():
         raise UsageError(f"{path}: exists already; give another --out, or another name")

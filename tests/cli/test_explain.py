@@ -190,7 +190,7 @@ BAD = {
     "line 2: raises ZeroDivisionError": ("check", "raises.py:mine"),
     "raises SyntaxError": ("list", "estimators", "--plugin", "syntax.py"),
     "which there are none of": ("run", "costs", "--plugin", "gamma.py"),
-    "already; give yours another name": ("list", "estimators", "--plugin", "clash.py"),
+    "give yours one of its own": ("list", "estimators", "--plugin", "clash.py"),
     "defines no Estimator, Problem, Objective or Family": ("explain", "pathwise", "--plugin", "empty.py"),
     "did you mean 'pathwise'": ("explain", "pathwize"),
     "did you mean 'gaussian-vae'": ("explain", "pathwise", "--problem", "gausian-vae"),
