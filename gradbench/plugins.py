@@ -34,7 +34,7 @@ from gradbench.objectives.base import Objective
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
 
-KINDS: dict[str, tuple[Registry[Any], type]] = {
+ENTRY_POINTS: dict[str, tuple[Registry[Any], type]] = {
     "gradbench.families": (FAMILIES, Family),
     "gradbench.objectives": (OBJECTIVES, Objective),
     "gradbench.problems": (PROBLEMS, Problem),
@@ -98,7 +98,7 @@ def register_file(file: Path, things: Iterable[Thing]) -> tuple[str, str]:
 def load_installed() -> list[str]:
     """Register what installed packages announce; a complaint for each that cannot be used, which is left out."""
     complaints = []
-    for group, (_, kind) in KINDS.items():
+    for group, (_, kind) in ENTRY_POINTS.items():
         for point in metadata.entry_points(group=group):
             package = point.dist.name if point.dist else point.module
             source = f"{package}:{point.value}"
@@ -156,7 +156,7 @@ def _registry(thing: Thing) -> Registry[Any]:
     """Where things of its kind are registered."""
     return next(
         registry
-        for registry, kind in KINDS.values()
+        for registry, kind in ENTRY_POINTS.values()
         if isinstance(thing, kind) or (inspect.isclass(thing) and issubclass(thing, kind))
     )
 
@@ -217,7 +217,7 @@ def defined_in(module: ModuleType) -> list[Thing]:
     A class without a name of its own, such as a base class or a law that changes a family's, is no thing of its own.
     """
     found: dict[int, Thing] = {}
-    for registry, kind in KINDS.values():
+    for registry, kind in ENTRY_POINTS.values():
         for value in vars(module).values():
             if inspect.isclass(value):
                 own = issubclass(value, kind) and "name" in vars(value) and value.__module__ == module.__name__
@@ -231,7 +231,8 @@ def defined_in(module: ModuleType) -> list[Thing]:
 def is_thing(value: Any) -> bool:
     """Whether ``value`` is of a kind that can be registered."""
     return any(
-        isinstance(value, kind) or (inspect.isclass(value) and issubclass(value, kind)) for _, kind in KINDS.values()
+        isinstance(value, kind) or (inspect.isclass(value) and issubclass(value, kind))
+        for _, kind in ENTRY_POINTS.values()
     )
 
 

@@ -30,7 +30,7 @@ def quick_clock() -> Iterator[None]:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """Registries that forget what the test loads."""
-    registries = [registry for registry, _ in plugins.KINDS.values()]
+    registries = [registry for registry, _ in plugins.ENTRY_POINTS.values()]
     tables = [table for registry in registries for table in (registry._things, registry._versions)]
     tables += [plugins._loaded, plugins._owners, plugins._modules]
     kept = [dict(table) for table in tables]

@@ -77,7 +77,7 @@ def test_one_file_and_one_line_add_one(tmp_path: Path, kind: str) -> None:
     shutil.copytree(ROOT / "gradbench", tmp_path / "gradbench", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "suites", tmp_path / "suites")
     name = f"my-{kind}"
-    written = skeletons.write(kind, name, tmp_path / f"my_{kind}.py")
+    written = skeletons.write_skeleton(kind, name, tmp_path / f"my_{kind}.py")
     source = of_the_package(written.read_text(encoding="utf-8"))
     written.unlink()
     if kind in COMPANIONS:

@@ -25,7 +25,7 @@ MOST_NODES = 2**16
 MOST_NODES_EACH = 256
 FEWEST_NODES_EACH = 24
 """With fewer in each dimension, what a grid says is too rough to be held against anything."""
-TOLERANCE = 1e-3
+CAPABILITY_TOLERANCE = 1e-3
 """Of the largest derivative: quadrature is exact to far less for smooth functions, and a wrong formula off by more."""
 REPLICATES, SAMPLES = 4, 3
 
@@ -38,7 +38,7 @@ def support_of(q: Family) -> Support | None:
     return grid_of(q, each) if each >= FEWEST_NODES_EACH else None
 
 
-def check(q: Family) -> None:
+def check_capabilities(q: Family) -> None:
     """Raise BrokenProblemError where what ``q``, with parameters [1, 1, 1, *event], says is not of its log_prob."""
     q = q.mapped(lambda value: value.detach().requires_grad_())
     with torch.no_grad():
@@ -113,7 +113,7 @@ def _derivatives(q: Family, support: Support) -> None:
 def _agree(found: list[Tensor], wanted: list[Tensor], scale: float, kind: str, what: str, remedy: str) -> None:
     for one, other in zip(found, wanted, strict=True):
         away = float((one - other).abs().max())
-        if not away <= TOLERANCE * scale:
+        if not away <= CAPABILITY_TOLERANCE * scale:
             raise wrong(kind, f"{what} is off by {away / scale:.2g} of the score-function gradient", remedy)
 
 
@@ -151,11 +151,11 @@ def check_kl(q: Family, prior: Any) -> None:
     summed = (mass * (q.log_prob(z) - prior.log_prob(z))).sum(1, keepdim=True)
     away = float((closed - summed).detach().abs().max())
     remedy = "check its formula against a sampled one, or leave kl out: kl = 'monte-carlo' needs none"
-    if not away <= TOLERANCE * (1 + float(summed.detach().abs().max())):
+    if not away <= CAPABILITY_TOLERANCE * (1 + float(summed.detach().abs().max())):
         raise wrong("kl", f"kl(prior) is off by {away:.2g} from the sum over the law of log_prob", remedy)
     one, other = _gradient(q, closed), _gradient(q, summed)
     away = float((one - other).abs().max())
-    if not away <= TOLERANCE * max(1.0, float(other.abs().max())):
+    if not away <= CAPABILITY_TOLERANCE * max(1.0, float(other.abs().max())):
         raise wrong("kl", f"the gradient of kl(prior) is off by {away:.2g}", remedy)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from gradbench.checking import capabilities, sequential
 from gradbench.checking.models import fault
 from gradbench.checking.targets import Target, targets
-from gradbench.checking.verdict import Result, check
+from gradbench.checking.verdict import Result, check_estimator
 from gradbench.checking.violation import Violation
 from gradbench.core.errors import BrokenProblemError, PluginError, UsageError
 from gradbench.core.seeding import stream
@@ -25,7 +25,7 @@ from gradbench.target.exact import posterior
 def check_family(
     kind: type[Family],
     problems: list[str] | None = None,
-    margin: float = sequential.MARGIN,
+    margin: float = sequential.CHECK_MARGIN,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
@@ -54,7 +54,7 @@ def check_family(
         tick(f"{target.label}: law", 0)
         if (found := _violation(target)) is not None:
             return replace(start, violations=[found])
-    result = check(judge, problems=names, margin=margin, replicates=replicates, seed=seed, tick=tick)
+    result = check_estimator(judge, problems=names, margin=margin, replicates=replicates, seed=seed, tick=tick)
     return replace(result, estimator=f"{kind.name} (judged by {judge.name})")
 
 
@@ -64,7 +64,7 @@ def _violation(target: Target) -> Violation | None:
             return broken
         q = posterior(target.point)
         for part, _ in q.chain(q.noise(1, 1, stream(0, "family"))):
-            capabilities.check(part.mapped(lambda value: value[:1, :1, :1]))
+            capabilities.check_capabilities(part.mapped(lambda value: value[:1, :1, :1]))
         problem, theta = target.point.problem, Calls(target.point.problem.theta).held()
         if target.chosen.has_theta and has_closed_form_kl(problem, theta, q):
             capabilities.check_kl(q, problem.prior(theta))

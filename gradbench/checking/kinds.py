@@ -21,7 +21,7 @@ def check(
     *,
     latents: Iterable[str] | None = None,
     problems: Iterable[str] | None = None,
-    margin: float = sequential.MARGIN,
+    margin: float = sequential.CHECK_MARGIN,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
@@ -43,4 +43,4 @@ def check(
     if issubclass(kind, Objective):
         return check_objective(kind, names, margin, replicates, seed, tick)
     options = {"margin": margin, "replicates": replicates, "seed": seed, "tick": tick}
-    return verdict.check(thing, latents=latents, problems=names, **options)
+    return verdict.check_estimator(thing, latents=latents, problems=names, **options)

@@ -21,7 +21,7 @@ from gradbench.families.base import Family
 from gradbench.families.support import MAX_STATES, Support
 
 DRAWS = 2**15
-FALSE_ALARMS = 1e-9
+LAW_FALSE_ALARMS = 1e-9
 """The chance that a right posterior is refused, at most, in each test of one coordinate."""
 NODES = 2048
 INTEGRATION = 2e-3
@@ -31,7 +31,7 @@ NORMALISED = 1e-2
 MOST_COORDINATES = 16
 
 
-def check(q: Family) -> None:
+def check_law(q: Family) -> None:
     """Raise BrokenProblemError where the draws of q are not from the law of its log_prob; gradbench's own are known.
 
     Of layers, each is looked at given one sample of those before it.
@@ -70,7 +70,7 @@ def _discrete(q: Family, support: Support, z: Tensor) -> None:
     expected = (mass[..., None] * entries).sum((0, 1, 2))
     away = (z.flatten(3).mean((0, 1, 2)) - expected).abs()
     reach = (entries.amax((0, 1, 2)) - entries.amin((0, 1, 2))).clamp_min(torch.finfo(z.dtype).tiny)
-    if float((away / reach).max()) > math.sqrt(math.log(2 * entries.shape[-1] / FALSE_ALARMS) / (2 * DRAWS)):
+    if float((away / reach).max()) > math.sqrt(math.log(2 * entries.shape[-1] / LAW_FALSE_ALARMS) / (2 * DRAWS)):
         raise _broken(q, f"the mean of its samples is off by {float(away.max()):.2g}")
 
 
@@ -82,7 +82,7 @@ def _continuous(q: Family, z: Tensor) -> None:
     draws = z[:, 0, 0]
     if not _factorised(q, draws):
         return
-    bound = math.sqrt(math.log(2 / FALSE_ALARMS) / (2 * DRAWS)) + INTEGRATION
+    bound = math.sqrt(math.log(2 / LAW_FALSE_ALARMS) / (2 * DRAWS)) + INTEGRATION
     for index in range(min(draws.shape[-1], MOST_COORDINATES)):
         away = _distance(q, draws, index)
         if away > bound:

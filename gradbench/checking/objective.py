@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gradbench.checking import sequential
 from gradbench.checking.targets import targets
-from gradbench.checking.verdict import Result, check
+from gradbench.checking.verdict import Result, check_estimator
 from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
@@ -24,7 +24,7 @@ from gradbench.problems import PROBLEMS
 def check_objective(
     kind: type[Objective],
     problems: list[str] | None = None,
-    margin: float = sequential.MARGIN,
+    margin: float = sequential.CHECK_MARGIN,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
@@ -54,7 +54,7 @@ def check_objective(
             f"name one that does in averaged_by, or an objective that this one is like"
         )
     chosen = [target for target in targets(names, seed) if target.objective == kind.name]
-    result = check(judge, at=chosen, margin=margin, replicates=replicates, seed=seed, tick=tick)
+    result = check_estimator(judge, at=chosen, margin=margin, replicates=replicates, seed=seed, tick=tick)
     others = {
         name: f"its latents are {PROBLEMS[name].family}; --problem {name}" for name in naming if name not in names
     }

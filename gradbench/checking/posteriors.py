@@ -17,7 +17,7 @@ from gradbench.target.points import Point
 REPLICATES, SAMPLES = 2, 2
 
 
-def samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
+def posterior_samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
     """Samples of q [R, L, B, *event], held. Raises BrokenProblemError where q is not what it says."""
     problem = point.problem
     if not isinstance(q, Family):

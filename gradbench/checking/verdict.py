@@ -38,7 +38,7 @@ class Result:
     diagnoses: list[Diagnosis] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """Targets at which it cannot work, with the reason."""
-    margin: float = sequential.MARGIN
+    margin: float = sequential.CHECK_MARGIN
     false_alarms: float = sequential.FALSE_ALARMS
 
     @property
@@ -106,13 +106,13 @@ def as_estimator(
     return Estimator(name, bare.title, thing, ledger=(), paper="-", latents=frozenset(latents) or bare.latents)
 
 
-def check(
+def check_estimator(
     thing: Estimator | Callable[..., Any],
     *,
     latents: Iterable[str] | None = None,
     problems: Iterable[str] | None = None,
     at: list[Target] | None = None,
-    margin: float = sequential.MARGIN,
+    margin: float = sequential.CHECK_MARGIN,
     false_alarms: float = sequential.FALSE_ALARMS,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,

@@ -39,7 +39,7 @@ def check(
     from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.problems import PROBLEMS
 
-    plugins.load(plugin)
+    plugins.load_plugins(plugin)
     if margin <= 0:
         raise UsageError(f"--margin {margin:g}: expected a share above 0, such as 0.02")
     for one in problem or []:
@@ -48,10 +48,10 @@ def check(
     thing = named(name)
     from gradbench.checking import kinds
     from gradbench.cli.progress import Steps
-    from gradbench.report.checked import as_text
+    from gradbench.report.checked import checked_text
 
     with Steps() as steps:
         options = {"margin": margin, "replicates": replicates, "seed": seed, "tick": steps.tick}
         result = kinds.check(thing, latents=latents, problems=problem, **options)
-    output.show_json(result.data()) if json_ else output.show(as_text(result))
+    output.show_json(result.data()) if json_ else output.show(checked_text(result))
     raise typer.Exit(result.exit_code)

@@ -32,7 +32,7 @@ def list_(
     from gradbench.report.layout import listing
 
     if plugin or what not in (What.suites, What.metrics):
-        plugins.load(plugin)
+        plugins.load_plugins(plugin)
     headers, rows = catalogue(what.value)
     if json_:
         output.show_json([dict(zip(headers, row, strict=True)) for row in rows])

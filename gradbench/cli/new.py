@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 
-class Kind(StrEnum):
+class SkeletonKind(StrEnum):
     """What can be begun."""
 
     estimator = "estimator"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 
 def new(
-    kind: Annotated[Kind, typer.Argument(help="estimator, problem, family or objective.")],
+    kind: Annotated[SkeletonKind, typer.Argument(help="estimator, problem, family or objective.")],
     name: Annotated[str, typer.Argument(help="Its name, such as my-estimator.")],
     out: Annotated[Path | None, typer.Option(help="File to write; default: the name, with underscores, .py.")] = None,
 ) -> None:
@@ -27,6 +27,6 @@ def new(
     from gradbench import skeletons
     from gradbench.cli import output
 
-    path = skeletons.write(kind.value, name, out)
-    several = kind in (Kind.family, Kind.objective)  # these come with a problem to be checked at
+    path = skeletons.write_skeleton(kind.value, name, out)
+    several = kind in (SkeletonKind.family, SkeletonKind.objective)  # these come with a problem to be checked at
     output.show(f"{path} written. Is it right?  gradbench check {path}{f':{name}' if several else ''}")

@@ -10,7 +10,7 @@ import typer
 from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
 
-KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
+_KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
 """What a name may be of, beside a run folder; ``KIND:NAME`` says which."""
 
 
@@ -26,7 +26,7 @@ def show(
 ) -> None:
     """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
     kind, _, bare = name.rpartition(":")
-    if kind not in KINDS:
+    if kind not in _KINDS:
         bare, kind = name, ""
     if not kind and (Path(name) / "manifest.json").exists():
         _show_run(name, group, plugin, json_)
@@ -39,9 +39,9 @@ def show(
     from gradbench.results.columns import METRICS
     from gradbench.suite.shipped import shipped
 
-    plugins.load(plugin)
+    plugins.load_plugins(plugin)
     registries: dict[str, Any] = dict(
-        zip(KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
+        zip(_KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and Path(name).is_dir():
@@ -71,7 +71,7 @@ def _show_run(name: str, group: str, plugin: list[Path] | None, json_: bool) -> 
 
     run, code = open_run(name)
     if plugin or run.manifest.get("plugins"):
-        plugins.load(plugin)
+        plugins.load_plugins(plugin)
     try:
         claims = verify(run, claims_of(run))
     except RunError as error:  # the rows can be read all the same
@@ -97,14 +97,14 @@ def _show_plan(name: str, select: list[str], json_: bool) -> None:
     from gradbench.cli import output
     from gradbench.suite import shipped
 
-    shipped.find(name)
+    shipped.find_suite(name)
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
     from gradbench.report.tables import plan_tables
     from gradbench.runner.plan import estimate, plan_rows
     from gradbench.suite import suites
 
-    suite = suites.load(name).select(select)
+    suite = suites.load_suite(name).select(select)
     seconds, memory = estimate(suite)
     if json_:
         output.show_json({**suite.resolved(), "estimated_seconds": seconds, "estimated_bytes": memory})
@@ -122,6 +122,6 @@ def _show_plan(name: str, select: list[str], json_: bool) -> None:
 
 def _show_described(thing: object, json_: bool) -> None:
     from gradbench.cli import output
-    from gradbench.report.described import as_data, as_text
+    from gradbench.report.described import as_data, described_text
 
-    output.show_json(as_data(thing)) if json_ else output.show(as_text(thing))
+    output.show_json(as_data(thing)) if json_ else output.show(described_text(thing))

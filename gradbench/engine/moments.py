@@ -8,12 +8,10 @@ from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.core.bank import UNLIMITED
 from gradbench.engine.layers.factored import Means, concatenated
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

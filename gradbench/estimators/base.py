@@ -131,7 +131,7 @@ def needs_pairs(setting: Setting) -> str | None:
     return None
 
 
-WORDS = {
+CAPABILITIES = {
     "reparameterised": "a differentiable sampling path",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
@@ -227,7 +227,7 @@ class Estimator:
             return f"{self.name} needs {' or '.join(sorted(self.latents))} latents; {setting.problem} has {family.name}"
         for what in sorted(self.uses):
             if not family.has(what):
-                wanted = WORDS.get(what, what)
+                wanted = CAPABILITIES.get(what, what)
                 return (
                     f"{self.name} needs latents with {wanted}; the {family.name} latents of {setting.problem} have none"
                 )

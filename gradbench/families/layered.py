@@ -67,7 +67,7 @@ class Layered(Family):
         return found
 
     def sample(self, noise: Noise) -> Latents:
-        return side_by_side([z for _, z in self.chain(noise)])
+        return layers_side_by_side([z for _, z in self.chain(noise)])
 
     def split(self, z: Latents) -> list[tuple[Family, Latents]]:
         """Each layer's distribution given the layers before it, with its own part of ``z``."""
@@ -152,7 +152,7 @@ class Layered(Family):
                 parts.append(z)
                 mass = own if mass is None else mass * own
             assert mass is not None
-            return side_by_side(parts), mass
+            return layers_side_by_side(parts), mass
 
         return Support(torch.Size(sizes).numel(), at)
 
@@ -195,7 +195,7 @@ def family_of(value: Any, index: int) -> Family:
     )
 
 
-def side_by_side(parts: list[Latents]) -> Latents:
+def layers_side_by_side(parts: list[Latents]) -> Latents:
     """Samples of several layers as one, [R, L, B, D_1 + D_2 + …]."""
     flat = [part.flatten(3) for part in parts]
     lead = torch.broadcast_shapes(*(part.shape[:3] for part in flat))

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import WORDS, Estimator
+from gradbench.estimators.base import CAPABILITIES, Estimator
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 from gradbench.problems import PROBLEMS
@@ -90,7 +90,7 @@ def headline(kind: type) -> str:
 
 def abilities(kind: type[Family]) -> dict[str, str]:
     """What a family says that it can do, in words by name."""
-    return {what: words for what, words in WORDS.items() if kind.has(what)}
+    return {what: words for what, words in CAPABILITIES.items() if kind.has(what)}
 
 
 def estimators_of(objective: type[Objective]) -> list[str]:
@@ -98,7 +98,7 @@ def estimators_of(objective: type[Objective]) -> list[str]:
     return [name for name, estimator in ESTIMATORS.items() if estimator.scopes(objective.name) is not None]
 
 
-def as_text(thing: Any) -> RenderableType:
+def described_text(thing: Any) -> RenderableType:
     """The same for reading."""
     data = as_data(thing)
     parts: list[RenderableType] = [

@@ -30,7 +30,7 @@ OUTCOMES = {
 }
 
 
-def described(estimator: Estimator) -> RenderableType:
+def explained_ledger(estimator: Estimator) -> RenderableType:
     """What can be read while the numbers are measured."""
     return Group(
         Text(one_line(f"{estimator.name}: {estimator.title}") + "\n", style="bold"),
@@ -40,7 +40,7 @@ def described(estimator: Estimator) -> RenderableType:
     )
 
 
-def measured(explained: Explained) -> RenderableType:
+def explained_numbers(explained: Explained) -> RenderableType:
     """What is shown once they are."""
     return Group(*_measured(explained))
 

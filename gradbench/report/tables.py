@@ -63,7 +63,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
     best = set(sound.groupby("samples").work_variance.idxmin()) if len(sound) else set()
     previous = None
     for row in each(rows):
-        estimator = label(row.estimator, row.estimator_params, varying)
+        estimator = estimator_label(row.estimator, row.estimator_params, varying)
         table.add_row(
             estimator if estimator != previous else "",
             str(row.samples) + ("" if not marked else OTHER_MARK if row.replicates != usual else " "),
@@ -178,7 +178,7 @@ def _norms(rows: pd.DataFrame) -> str:
     return f"{norms} for L = {ends[0].samples} … {ends[1].samples} ({sources})"
 
 
-def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
+def estimator_label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
     """An estimator's name, with those of its parameters that vary in the run."""
     return one_line(" ".join([estimator, *varied(estimator, params, varying)]))
 

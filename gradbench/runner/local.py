@@ -34,7 +34,7 @@ REFERENCE_UNITS = 2**14
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """A run that has ended, and how."""
 
     run: store.Run
@@ -52,7 +52,7 @@ class Outcome:
         return 3 if "failed" in statuses else 0
 
 
-def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
+def run(suite: Suite, out: Path, progress: Progress | None = None) -> RunOutcome:
     """Measure every cell of ``suite`` into the folder ``out``; cells already there are kept.
 
     A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
@@ -88,7 +88,7 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         interrupted = True
     finished = store.finish(out, manifest)
     store.write_table(out / "slopes.parquet", slopes.slopes(finished.ok()))
-    return Outcome(finished, interrupted, time.perf_counter() - clock)
+    return RunOutcome(finished, interrupted, time.perf_counter() - clock)
 
 
 def default_folder(suite: str) -> Path:
@@ -106,7 +106,7 @@ def _run_target(
     preflight = Preflight()
     for cell in cells:
         interrupts.check()
-        progress.cell(label(cell))
+        progress.cell(cell_label(cell))
         tick = _counted(progress.advance, _units(cell, suite))
         if cell.skip is not None:
             store.write_cell(out, rows.skipped(cell, suite.name))
@@ -118,11 +118,11 @@ def _run_target(
                     with _guard(cell, target_only=True):
                         target = _target(cell, suite, out, progress)
                 if not _of_a_plugin(cell):
-                    found = rows.measured(cell, suite.name, suite.measure, *target, tick.count, share.until())
+                    found = rows.measured_rows(cell, suite.name, suite.measure, *target, tick.count, share.until())
                 else:
                     kept = kept or Kept(target[0].problem, target[0].x, target[0].rows)
                     with _guard(cell, kept):
-                        found = rows.measured(
+                        found = rows.measured_rows(
                             cell, suite.name, suite.measure, *target, tick.count, share.until(), preflight
                         )
                 store.write_cell(out, found)
@@ -167,7 +167,7 @@ def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[po
         progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
         found = whole_data.WholeDataReference(*asked, lambda share: tick.count(round(share * REFERENCE_UNITS)))
         found.upto(blocks)
-        progress.cell(label(cell))
+        progress.cell(cell_label(cell))
         return point, found
     finally:
         tick.finish()
@@ -187,7 +187,7 @@ def _by_target(cells: Iterable[Cell]) -> Collection[list[Cell]]:
     return targets.values()
 
 
-def label(cell: Cell) -> str:
+def cell_label(cell: Cell) -> str:
     """A cell in a few words, for a progress bar."""
     return f"{cell.axes.problem} {cell.estimator} L={cell.samples}"
 
@@ -196,7 +196,7 @@ def _units(cell: Cell, suite: Suite) -> int:
     """The work of a cell, in single-sample replicates; a constant stands for its timing and set-up."""
     if cell.skip is not None:
         return 0
-    blocks, per_block = rows.plan(cell, suite.measure)
+    blocks, per_block = rows.cell_blocks(cell, suite.measure)
     return 200 + blocks * per_block * cell.samples
 
 

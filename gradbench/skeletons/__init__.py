@@ -13,7 +13,7 @@ from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 
-KINDS: dict[str, Registry[Any]] = {
+_KINDS: dict[str, Registry[Any]] = {
     "estimator": ESTIMATORS,
     "problem": PROBLEMS,
     "family": FAMILIES,
@@ -21,14 +21,14 @@ KINDS: dict[str, Registry[Any]] = {
 }
 
 
-def write(kind: str, name: str, path: Path | None = None) -> Path:
+def write_skeleton(kind: str, name: str, path: Path | None = None) -> Path:
     """Write the skeleton of ``kind`` under ``name`` to ``path``, by default the name with underscores and .py.
 
     Raises UsageError for a name that cannot be registered, or a file that exists or cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(f"name {name!r}: expected small letters, digits and single hyphens, such as my-{kind}")
-    if name in KINDS[kind]:
+    if name in _KINDS[kind]:
         raise UsageError(f"another {kind} has the name {name!r}; choose one of its own")
     path = path or Path(f"{name.replace('-', '_')}.py")
     if path.exists():

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.core.bank import columns
 from gradbench.core.types import Gradients
 from gradbench.engine.layers.factored import Factored, Means
 from gradbench.engine.moments import Moments
 from gradbench.statistics.equal import unseen_grams, where_equal
 from gradbench.target.reference import Reference
-
-Array = NDArray[np.float64]
 
 CACHED = 2**18
 """Numbers of block means looked at in one go."""

@@ -22,7 +22,7 @@ Paths = dict[str, str]
 """Where in the claim each key of a selection is written."""
 
 
-def check(claim: Claim, cells: Sequence[Cell], where: str) -> None:
+def check_claim(claim: Claim, cells: Sequence[Cell], where: str) -> None:
     """Raise SuiteError or UnknownNameError where ``cells`` have no row that ``claim`` names; ``where`` names it."""
     if not re.fullmatch(r"all|(phi|theta)(\..+)?", claim.group):
         expected = "expected all, phi, theta or one tensor such as phi.bias"
@@ -45,7 +45,7 @@ def check(claim: Claim, cells: Sequence[Cell], where: str) -> None:
 def decidable(claim: Claim, cells: Sequence[Cell]) -> bool:
     """Do ``cells`` have every row that ``claim`` names?"""
     try:
-        check(claim, cells, "")
+        check_claim(claim, cells, "")
     except UsageError:
         return False
     return True

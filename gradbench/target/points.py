@@ -45,7 +45,7 @@ class Axes:
 
     def __post_init__(self) -> None:
         if self.contents is None and self.data is not None and self.data not in data_sets.DATA_SETS:
-            object.__setattr__(self, "contents", data_sets.find(self.data, self.scale).contents)
+            object.__setattr__(self, "contents", data_sets.find_rows(self.data, self.scale).contents)
 
     @cached_property
     def _plain(self) -> dict:
@@ -133,7 +133,7 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     generator = axes.origin("initialise")
     rows = None
     if axes.data is not None and axes.data != "synthetic":
-        rows = data_sets.load(axes.data, axes.scale, axes.contents)
+        rows = data_sets.load_rows(axes.data, axes.scale, axes.contents)
         check_range(kind, axes.data, rows)
     problem = construct(kind, axes.parameters, _features(axes.parameters, rows), generator)
     check_parameters(problem)
@@ -168,7 +168,7 @@ def check_point(kind: type[Problem], parameters: Any, data: data_sets.DataSet) -
     """
     rows = None
     if data.name is not None and data.name != "synthetic":
-        rows = data_sets.load(data.name, data.scale, data.contents)
+        rows = data_sets.load_rows(data.name, data.scale, data.contents)
         check_range(kind, data.name, rows)
     batch = getattr(parameters, "batch", None)
     if data.name is not None and batch is not None:
@@ -240,4 +240,4 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
                 f"{axes.problem}: {name} is not finite after training; take fewer train_steps than {axes.train_steps}"
             )
     if path is not None:
-        trained_parameters.write(path, canonical(model), parameters)
+        trained_parameters.write_parameters(path, canonical(model), parameters)

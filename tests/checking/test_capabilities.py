@@ -37,7 +37,7 @@ RIGHT = [Gaussian, Bernoulli, Weibull, laplace.Laplace]
 
 @pytest.mark.parametrize("kind", RIGHT, ids=lambda kind: kind.__name__)
 def test_what_is_right_passes(kind: type[Family]) -> None:
-    capabilities.check(at(kind))
+    capabilities.check_capabilities(at(kind))
 
 
 def as_support(kind: type[Family]) -> Support | None:
@@ -150,7 +150,7 @@ WRONG = {
 @pytest.mark.parametrize("kind", WRONG, ids=lambda kind: kind.__name__)
 def test_what_is_wrong_is_named(kind: type[Family]) -> None:
     with pytest.raises(BrokenProblemError) as broken:
-        capabilities.check(at(kind))
+        capabilities.check_capabilities(at(kind))
     assert broken.value.kind == WRONG[kind], broken.value
     assert broken.value.remedy
 

@@ -125,7 +125,7 @@ def test_the_closed_form_of_an_additive_cost_is_the_sum_over_states(variables, c
     assert value.item() == pytest.approx((mass * f).sum(), rel=1e-12)
 
 
-@pytest.mark.parametrize("path", [general.replicate_gradients, layer_norms.replicate_gradients])
+@pytest.mark.parametrize("path", [general.replicate_gradients, layer_norms.layer_gradients])
 @pytest.mark.parametrize(("estimator", "samples"), SCORES)
 @pytest.mark.parametrize(("variables", "categories", "cost"), TARGETS)
 def test_exact_mean_and_variance_over_all_draws(estimator, samples, variables, categories, cost, path):
@@ -156,10 +156,10 @@ def test_exact_mean_and_variance_over_all_draws(estimator, samples, variables, c
 def test_a_fixed_sample_has_no_gradient_and_the_exact_one_no_variance(samples):
     one = point()
     task = task_of(one, "exact", samples)
-    found = gradients(task, torch.zeros(2, 0, dtype=F64), loop.replicate_gradients)
+    found = gradients(task, torch.zeros(2, 0, dtype=F64), loop.loop_gradients)
     np.testing.assert_allclose(found, np.tile(reference(one)[1].flatten(), (2, 1)), rtol=1e-10, atol=1e-14)
     _, noise = all_draws(one, 1)
-    assert not gradients(task_of(one, "fixed-sample", 1), noise, loop.replicate_gradients).any()
+    assert not gradients(task_of(one, "fixed-sample", 1), noise, loop.loop_gradients).any()
 
 
 @pytest.mark.parametrize("power", [1.5, 2.0, 3.0])

@@ -166,8 +166,8 @@ def test_every_path_through_the_engine_gives_the_same_gradients(estimator, kl):
     parameters = chosen.Parameters().model_dump() | ({"fit_steps": 3} if chosen.fit else {})
     task = Task(point(), chosen, parameters, 2, ChosenObjective("elbo", kl)).fitted()
     noise = task.noise(5, torch.Generator().manual_seed(0))
-    rows = loop.replicate_gradients(task, noise, 5)
-    for path in (general.replicate_gradients, layer_norms.replicate_gradients):
+    rows = loop.loop_gradients(task, noise, 5)
+    for path in (general.replicate_gradients, layer_norms.layer_gradients):
         same({name: value.detach() for name, value in path(task, noise, 5).items()}, rows)
 
 

@@ -66,12 +66,12 @@ def _recorded(node: object, users: dict[object, list[object]], known: set[object
     return passed_on and bool(users[node]) and all(_recorded(user, users, known) for user in users[node])
 
 
-def plain(module: nn.Module) -> bool:
+def is_plain_stack(module: nn.Module) -> bool:
     """Is it a stack of layers that are known to treat rows one by one?"""
     if not unaltered(module):
         return False
     if type(module) is nn.Sequential:
-        return all(plain(child) for child in module.children())
+        return all(is_plain_stack(child) for child in module.children())
     return type(module) is nn.Linear or type(module) in ELEMENTWISE
 
 
