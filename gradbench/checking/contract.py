@@ -113,7 +113,7 @@ def _ledger(task: Task, seen: dict[str, bool]) -> None:
 
 
 def without_phi_gradient(make: Callable[[], Task]) -> bool:
-    """Does no φ-gradient at all come out of the surrogate here?"""
+    """Whether no φ-gradient at all comes out of the surrogate here."""
     task = make()
     found = surrogate_values(task, drawn(task))
     if not found.requires_grad:

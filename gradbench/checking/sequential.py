@@ -119,7 +119,7 @@ def look_until_clear(
 
 
 def _worth_another(last: dict[int, Look], i: int, sharpened: bool) -> bool:
-    """Could another look at target ``i`` say more: where a bias is, or what is unclear in a part without one?"""
+    """Whether another look at target ``i`` may say more: where a bias is, or what is unclear in a part without one."""
     if last[i].verdict == "biased" and not sharpened:
         return True
     biased = {f.part for look in last.values() for f in look.findings if f.verdict == "biased"}

@@ -32,7 +32,7 @@ class Result:
     parts: dict[str, str]
     """The verdict of the φ- and of the θ-gradient."""
     declared: dict[str, bool]
-    """Is each declared unbiased?"""
+    """Whether each is declared unbiased."""
     violations: list[Violation] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     diagnoses: list[Diagnosis] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Result:
 
     @property
     def as_declared(self) -> bool:
-        """Is each part what it is declared to be? A part without parameters anywhere is."""
+        """Whether each part is what it is declared to be; a part without parameters anywhere is."""
         expected = {True: "unbiased", False: "biased"}
         return self.verdict != "violation" and all(
             verdict == expected[self.declared[part]] for part, verdict in self.parts.items()

@@ -100,9 +100,9 @@ def _measured(
 
 
 def _pays(task: Task) -> bool:
-    """Is the form by datapoint better? With one datapoint both are the same sum, and the whole form sees more of it:
+    """Whether ``auto`` sums variances per datapoint.
 
-    the spread of the block means, too, at the price of a pass over them.
+    Not for one datapoint and few parameters, where the minibatch form also uses the spread between block means.
     """
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     return batch > 1 or sum(v.numel() for v in task.point.problem.named_parameters().values()) > FEW_PARAMETERS

@@ -43,7 +43,7 @@ class Moments:
     engine: str = "general"
     """The path that was taken."""
     minibatches: bool = False
-    """Has each block a minibatch of its own? Then block means differ by their data, too."""
+    """Whether each block has a minibatch of its own: then block means differ by their data, too."""
     certain: frozenset[str] = frozenset()
     """Parameter tensors that no draw reaches: at one minibatch their gradient is one number, whatever else is seen."""
     rounding: dict[str, float] = field(default_factory=dict)

@@ -43,9 +43,9 @@ class Factor:
     held: bool
     why: str
     phi: bool = False
-    """Does the φ-gradient flow through it? (On some problem that the estimator runs on.)"""
+    """Whether the φ-gradient flows through it, on some problem that the estimator runs on."""
     theta: bool = False
-    """Does the θ-gradient flow through it?"""
+    """Whether the θ-gradient flows through it."""
 
 
 def held(name: str, why: str) -> Factor:
@@ -182,7 +182,7 @@ class Estimator:
     (not for the reported variance).
     """
     mixes_datapoints: bool = False
-    """Does one datapoint's gradient depend on another's draws?"""
+    """Whether one datapoint's gradient depends on another's draws."""
 
     def given(self, parameters: dict[str, Any]) -> tuple[Any, ...]:
         """The last argument of surrogate, noise and fit: the validated ``Parameters``, where it has fields at all."""

@@ -110,6 +110,6 @@ def _line(measured: Measured, part: str, remainder: Gradients | None) -> Line:
 
 
 def same_gradients(a: Gradients, b: Gradients) -> bool:
-    """Are the gradients equal to rounding?"""
+    """Whether the gradients are equal to rounding."""
     size = max(float(value.abs().max()) for value in a.values() if value.numel())
     return all(bool(torch.isclose(a[name], b[name], rtol=0, atol=SAME * (size + 1e-300)).all()) for name in a)

@@ -77,12 +77,12 @@ class Problem(ABC):
     data: ClassVar[str | None] = None
     """Default data set; None for a problem without data."""
     independent_datapoints: ClassVar[bool] = True
-    """Does every datapoint draw latents of its own? (False for latents that the minibatch has in common.)"""
+    """Whether every datapoint draws latents of its own; False for latents that the minibatch has in common."""
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """Default precision, in which it is also trained."""
 
     unit_interval: ClassVar[bool] = True
-    """Does the likelihood need data in [0, 1], as one of binary pixels does?"""
+    """Whether the likelihood needs data in [0, 1], as one of binary pixels does."""
     start_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters that what is drawn at the start is scaled or shaped by, such as where q starts.
 

@@ -42,7 +42,7 @@ def _words(claim: Claim) -> Text:
 
 
 def check_failed(outcomes: Sequence[ClaimOutcome]) -> tuple[bool, str]:
-    """Is a claim contradicted? And in words, how many are."""
+    """Whether a claim is contradicted; and in words, how many are."""
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in _STYLES}
     if not outcomes:
         return False, "nothing to check: the suite makes no claim"

@@ -116,7 +116,7 @@ def _data_share(row: Any) -> float | None:
 
 
 def heavy_tailed(kurtosis: float | None) -> bool:
-    """Do a few replicates carry the variance, so that its interval is wide and leans on them?"""
+    """Whether a few replicates carry the variance, so that its interval is wide and leans on them."""
     return kurtosis is not None and kurtosis > HEAVY_TAILS
 
 

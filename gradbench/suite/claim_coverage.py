@@ -1,4 +1,4 @@
-"""Has a suite what a claim is about? Asked before anything runs, so that no claim ends unresolved for want of rows."""
+"""Whether a suite has what its claims are about: found before anything runs, so that none ends for want of rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_claim(claim: Claim, cells: Sequence[Cell], where: str) -> None:
 
 
 def decidable(claim: Claim, cells: Sequence[Cell]) -> bool:
-    """Do ``cells`` have every row that ``claim`` names?"""
+    """Whether ``cells`` have every row that ``claim`` names."""
     try:
         check_claim(claim, cells, "")
     except UsageError:

@@ -147,7 +147,7 @@ class ClaimOutcome:
 
 
 def matches(values: dict[str, Any], selection: dict[str, Any]) -> bool:
-    """Do ``values`` (columns and parameters, flat) have what ``selection`` asks for?"""
+    """Whether ``values`` (columns and parameters, flat) have what ``selection`` asks for."""
     return all(key in values and _same(values[key], wanted) for key, wanted in selection.items())
 
 

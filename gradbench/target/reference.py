@@ -35,7 +35,7 @@ class Reference:
 
     @property
     def exact(self) -> bool:
-        """Is it exact to rounding?"""
+        """Whether it is exact to rounding."""
         return self.blocks is None
 
     @property

@@ -210,7 +210,7 @@ class _Cell:
             self.written.add(name)
 
     def _factors(self, one: Linear) -> bool:
-        """Is the layer's mean kept as factors? So it is where they are the smaller."""
+        """Whether the layer's mean is kept as factors: where they are the smaller."""
         name = f"{one.name}.weight"
         if name not in self.factors and one.shared:
             a, outputs = one.inputs.flatten(0, 2).cpu(), one.delta.shape[-1]

@@ -63,7 +63,7 @@ class Linear:
 
     @property
     def shared(self) -> bool:
-        """Is the input the same in every replicate?"""
+        """Whether the input is the same in every replicate."""
         return self.inputs.shape[0] == 1 and self.delta.shape[0] > 1
 
 
