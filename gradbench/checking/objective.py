@@ -1,4 +1,4 @@
-"""Checking an objective at the problems that name it in ``checked``: is the exact gradient the mean of an estimator's?
+"""Checking an objective at the problems that name it in ``checked``: its exact gradient is the mean of an estimator's.
 
 The exact gradient is that of the closed form, or of the sum over states or grid, with the KL in closed form where there
 is one; the estimator is measured with each treatment of the KL that is named. So f, r and their reduction must agree.
