@@ -20,7 +20,8 @@ from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target.points import Axes
 from tests.checking.reinmax import REINMAX, STRAIGHT_THROUGH
-from tests.helpers import exact_reference, integrated, point_of, run_grids, task_of
+from tests.exactly import integrated
+from tests.helpers import exact_reference, point_of, run_grids, task_of
 
 PROBS = (0.02, 0.3, 0.5, 0.9)
 

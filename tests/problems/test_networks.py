@@ -4,9 +4,11 @@ from torch import nn
 
 from gradbench.core.seeding import stream
 from gradbench.engine.general import replicate_gradients
+from gradbench.estimators import ESTIMATORS
 from gradbench.problems.base import Free
 from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of
-from tests.helpers import CASES, gradients_by_loop, label, noise_of, pairs, task_of
+from tests.cases import few
+from tests.helpers import gradients_by_loop, noise_of
 
 F64 = torch.float64
 
@@ -80,10 +82,9 @@ def test_a_layer_called_twice_gathers_both_gradients():
     assert torch.allclose(found["layer.weight"], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("values", pairs(CASES, (2,)), ids=label)
-def test_replicates_at_once_are_replicates_one_by_one(values):
-    name, one, kl, samples = values
-    task = task_of(one.point(), name, samples, kl)
+@pytest.mark.parametrize("trial", [trial for name in ESTIMATORS.lines for trial in few(name)], ids=str)
+def test_replicates_at_once_are_replicates_one_by_one(trial):
+    task = trial.task()
     noise = noise_of(task, 5)
     together = replicate_gradients(task, noise, 5)
     for key, expected in gradients_by_loop(task, noise, 5).items():

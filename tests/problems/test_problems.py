@@ -6,7 +6,7 @@ import torch
 from gradbench import problems as package
 from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS
-from tests.helpers import CASES
+from tests.cases import all_places
 
 
 def test_the_folder_and_the_registry_agree():
@@ -19,13 +19,15 @@ def test_the_folder_and_the_registry_agree():
         assert problem.family in FAMILIES
 
 
-@pytest.mark.parametrize("one", CASES, ids=lambda one: one.label)
+@pytest.mark.parametrize("one", all_places(), ids=lambda one: one.label)
 def test_declarations_are_those_of_the_point(one):
     point = one.point()
     problem = point.problem
     q = problem.posterior(package.base.Calls(problem.phi), point.x)
-    assert q.name == problem.family
-    assert problem.latent_dim(problem.parameters) == next(iter(q.parameters.values())).shape[-1]
+    layers = [part for part, _ in q.chain(q.noise(1, 1, torch.Generator().manual_seed(0)))]
+    assert len(layers) == problem.layers(problem.parameters)
+    assert {part.name for part in layers} == {problem.family}
+    assert problem.latent_dim(problem.parameters) == sum(part.event[0] for part in layers)
     assert problem.size(problem.parameters)
     assert point.dtype() == torch.float64
     assert (point.x is None) == (problem.objective == "cost") == (problem.data is None)
