@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import roots_hermitenorm
 from scipy.stats import t
 from torch import Tensor
 
@@ -23,7 +21,7 @@ from gradbench.engine.measure import measure
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Estimator, Setting
+from gradbench.estimators.base import Estimator
 from gradbench.families import FAMILIES
 from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
@@ -133,85 +131,28 @@ class Case:
     parameters: tuple[tuple[str, Any], ...]
 
     def point(self) -> Point:
+        """The problem in float64, made anew."""
         return point_of(self.problem, **dict(self.parameters))
+
+    @property
+    def values(self) -> Any:
+        """Its parameters, validated."""
+        return PROBLEMS[self.problem].Parameters(**dict(self.parameters))
+
+    @property
+    def latents(self) -> str:
+        """Its family, and whether it is in layers."""
+        kind = PROBLEMS[self.problem]
+        return kind.family if kind.layers(self.values) == 1 else f"{kind.family} in layers"
+
+    @property
+    def batch(self) -> int:
+        """Datapoints."""
+        return getattr(self.values, "batch", 1)
 
 
 def case(label: str, problem: str, **parameters: Any) -> Case:
     return Case(label, problem, tuple(parameters.items()))
-
-
-CASES = (
-    case("quadratic", "gaussian-cost", cost="quadratic", k=-3.0, dim=2),
-    case("cos", "gaussian-cost", cost="cos", k=1.0, scale=0.7),
-    case("exp", "gaussian-cost", cost="exp", k=0.1),
-    case("bernoulli-cost", "bernoulli-cost", prob=0.3, dim=2),
-    case("linear-gaussian", "linear-gaussian", latent=2, features=3, batch=2),
-    case("gaussian-vae", "gaussian-vae", hidden=3, latent=2, batch=2),
-    case("sigmoid-belief", "sigmoid-belief", latent=3, batch=2),
-    case("sigmoid-belief-nonlinear", "sigmoid-belief", latent=3, decoder="nonlinear", hidden=4, batch=2),
-)
-
-TINY = (
-    case("quadratic-1d", "gaussian-cost", cost="quadratic", k=-3.0),
-    case("cos-1d", "gaussian-cost", cost="cos", k=1.0, scale=0.7),
-    case("exp-1d", "gaussian-cost", cost="exp", k=0.1),
-    case("bit", "bernoulli-cost", prob=0.1),
-    case("two-bits", "bernoulli-cost", prob=0.7, dim=2),
-    case("linear-gaussian-1d", "linear-gaussian", latent=1, features=3, batch=1),
-    case("gaussian-vae-1d", "gaussian-vae", hidden=2, latent=1, batch=1),
-    case("sigmoid-belief-2", "sigmoid-belief", latent=2, batch=1),
-)
-"""Problems whose noise can be integrated exactly, sample by sample."""
-
-
-OBJECTIVES = {
-    "cost": (("cost", None),),
-    "elbo": (("elbo", "analytic"), ("elbo", "monte-carlo"), ("iwae", "monte-carlo")),
-}
-"""What can be estimated of a problem, and with which KL."""
-
-
-def pairs(cases: tuple[Case, ...], samples: tuple[int, ...]) -> list[tuple[str, Case, str | None, int]]:
-    """Every estimator × case × KL × L that works."""
-    found = []
-    for name, one, count in itertools.product(ESTIMATORS, cases, samples):
-        kind = PROBLEMS[one.problem]
-        own = kind.Parameters(**dict(one.parameters))
-        for objective, kl in OBJECTIVES[kind.objective]:
-            chosen = ChosenObjective(objective, kl)  # pyright: ignore[reportArgumentType]
-            setting = Setting.of(kind, own, chosen, count, ESTIMATORS[name].Parameters())
-            if ESTIMATORS[name].why_not(setting) is None:
-                found.append((name, one, kl, count))
-    return found
-
-
-def label(values: tuple[str, Case, str | None, int]) -> str:
-    name, one, kl, count = values
-    return f"{name}-{one.label}-{kl}-L{count}"
-
-
-def integrated(task: Task, nodes: int = 64) -> tuple[Tensor, Noise]:
-    """Weights [R] and noise [R, …] whose weighted mean is an expectation over the noise.
-
-    Gaussian noise: Gauss-Hermite nodes. Uniform noise: the midpoint of every interval on which no comparison of
-    u or 1 − u with a probability changes, weighted by its length, which is exact for functions of bits.
-    """
-    shape = noise_of(task, 1)
-    assert isinstance(shape, Tensor)
-    if shape.numel() == 0:
-        return torch.ones(1, dtype=F64), shape
-    q = task.held_q
-    if task.point.problem.family == "gaussian":
-        roots, weights = roots_hermitenorm(nodes)
-        axes = [(roots, weights / weights.sum())] * shape.numel()
-    else:
-        axes = []
-        for p in torch.sigmoid(q.parameters["logits"]).expand(shape.shape).flatten().tolist():
-            edges = np.array([0.0, min(p, 1 - p), max(p, 1 - p), 1.0])
-            axes.append(((edges[1:] + edges[:-1]) / 2, np.diff(edges)))
-    values = torch.tensor(np.array(list(itertools.product(*(a[0] for a in axes)))), dtype=F64)
-    masses = torch.tensor(np.array(list(itertools.product(*(a[1] for a in axes)))), dtype=F64).prod(-1)
-    return masses, values.reshape(-1, *shape.shape[1:])
 
 
 def exact_reference(point: Point) -> reference.Reference:
@@ -260,8 +201,9 @@ def reference_of(gradient: np.ndarray, blocks: np.ndarray | None = None) -> refe
 
 
 def verdicts_of(task: Task, replicates: int = 4096, blocks: int = 32) -> dict[str, str]:
-    """The verdict per group of one task, measured alone."""
-    exact = exact_reference(task.point)
+    """The verdict per group of one task, measured alone, against the exact gradient of its objective."""
+    exact = reference.compute(task.point, task.objective, task.samples, 64, 8)
+    assert exact.exact
     moments = measure(task, range(blocks), replicates // blocks, exact.gradient)
     figures = statistics.summarise(moments, exact, torch.finfo(task.point.dtype()).eps)
     columns = [[getattr(f, name) for f in figures.values()] for name in ("bias_p", "bias_high", "gradient_norm")]

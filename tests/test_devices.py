@@ -19,19 +19,23 @@ from torch.utils._pytree import tree_leaves
 from gradbench.core import seeding
 from gradbench.engine import measure as engine
 from gradbench.engine.options import Options
+from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
 from gradbench.statistics import bias
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import points
 from gradbench.target.points import Axes, Point
-from tests.helpers import CASES, label, monte_carlo_at, pairs, task_of
+from tests.cases import all_places, working
+from tests.covering import cover
+from tests.helpers import monte_carlo_at
 
+MODELS = [place for place in all_places() if PROBLEMS[place.problem].objective != "cost"]
 COPIES = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_"}
 ESTIMATED = [
-    (name, one, kl, samples)
-    for name, one, kl, samples in pairs(CASES, (2,))
-    if one.label in ("gaussian-vae", "sigmoid-belief-nonlinear") and kl == ("analytic" if "iwae" not in name else kl)
+    trial
+    for name in ESTIMATORS.lines
+    for trial in cover(working(name, MODELS, (2,)), lambda trial: {(trial.place.latents, trial.objective)})
 ]
 GRIDS = {
     "gaussian": {"problem": "gaussian-vae", "hidden": 6, "latent": 3, "kl": ["analytic", "monte-carlo"]}
@@ -79,12 +83,11 @@ def away(problem: str, **parameters) -> Point:
     return points.build(Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0), "meta", torch.float32)
 
 
-@pytest.mark.parametrize("values", ESTIMATED, ids=label)
+@pytest.mark.parametrize("trial", ESTIMATED, ids=str)
 @pytest.mark.parametrize("cancelled", [False, True])
-def test_no_engine_mixes_devices(values, cancelled):
-    name, one, kl, samples = values
+def test_no_engine_mixes_devices(trial, cancelled):
     with OneDevice(truth=cancelled):  # true: a variance was lost to rounding, and the blocks are evaluated with care
-        task = task_of(away(one.problem, **dict(one.parameters)), name, samples, kl)
+        task = trial.made(away(trial.place.problem, **dict(trial.place.parameters)))
         exact = {key: torch.zeros_like(value) for key, value in task.point.problem.named_parameters().items()}
         for options in (Options("auto"), Options("auto", "whole"), Options("general")):
             moments = engine.measure(task, range(4), 4, exact, options=options)

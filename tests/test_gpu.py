@@ -14,12 +14,14 @@ from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.engine.timing import cost
+from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
 from gradbench.suite.suites import Settings, load
 from gradbench.target import points
 from gradbench.target.points import Axes
-from tests.helpers import CASES, TIMED, exact_reference, label, pairs, point_of, task_of
+from tests.cases import few
+from tests.helpers import TIMED, exact_reference, point_of, task_of
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -49,10 +51,10 @@ def on_device(problem: str, estimator: str, dtype: torch.dtype, samples: int = 2
     return task_of(points.build(axes, DEVICE, dtype), estimator, samples, kl)
 
 
-@pytest.mark.parametrize("values", pairs(CASES, (2,)), ids=label)
-def test_both_engines_see_the_same_gradients(values):
-    name, one, kl, samples = values
-    task = on_device(one.problem, name, torch.float64, samples, kl, **dict(one.parameters))
+@pytest.mark.parametrize("trial", [trial for name in ESTIMATORS.lines for trial in few(name)], ids=str)
+def test_both_engines_see_the_same_gradients(trial):
+    axes = Axes(trial.place.problem, trial.place.values, PROBLEMS[trial.place.problem].data, 0, 0)
+    task = trial.made(points.build(axes, DEVICE, torch.float64))
     exact = {key: torch.randn_like(value) for key, value in task.point.problem.named_parameters().items()}
     auto, general = (measure(task, range(4), 8, exact, options=Options(e, "whole")) for e in ("auto", "general"))
     for key, means in general.means.items():

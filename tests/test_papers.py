@@ -6,37 +6,19 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-from gradbench.problems.networks import Calls
 from gradbench.suite.claims import REPRODUCED
 from gradbench.suite.shipped import shipped
 from gradbench.suite.suites import load
-from tests.helpers import integrated, point_of, task_of
+from tests import exactly
+from tests.helpers import point_of, task_of
 
 PAPERS = [name for name in shipped() if name.startswith("papers/")]
 
 
 def exact_variance(problem: str, estimator: str, samples: int, **parameters) -> float:
     """The trace variance of the φ-gradient, with the noise of every sample integrated."""
-    point = point_of(problem, **parameters)
-    task = task_of(point, estimator, samples)
-    weights, noise = integrated(task)
-    w = weights.numpy()
-    total = 0.0
-    for rows in gradients(task, noise).values():
-        mean = w @ rows
-        total += float(w @ ((rows - mean) ** 2).sum(1))
-    return total
-
-
-def gradients(task, noise: torch.Tensor) -> dict[str, np.ndarray]:
-    """Each replicate's φ-gradient, [R, P] by tensor."""
-    problem = task.point.problem
-    values = task.values(noise, Calls(problem.phi), Calls(problem.theta).held())
-    named = {name: value for name, value in problem.named_parameters().items() if name.startswith("phi.")}
-    rows = [torch.autograd.grad(value, tuple(named.values()), retain_graph=True) for value in values]
-    return {name: torch.stack([row[i].flatten() for row in rows]).numpy() for i, name in enumerate(named)}
+    return exactly.exact_variance(task_of(point_of(problem, **parameters), estimator, samples), count=8)
 
 
 @pytest.mark.parametrize(("prob", "two", "four"), [(0.1, 1.13889, 0.97222), (0.3, 2.07143, 1.07143)])

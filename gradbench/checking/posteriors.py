@@ -44,11 +44,10 @@ def samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
     finite(z, "posterior: a sample")
     held = q.held()
     if held.log_prob(z.detach()).requires_grad or held.sample(noise).requires_grad:
-        raise wrong(
-            "posterior",
-            f"{type(q).__name__}.held() leaves parameters that are differentiated",
-            "pass every tensor of it on to __init__ as a parameter: super().__init__(loc=loc, scale=scale, …)",
-        )
+        remedy = "pass every tensor of it on to __init__ as a parameter: super().__init__(loc=loc, scale=scale, …)"
+        if len(parts) > 1:
+            remedy = "reach the parameters of each layer through the calls that its function is given"
+        raise wrong("posterior", f"{type(q).__name__}.held() leaves parameters that are differentiated", remedy)
     return z.detach()
 
 
@@ -63,12 +62,13 @@ def _as_declared(point: Point, q: Family, conditionals: list[Family]) -> None:
             f"the class says {layers}",
             "declare what posterior returns: layers(cls, parameters)",
         )
-    for one in conditionals:
+    for number, one in enumerate(conditionals, 1):
         if one.name != problem.family:
+            what = "posterior returns" if layers == 1 else f"layer {number} of posterior is"
             raise wrong(
                 "posterior",
-                f"posterior returns a {type(one).__name__}, of family {one.name!r}; the class says {problem.family!r}",
-                "declare the family of what posterior returns",
+                f"{what} a {type(one).__name__}, of family {one.name!r}; the class says {problem.family!r}",
+                "declare the family of what posterior returns" + (", one for all layers" if layers > 1 else ""),
             )
     support, states = states_of(q), problem.states(point.axes.parameters)
     if support is not None and support.size != states:

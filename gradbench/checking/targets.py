@@ -42,10 +42,12 @@ class Target:
     @property
     def label(self) -> str:
         """In a few words, for a table."""
+        layers = PROBLEMS[self.problem].layers(self.axes.parameters)
+        name = self.problem if layers == 1 else f"{self.problem}, {layers} layers"
         if self.objective is not None and self.chosen.joint:
-            return f"{self.problem}, {self.samples[0]}-sample {self.objective}"
+            return f"{name}, {self.samples[0]}-sample {self.objective}"
         own = [] if self.objective is None else [self.objective]
-        return ", ".join([self.problem, *own, *([f"{self.kl} KL"] if self.kl else [])])
+        return ", ".join([name, *own, *([f"{self.kl} KL"] if self.kl else [])])
 
     @property
     def chosen(self) -> ChosenObjective:

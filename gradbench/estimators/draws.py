@@ -44,6 +44,16 @@ def nothing(q: Family, replicates: int, count: int, generator: torch.Generator, 
     return value.new_zeros(replicates, 0)
 
 
+def with_partners(q: Family, noise: Noise) -> Noise:
+    """Noise of L samples [R, L, B, *event] from that of L / 2 pairs: theirs, then that of their partners."""
+    partners = q.opposite(noise)
+    if isinstance(noise, dict):
+        assert isinstance(partners, dict)
+        return {name: torch.cat([part, partners[name]], dim=1) for name, part in noise.items()}
+    assert isinstance(partners, torch.Tensor)
+    return torch.cat([noise, partners], dim=1)
+
+
 SAMPLES = Draws("L independent samples", samples, lambda q, noise: q.sample(noise))
 PAIRS = Draws("L / 2 antithetic pairs", pairs)
 NOTHING = Draws("nothing", nothing, nothing=True)

@@ -22,6 +22,7 @@ PROBLEMS: Registry[type[Problem]] = Registry(
         "gaussian-vae": "gaussian_vae:GaussianVae",
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
         "categorical-vae": "categorical_vae:CategoricalVae",
+        "hierarchical-vae": "hierarchical_vae:HierarchicalVae",
     },
 )
 

@@ -123,8 +123,11 @@ class Problem(ABC):
 
     @classmethod
     def kls(cls, parameters: Any) -> tuple[Literal["analytic", "monte-carlo"], ...]:
-        """The treatments of the KL that it has: in closed form, or sampled with the rest; the default first."""
-        return ("analytic", "monte-carlo")
+        """The treatments of the KL that it has: in closed form, or sampled with the rest; the default first.
+
+        That of several layers has no closed form.
+        """
+        return ("analytic", "monte-carlo") if cls.layers(parameters) == 1 else ("monte-carlo",)
 
     @classmethod
     def size(cls, parameters: Any) -> str:

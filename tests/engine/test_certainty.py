@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from gradbench.engine.certainty import certain, rounding
-from tests.helpers import case, exact_reference, pairs, point_of, task_of
+from gradbench.estimators import ESTIMATORS
+from tests.cases import working
+from tests.helpers import case, exact_reference, point_of, task_of
 
 CASES = (
     case("bit", "bernoulli-cost", prob=0.3),
@@ -26,12 +28,9 @@ def test_a_sample_held_fixed_leaves_phi_to_the_closed_form(one, kl):
     assert found == (set() if kl == "monte-carlo" and task.kl else phi)
 
 
-@pytest.mark.parametrize(
-    ("name", "one", "kl", "samples"), pairs(CASES, (2,)), ids=lambda value: getattr(value, "label", str(value))
-)
-def test_what_is_certain_is_the_same_for_every_noise_and_nothing_else_is(name, one, kl, samples):
-    parameters = {"temperature": 0.5} if name == "gumbel-softmax" else {}
-    task = task_of(one.point(), name, samples, kl, **parameters)
+@pytest.mark.parametrize("trial", [trial for name in ESTIMATORS.lines for trial in working(name, CASES, (2,))], ids=str)
+def test_what_is_certain_is_the_same_for_every_noise_and_nothing_else_is(trial):
+    task = trial.task()
     found = certain(task)
     draws = [task.gradient(task.noise(64, torch.Generator().manual_seed(seed))) for seed in range(3)]
     for parameter in task.point.names:

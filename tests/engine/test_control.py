@@ -13,7 +13,9 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.draws import own, samples
 from gradbench.families.base import Family
 from gradbench.statistics import summarise
-from tests.helpers import case, exact_reference, integrated, point_of, suits, task_of
+from tests.estimators.facts import facts_of
+from tests.exactly import integrated
+from tests.helpers import case, exact_reference, point_of, suits, task_of
 
 EPS = float(np.finfo(np.float64).eps)
 BELIEF = case("belief", "sigmoid-belief", latent=4, batch=2)
@@ -31,7 +33,7 @@ def test_the_control_has_mean_zero_exactly(one):
     found = control.control_for(task)
     assert found is not None
     score = found.task(task)
-    weights, noise = integrated(score, nodes=48)
+    weights, noise = integrated(score, 48)
     gradients = general.replicate_gradients(score, noise, len(weights))
     for name, value in gradients.items():
         size = float((weights[:, None] * value.abs()).sum())
@@ -107,8 +109,7 @@ def test_who_declares_no_score_asks_for_none(name, problem, monkeypatch):
     estimator = ESTIMATORS[name]
     if not suits(estimator, problem):
         pytest.skip(f"{name} needs other latents")
-    parameters = {"temperature": 0.5} if name == "gumbel-softmax" else {}
-    task = task_of(point_of(problem), estimator, 4, **parameters)
+    task = task_of(point_of(problem), estimator, 4, **facts_of(name).parameters)
     assert control.control_for(task) is None
     monkeypatch.setattr(Family, "log_prob", lambda self, z: pytest.fail("a score"))
     task.gradient(task.noise(3, torch.Generator().manual_seed(0)))

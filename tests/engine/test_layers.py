@@ -17,11 +17,9 @@ from gradbench.engine.measure import measure
 from gradbench.engine.options import Options, parse_bytes
 from gradbench.engine.passes import piece_size
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Estimator, Setting
+from gradbench.estimators.base import Estimator
 from gradbench.estimators.draws import own
 from gradbench.objectives.base import average
-from gradbench.objectives.chosen import ChosenObjective
-from gradbench.problems import PROBLEMS
 from gradbench.statistics import summarise
 from gradbench.target.reference import Reference
 from tests.helpers import F64, point_of, task_of
@@ -31,21 +29,6 @@ SMALL = {
     "sigmoid-belief": {"hidden": 5, "latent": 3, "batch": 3, "decoder": "nonlinear"},
     "linear-gaussian": {"batch": 3, "features": 4},
 }
-NEEDED = {"gumbel-softmax": {"temperature": 0.5}}
-
-
-def runnable():
-    for name, kind in PROBLEMS.items():
-        parameters = kind.Parameters(**SMALL.get(name, {}))
-        for estimator in ESTIMATORS.values():
-            for samples in (1, 4):
-                for kl in (None,) if kind.objective == "cost" else ("analytic", "monte-carlo"):
-                    chosen = ChosenObjective(kind.objective, kl)  # pyright: ignore[reportArgumentType]
-                    setting = Setting.of(kind, parameters, chosen, samples, estimator.Parameters())
-                    if estimator.why_not(setting) is None:
-                        yield pytest.param(
-                            name, estimator.name, samples, kl, id=f"{name}-{estimator.name}-{samples}-{kl}"
-                        )
 
 
 def both(task, blocks, per_block, variance):
@@ -58,23 +41,6 @@ def both(task, blocks, per_block, variance):
 
 def close(found, expected, scale):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9 * scale)
-
-
-@pytest.mark.parametrize(("problem", "estimator", "samples", "kl"), list(runnable()))
-@pytest.mark.parametrize("variance", ["whole", "datapoint"])
-def test_both_paths_see_the_same_gradients(problem, estimator, samples, kl, variance):
-    task = task_of(point_of(problem, **SMALL.get(problem, {})), estimator, samples, kl, **NEEDED.get(estimator, {}))
-    if variance == "datapoint" and (task.estimator.deterministic or task.estimator.mixes_datapoints):
-        pytest.skip("not measured by datapoint")
-    general, found = both(task, 3, 1 if task.estimator.deterministic else 8, variance)
-    assert (general.engine, found.engine) == ("general", "layers")
-    for name, means in general.means.items():
-        np.testing.assert_allclose(found.means[name], means, rtol=1e-5, atol=1e-9 * np.abs(means).max())
-    for group in general.square:
-        if variance == "datapoint":
-            close(found.by_datapoint[group], general.by_datapoint[group], general.size[group].max())
-        else:
-            close(found.within([group])[0], general.within([group])[0], general.size[group].max())
 
 
 @pytest.mark.parametrize("forming", [True, False])

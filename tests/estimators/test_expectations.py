@@ -1,0 +1,108 @@
+"""Unbiasedness, by exact expectations over the draws: every declared scope is held to it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from torch import Tensor
+
+from gradbench.engine.task import Task
+from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.scope import Scope
+from gradbench.problems import PROBLEMS
+from gradbench.problems.networks import Calls
+from gradbench.target import reference
+from tests.cases import Trial, tiny, working
+from tests.covering import cover
+from tests.estimators.trials import EACH
+from tests.exactly import CHEAP, MOST, differentiated, expected_gradient, integrated, tuples
+
+EXACT, DEAR = 1e-8, 1e-5
+"""Allowed for rounding and quadrature, where the draws are cheap to sum over and where they are not."""
+BIASED = 1e-2
+"""Relative to the norm of the gradient: what is biased is so by more, somewhere."""
+
+
+def goals(trial: Trial) -> frozenset[tuple[object, ...]]:
+    """What is to be covered: problems, objectives with each KL on every kind of latents, and these with every L."""
+    objective = (trial.objective, trial.kl)
+    return frozenset({("problem", trial.place.problem), (trial.place.latents, *objective), (*objective, trial.samples)})
+
+
+@cache
+def integrable(name: str) -> list[Trial]:
+    """The trials of an estimator whose draws are summed over: cheap ones, and dear ones for what these leave out."""
+    every = working(name, [place for problem in PROBLEMS for place in tiny(problem)])
+    sizes = {trial: tuples(trial.unfitted()) for trial in every}
+    cheap = [trial for trial in every if sizes[trial] <= CHEAP]
+    reached = frozenset().union(*map(goals, cheap)) if cheap else frozenset()
+    dear = sorted((trial for trial in every if CHEAP < sizes[trial] <= MOST), key=lambda trial: sizes[trial])
+    return [*cover(cheap, goals), *cover(dear, lambda trial: goals(trial) - reached)]
+
+
+def bound_gradient(task: Task) -> dict[str, Tensor]:
+    """The gradient of an objective of all L samples itself, integrated over q's noise and then differentiated.
+
+    Of latents without a path, the masses of the samples are what depends on φ: q over q held, sample by sample.
+    """
+    problem = task.point.problem
+    judge = ESTIMATORS["iwae-score"]  # whatever is drawn: it draws L samples of q
+    weights, noise = integrated(Task(task.point, judge, {}, task.samples, task.objective))
+    q = problem.posterior(Calls(problem.phi), task.point.x)
+    objective = task.at(Calls(problem.theta))
+    z = q.sample(noise)
+    value = objective.reduce(objective.f(z, q)).mean(-1)
+    if not q.reparameterised:
+        log_q = q.log_prob(z).sum((1, 2))
+        value = value * (log_q - log_q.detach()).exp()
+    return differentiated(task, weights @ value)
+
+
+def exact_gradient(task: Task) -> dict[str, Tensor]:
+    """What an unbiased estimator has as its mean."""
+    if task.objective.inside(task.samples) > 1:
+        return bound_gradient(task)
+    found = reference.compute(task.point, task.objective, task.samples, 64, 8)
+    assert found.exact
+    return dict(found.gradient)
+
+
+@cache
+def bias(trial: Trial) -> dict[str, float]:
+    """‖E ĝ − g‖ relative to ‖g‖, in φ and in θ."""
+    task = trial.task()
+    exact, found = exact_gradient(task), expected_gradient(task)
+    whole = sum(float(value.square().sum()) for value in exact.values()) ** 0.5
+    sums = {"phi": 0.0, "theta": 0.0}
+    for name, value in found.items():
+        sums[name.partition(".")[0]] += float((value - exact[name]).square().sum())
+    return {group: value**0.5 / whole for group, value in sums.items()}
+
+
+@pytest.mark.parametrize("trial", [trial for name in ESTIMATORS.lines for trial in integrable(name)], ids=str)
+def test_an_unbiased_estimator_has_the_reference_as_its_exact_mean(trial):
+    found, estimator = bias(trial), ESTIMATORS[trial.estimator]
+    for part in ("phi", "theta"):
+        if estimator.is_unbiased(trial.objective, part, trial.samples):
+            assert found[part] < (EXACT if tuples(trial.task()) <= CHEAP else DEAR)
+
+
+@EACH
+def test_an_estimator_declared_biased_is_biased(name):
+    declared = ESTIMATORS[name].unbiased
+    for objective in declared:
+        for part in ("phi", "theta"):
+            if getattr(declared[objective], part) is not Scope.BIASED or (part == "theta" and objective == "cost"):
+                continue  # a cost has no θ
+            found = [bias(trial)[part] for trial in integrable(name) if trial.objective == objective]
+            assert max(found) > BIASED, (objective, part)
+
+
+@EACH
+def test_every_declared_scope_is_put_to_the_test(name):
+    """Each objective at each kind of latents that the estimator works with is integrated somewhere."""
+    every = working(name, [place for problem in PROBLEMS for place in tiny(problem)])
+    wanted = {(trial.place.latents, trial.objective, trial.kl) for trial in every}
+    assert {(trial.place.latents, trial.objective, trial.kl) for trial in integrable(name)} == wanted
+    assert {trial.objective for trial in integrable(name)} == set(ESTIMATORS[name].unbiased)
