@@ -78,9 +78,7 @@ class Tempered(gb.Objective):
     name = "tempered"
     title = "ELBO with a tempered likelihood"
     Parameters = TemperedParameters
-    like = (
-        "elbo"  # all that estimates E_q[f] + r there estimates it here; without it, only estimators that name this one
-    )
+    like = "elbo"  # its estimators estimate this one, too; without it, only those that name this one
 
     @classmethod
     def why_not(cls, problem: type[gb.Problem]) -> str | None:  # of which problems it is no objective

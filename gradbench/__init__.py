@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gradbench.families import FAMILIES
     from gradbench.families.base import Family, Use
     from gradbench.families.bernoulli import Bernoulli
+    from gradbench.families.categorical import Categorical
     from gradbench.families.gaussian import Gaussian
     from gradbench.families.layered import Layered
     from gradbench.families.support import Support, along_path, digits
@@ -89,6 +90,7 @@ _WHERE: dict[str, str] = {
     "Use": "gradbench.families.base",
     "Gaussian": "gradbench.families.gaussian",
     "Bernoulli": "gradbench.families.bernoulli",
+    "Categorical": "gradbench.families.categorical",
     "Layered": "gradbench.families.layered",
     "Support": "gradbench.families.support",
     "along_path": "gradbench.families.support",
@@ -143,6 +145,7 @@ __all__ = [
     "SAMPLES",
     "Bernoulli",
     "Calls",
+    "Categorical",
     "ChosenObjective",
     "ContractError",
     "Draws",

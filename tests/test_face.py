@@ -65,6 +65,11 @@ def test_the_import_alone_takes_no_library() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_every_family_of_gradbench_s_own_is_in_it() -> None:
+    own = {gb.FAMILIES[name].__name__ for name in gb.FAMILIES.lines}
+    assert own <= set(gb.__all__)
+
+
 def code_of(path: Path) -> str:
     """What a file says in Python: all of a .py or a skeleton, the python blocks of a page."""
     text = path.read_text(encoding="utf-8")
