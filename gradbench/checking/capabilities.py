@@ -114,7 +114,7 @@ def _agree(found: list[Tensor], wanted: list[Tensor], scale: float, kind: str, w
     for one, other in zip(found, wanted, strict=True):
         away = float((one - other).abs().max())
         if not away <= CAPABILITY_TOLERANCE * scale:
-            raise wrong(kind, f"{what} is off by {away / scale:.2g} of the score-function gradient", remedy)
+            raise wrong(kind, f"{what} is off by {away / scale:.2g} of the gradient that its score gives", remedy)
 
 
 def _functions(z: Latents, mass: Tensor) -> list[Any]:

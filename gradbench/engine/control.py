@@ -1,7 +1,7 @@
 """A control variate for *measuring bias*: the score of the samples, whose mean is exactly 0.
 
-Most of the noise of a score-function estimate is f times the score with f near its mean. The mean of f, w_b, is
-found for each datapoint on draws of its own, and the score weighted by w_b is subtracted from each block's mean
+Most of the noise of an estimate that weighs a score by f is f times the score with f near its mean. The mean of f, w_b,
+is found for each datapoint on draws of its own, and the score weighted by w_b is subtracted from each block's mean
 gradient: its expectation is 0 whatever the weights, so that what the estimator's mean differs by from the
 reference is left as it is, and is measured as if by many times the replicates. The variance that is reported is
 that of the estimator itself; only bias is measured through the control.

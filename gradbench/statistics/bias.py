@@ -113,7 +113,7 @@ def _spread(gram: Array) -> _Spread:
     covariance = (gram - rows[..., :, None] - away[..., None, :]) / (blocks - 1)
     trace = np.maximum(covariance.trace(axis1=-2, axis2=-1), 0.0)
     raw = np.square(covariance).sum((-2, -1))
-    # unbiased for Gaussian blocks; kept within what is possible for positive semi-definite Σ
+    # unbiased for normal blocks; kept within what is possible for positive semi-definite Σ
     if blocks > 2:
         raw = (blocks - 1) ** 2 / ((blocks - 2) * (blocks + 1)) * (raw - trace**2 / (blocks - 1))
     trace_sq = np.minimum(np.maximum(raw, trace**2 * 1e-12), trace**2)

@@ -1,6 +1,6 @@
 """Intervals of a variance, from its values block by block.
 
-A score-function gradient is heavy-tailed: a few replicates carry most of its variance, and the block values are
+A gradient that weighs a score is heavy-tailed: a few replicates carry most of its variance, and the block values are
 skewed. Student's t interval then misses far more often above than below. Three things are done about it, all from
 the block values alone:
 
@@ -10,7 +10,7 @@ the block values alone:
   is itself uncertain, and too small exactly when the variance is underestimated;
 - the lower end is taken on the log scale, so that it stays positive.
 
-The constant 2 comes from simulation: over Gaussian to score-function noise (kurtosis 3 to 200), 1024 to 4096
+The constant 2 comes from simulation: over normal to score-weighted noise (kurtosis 3 to 200), 1024 to 4096
 replicates and 8 to 64 blocks it keeps the coverage within 92–97 %, where Student's t on the log scale falls to 87 %.
 """
 
