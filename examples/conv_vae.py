@@ -5,14 +5,13 @@ import torch
 from torch import distributions as td
 from torch import nn
 
-from gradbench.families.base import Gaussian
-from gradbench.problems.base import ModelParameters, Problem
+import gradbench as gb
 
 
-class ConvVae(Problem):
+class ConvVae(gb.Problem):
     name, title, family, data = "conv-vae", "VAE with a convolutional encoder", "gaussian", "digits"
 
-    class Parameters(ModelParameters):
+    class Parameters(gb.ModelParameters):
         batch: int = 4
 
     def __init__(self, parameters, features, generator):
@@ -26,11 +25,11 @@ class ConvVae(Problem):
 
     def posterior(self, phi, x):
         loc, log_scale = phi.call("encoder", x).chunk(2, dim=-1)
-        return Gaussian(loc=loc, scale=log_scale.exp())
+        return gb.Gaussian(loc=loc, scale=log_scale.exp())
 
     def prior(self, theta):
         zeros = next(self.theta.parameters()).new_zeros(1, 1, 1, 2)
-        return Gaussian(loc=zeros, scale=torch.ones_like(zeros))
+        return gb.Gaussian(loc=zeros, scale=torch.ones_like(zeros))
 
     def log_likelihood(self, theta, x, z):
         return td.Bernoulli(logits=theta.call("decoder", z), validate_args=False).log_prob(x).sum(-1)

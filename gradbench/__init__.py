@@ -1,6 +1,7 @@
 """gradbench: bias and variance of ELBO gradient estimators, with error bars, against exact gradients.
 
-Names are imported when they are first asked for: ``import gradbench`` alone imports neither torch nor pandas.
+``import gradbench as gb`` is all that plugins, notebooks and tests of plugins need; the modules behind it may move.
+Names are imported when they are first asked for: the import alone takes neither torch nor pandas.
 """
 
 from typing import TYPE_CHECKING
@@ -9,12 +10,194 @@ from gradbench.core.lazy import lazy
 from gradbench.core.version import VERSION
 
 if TYPE_CHECKING:
-    from gradbench.results.store import load as load
+    from gradbench.checking.kinds import check
+    from gradbench.core.errors import (
+        ContractError,
+        GradbenchError,
+        MeasurementError,
+        NoClosedFormError,
+        PluginError,
+        RunError,
+        UnknownNameError,
+        UsageError,
+    )
+    from gradbench.core.types import Latents, Noise, PerSample, Values, hold, live
+    from gradbench.estimators import ESTIMATORS
+    from gradbench.estimators.base import (
+        Estimator,
+        EstimatorParameters,
+        Evaluations,
+        Factor,
+        Setting,
+        differentiated,
+        held,
+        needs_log_q,
+        needs_pairs,
+    )
+    from gradbench.estimators.draws import NOTHING, PAIRS, SAMPLES, Draws
+    from gradbench.estimators.scope import Scope, Unbiased, unbiased
+    from gradbench.families import FAMILIES
+    from gradbench.families.base import Family, Use
+    from gradbench.families.bernoulli import Bernoulli
+    from gradbench.families.categorical import Categorical
+    from gradbench.families.gaussian import Gaussian
+    from gradbench.families.layered import Layered
+    from gradbench.families.support import Support, along_path, digits
+    from gradbench.objectives import OBJECTIVES
+    from gradbench.objectives.base import Objective, ObjectiveParameters, average, has_closed_form_kl
+    from gradbench.objectives.chosen import ChosenObjective
+    from gradbench.objectives.elbo import model_needed
+    from gradbench.problems import PROBLEMS
+    from gradbench.problems.base import Free, ModelParameters, Problem, ProblemParameters, Small, linear, mlp
+    from gradbench.problems.networks import Calls
+    from gradbench.results.compare import compare_runs, rank
+    from gradbench.results.store import load, load_run
+    from gradbench.testing import assert_unbiased
 
 __version__ = VERSION
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "load": "gradbench.results.store",
-    },
-)
+
+_WHERE: dict[str, str] = {
+    # an estimator
+    "Estimator": "gradbench.estimators.base",
+    "EstimatorParameters": "gradbench.estimators.base",
+    "Factor": "gradbench.estimators.base",
+    "held": "gradbench.estimators.base",
+    "differentiated": "gradbench.estimators.base",
+    "Setting": "gradbench.estimators.base",
+    "needs_log_q": "gradbench.estimators.base",
+    "needs_pairs": "gradbench.estimators.base",
+    "Evaluations": "gradbench.estimators.base",
+    "Draws": "gradbench.estimators.draws",
+    "SAMPLES": "gradbench.estimators.draws",
+    "PAIRS": "gradbench.estimators.draws",
+    "NOTHING": "gradbench.estimators.draws",
+    "Scope": "gradbench.estimators.scope",
+    "Unbiased": "gradbench.estimators.scope",
+    "unbiased": "gradbench.estimators.scope",
+    "hold": "gradbench.core.types",
+    "live": "gradbench.core.types",
+    # a problem
+    "Problem": "gradbench.problems.base",
+    "ProblemParameters": "gradbench.problems.base",
+    "ModelParameters": "gradbench.problems.base",
+    "Small": "gradbench.problems.base",
+    "Free": "gradbench.problems.base",
+    "linear": "gradbench.problems.base",
+    "mlp": "gradbench.problems.base",
+    "Calls": "gradbench.problems.networks",
+    # a family
+    "Family": "gradbench.families.base",
+    "Use": "gradbench.families.base",
+    "Gaussian": "gradbench.families.gaussian",
+    "Bernoulli": "gradbench.families.bernoulli",
+    "Categorical": "gradbench.families.categorical",
+    "Layered": "gradbench.families.layered",
+    "Support": "gradbench.families.support",
+    "along_path": "gradbench.families.support",
+    "digits": "gradbench.families.support",
+    # an objective
+    "Objective": "gradbench.objectives.base",
+    "ObjectiveParameters": "gradbench.objectives.base",
+    "average": "gradbench.objectives.base",
+    "has_closed_form_kl": "gradbench.objectives.base",
+    "ChosenObjective": "gradbench.objectives.chosen",
+    "model_needed": "gradbench.objectives.elbo",
+    # shapes
+    "Latents": "gradbench.core.types",
+    "Noise": "gradbench.core.types",
+    "PerSample": "gradbench.core.types",
+    "Values": "gradbench.core.types",
+    # what there is, by name
+    "ESTIMATORS": "gradbench.estimators",
+    "PROBLEMS": "gradbench.problems",
+    "FAMILIES": "gradbench.families",
+    "OBJECTIVES": "gradbench.objectives",
+    # checks
+    "check": "gradbench.checking.kinds",
+    "assert_unbiased": "gradbench.testing",
+    # results
+    "load": "gradbench.results.store",
+    "load_run": "gradbench.results.store",
+    "compare_runs": "gradbench.results.compare",
+    "rank": "gradbench.results.compare",
+    # errors
+    "GradbenchError": "gradbench.core.errors",
+    "UsageError": "gradbench.core.errors",
+    "UnknownNameError": "gradbench.core.errors",
+    "PluginError": "gradbench.core.errors",
+    "RunError": "gradbench.core.errors",
+    "MeasurementError": "gradbench.core.errors",
+    "ContractError": "gradbench.core.errors",
+    "NoClosedFormError": "gradbench.core.errors",
+}
+"""Each public name, with the module that has it."""
+
+if not TYPE_CHECKING:  # which would take any name for one of the package's
+    __getattr__, __dir__ = lazy(__name__, _WHERE)
+
+__all__ = [
+    "ESTIMATORS",
+    "FAMILIES",
+    "NOTHING",
+    "OBJECTIVES",
+    "PAIRS",
+    "PROBLEMS",
+    "SAMPLES",
+    "Bernoulli",
+    "Calls",
+    "Categorical",
+    "ChosenObjective",
+    "ContractError",
+    "Draws",
+    "Estimator",
+    "EstimatorParameters",
+    "Evaluations",
+    "Factor",
+    "Family",
+    "Free",
+    "Gaussian",
+    "GradbenchError",
+    "Latents",
+    "Layered",
+    "MeasurementError",
+    "ModelParameters",
+    "NoClosedFormError",
+    "Noise",
+    "Objective",
+    "ObjectiveParameters",
+    "PerSample",
+    "PluginError",
+    "Problem",
+    "ProblemParameters",
+    "RunError",
+    "Scope",
+    "Setting",
+    "Small",
+    "Support",
+    "Unbiased",
+    "UnknownNameError",
+    "UsageError",
+    "Use",
+    "Values",
+    "__version__",
+    "along_path",
+    "assert_unbiased",
+    "average",
+    "check",
+    "compare_runs",
+    "differentiated",
+    "digits",
+    "has_closed_form_kl",
+    "held",
+    "hold",
+    "linear",
+    "live",
+    "load",
+    "load_run",
+    "mlp",
+    "model_needed",
+    "needs_log_q",
+    "needs_pairs",
+    "rank",
+    "unbiased",
+]

@@ -34,7 +34,7 @@ from gradbench.objectives.base import Objective
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
 
-KINDS: dict[str, tuple[Registry[Any], type]] = {
+ENTRY_POINTS: dict[str, tuple[Registry[Any], type]] = {
     "gradbench.families": (FAMILIES, Family),
     "gradbench.objectives": (OBJECTIVES, Objective),
     "gradbench.problems": (PROBLEMS, Problem),
@@ -79,20 +79,26 @@ def load_file(path: str | Path) -> Plugin:
     found = defined_in(module)
     if not found:
         raise PluginError(
-            f"{path}: defines no Estimator, Problem, Objective or Family at its top level\n"
-            f"start from one that does: gradbench new estimator NAME, or gradbench new problem NAME"
+            f"{path}: defines no Estimator, and no Problem, Objective or Family with a name, at its top level\n"
+            f"start from one that does: gradbench new estimator NAME (or problem, family, objective)"
         )
-    source, version = str(file.resolve()), _sha256(file)
-    for thing in found:
-        register(thing, source, version)
+    source, version = register_file(file, found)
     _loaded[source] = Plugin(source, version, tuple(thing.name for thing in found))
     return _loaded[source]
+
+
+def register_file(file: Path, things: Iterable[Thing]) -> tuple[str, str]:
+    """Register ``things`` as those of ``file``; where they are from, and in which version. Raises PluginError."""
+    source, version = str(file.resolve()), _sha256(file)
+    for thing in things:
+        register(thing, source, version)
+    return source, version
 
 
 def load_installed() -> list[str]:
     """Register what installed packages announce; a complaint for each that cannot be used, which is left out."""
     complaints = []
-    for group, (_, kind) in KINDS.items():
+    for group, (_, kind) in ENTRY_POINTS.items():
         for point in metadata.entry_points(group=group):
             package = point.dist.name if point.dist else point.module
             source = f"{package}:{point.value}"
@@ -114,12 +120,15 @@ def load_installed() -> list[str]:
 def register(thing: Thing, where: str, version: str) -> None:
     """Let ``thing`` take part by its name; ``where`` is the file or package that it is from, in that ``version``.
 
-    Raises PluginError where the name is taken by another, or it names a family or an objective that there is none of.
+    Raises PluginError where it has no name of its own or is unfinished, where the name is taken by another, or where it
+    names a family or an objective that there is none of.
     """
     registry = _registry(thing)
     kind = registry.kind
+    if (fault := _unfinished(thing)) is not None:
+        raise PluginError(f"{where}: {kind} {fault}")
     if thing.name in registry and _owners.get((kind, thing.name)) != where:
-        raise PluginError(f"{where}: there is a {kind} {thing.name!r} already; give yours another name")
+        raise PluginError(f"{where}: another {kind} has the name {thing.name!r}; give yours one of its own")
     for what, named in (("latents", _families(thing)), ("objectives", _objectives(thing))):
         known = FAMILIES if what == "latents" else OBJECTIVES
         if missing := sorted(set(named) - set(known)):
@@ -131,11 +140,23 @@ def register(thing: Thing, where: str, version: str) -> None:
     _owners[kind, thing.name] = where
 
 
+def _unfinished(thing: Thing) -> str | None:
+    """What a class lacks to take part; None where it lacks nothing, or is an estimator."""
+    if not inspect.isclass(thing):
+        return None
+    own: dict[str, Any] = vars(thing).copy()
+    if "name" not in own:
+        return f"{thing.__name__} has no name of its own; write name = '…' in the class"
+    if missing := sorted(getattr(thing, "__abstractmethods__", ())):
+        return f"{own['name']!r} is unfinished; write {', '.join(missing)} in {thing.__name__}"
+    return None
+
+
 def _registry(thing: Thing) -> Registry[Any]:
     """Where things of its kind are registered."""
     return next(
         registry
-        for registry, kind in KINDS.values()
+        for registry, kind in ENTRY_POINTS.values()
         if isinstance(thing, kind) or (inspect.isclass(thing) and issubclass(thing, kind))
     )
 
@@ -148,7 +169,7 @@ def _families(thing: Thing) -> Iterable[str]:
 
 def _objectives(thing: Thing) -> Iterable[str]:
     """The objectives that a thing names."""
-    own = getattr(thing, "objective", None)
+    own = getattr(thing, "objective", None) or getattr(thing, "like", None)
     return getattr(thing, "unbiased", None) or ([own] if isinstance(own, str) else [])
 
 
@@ -196,16 +217,23 @@ def defined_in(module: ModuleType) -> list[Thing]:
     A class without a name of its own, such as a base class or a law that changes a family's, is no thing of its own.
     """
     found: dict[int, Thing] = {}
-    for registry, kind in KINDS.values():
+    for registry, kind in ENTRY_POINTS.values():
         for value in vars(module).values():
             if inspect.isclass(value):
-                named = issubclass(value, kind) and "name" in vars(value) and not inspect.isabstract(value)
-                own = named and value.__module__ == module.__name__
+                own = issubclass(value, kind) and "name" in vars(value) and value.__module__ == module.__name__
             else:
                 own = isinstance(value, kind) and not registry.is_own(value)
             if own:
                 found[id(value)] = value
     return list(found.values())
+
+
+def is_thing(value: Any) -> bool:
+    """Whether ``value`` is of a kind that can be registered."""
+    return any(
+        isinstance(value, kind) or (inspect.isclass(value) and issubclass(value, kind))
+        for _, kind in ENTRY_POINTS.values()
+    )
 
 
 def line_in(error: BaseException, file: Path) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gradbench.checking import sequential
-from gradbench.checking.verdict import Result, check
+from gradbench.checking.verdict import Result, check_estimator
 from gradbench.estimators.base import Estimator
 
 __all__ = ["assert_unbiased"]
@@ -22,7 +22,7 @@ def assert_unbiased(
     *,
     latents: Iterable[str] | None = None,
     problems: Iterable[str] | None = None,
-    within: float = sequential.MARGIN,
+    within: float = sequential.CHECK_MARGIN,
     false_alarms: float = sequential.FALSE_ALARMS,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
@@ -35,7 +35,7 @@ def assert_unbiased(
 
     Raises UsageError where there is no problem that the estimator can be checked on.
     """
-    result = check(
+    result = check_estimator(
         estimator,
         latents=latents,
         problems=problems,

@@ -12,6 +12,7 @@ from tests.shapes import check_shapes
 
 check_shapes()
 
+from gradbench import plugins  # noqa: E402
 from gradbench.engine import timing  # noqa: E402
 
 
@@ -24,6 +25,19 @@ def quick_clock() -> Iterator[None]:
         patch.setattr(timing, "MIN_SECONDS", 0.002)
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Registries that forget what the test loads."""
+    registries = [registry for registry, _ in plugins.ENTRY_POINTS.values()]
+    tables = [table for registry in registries for table in (registry._things, registry._versions)]
+    tables += [plugins._loaded, plugins._owners, plugins._modules]
+    kept = [dict(table) for table in tables]
+    yield
+    for table, before in zip(tables, kept, strict=True):
+        table.clear()
+        table.update(before)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from gradbench.engine.timing import cost
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
-from gradbench.suite.suites import Settings, load
+from gradbench.suite.suites import Settings, load_suite
 from gradbench.target import points
 from gradbench.target.points import Axes
 from tests.cases import few
@@ -102,7 +102,7 @@ def test_what_a_gradient_costs():
 @pytest.mark.parametrize("noise", ["latent", "latent+data"])
 def test_a_run(tmp_path, noise):
     (tmp_path / "both.toml").write_text(SUITE)
-    suite = load(str(tmp_path / "both.toml"), Settings(device=DEVICE, noise=noise))
+    suite = load_suite(str(tmp_path / "both.toml"), Settings(device=DEVICE, noise=noise))
     outcomes = [local.run(suite, tmp_path / out) for out in ("one", "two")]
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     one, two = (outcome.run.frame for outcome in outcomes)

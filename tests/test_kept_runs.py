@@ -11,7 +11,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.results import store
 from gradbench.results.columns import COLUMNS, SCHEMA_VERSION
 from gradbench.suite.shipped import shipped
-from gradbench.suite.suites import Settings, load
+from gradbench.suite.suites import Settings, load_suite
 
 KEPT = Path(__file__).parents[1] / "results" / "reference"
 SUITES = [name for name in shipped() if not name.startswith("papers/")]
@@ -24,7 +24,7 @@ def test_a_kept_run_is_of_today(suite):
     assert run.manifest["suite"] == suite
     assert run.manifest["schema_version"] <= SCHEMA_VERSION
     assert tuple(run.frame.columns) == COLUMNS
-    assert set(run.frame.cell_id) <= {cell.cell_id for cell in load(suite, Settings(device="cpu")).cells}
+    assert set(run.frame.cell_id) <= {cell.cell_id for cell in load_suite(suite, Settings(device="cpu")).cells}
     assert set(run.frame.status) <= {"ok", "skipped"}
     assert run.block_variances(), "cells are kept, so that rows can be paired block by block"
 

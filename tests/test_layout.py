@@ -62,3 +62,30 @@ def test_a_module_imports_only_what_stands_above_it():
         if order.index(other) > order.index(name)
     ]
     assert upwards == []
+
+
+CONVENTIONS = {"surrogate", "ESTIMATOR", "LEDGER", "Parameters", "needs", "evaluations", "fit"}
+"""What every estimator's or problem's file calls its own."""
+
+
+def public_names(file: Path) -> set[str]:
+    """The names that a module's top level defines for others."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return {name for name in found if not name.startswith("_")} - CONVENTIONS
+
+
+def test_a_name_means_one_thing():
+    """No two modules have a public name in common; commands are named by what they are typed as."""
+    where: defaultdict[str, list[str]] = defaultdict(list)
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if file.relative_to(PACKAGE).parts[0] != "cli":
+            for name in public_names(file):
+                where[name].append(str(file.relative_to(PACKAGE)))
+    assert {name: files for name, files in where.items() if len(files) > 1} == {}

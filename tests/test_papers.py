@@ -9,7 +9,7 @@ import pytest
 
 from gradbench.suite.claims import REPRODUCED
 from gradbench.suite.shipped import shipped
-from gradbench.suite.suites import load
+from gradbench.suite.suites import load_suite
 from tests import exactly
 from tests.helpers import point_of, task_of
 
@@ -61,14 +61,16 @@ def test_the_exact_variances_that_tucker_2017_is_held_to():
     score = exact_variance("bernoulli-cost", "score-function", 2, target=0.45, prob=0.5)
     assert score == pytest.approx(0.00797, abs=5e-6)
     bands = [
-        claim.band() for claim in load("papers/tucker-2017").expect if "0.1" in claim.claim or "half" in claim.claim
+        claim.band()
+        for claim in load_suite("papers/tucker-2017").expect
+        if "0.1" in claim.claim or "half" in claim.claim
     ]
     assert bands == [(-np.inf, pytest.approx(score / 2, rel=2e-3)), (pytest.approx(score, rel=1e-3), np.inf)]
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_every_claim_says_where_it_is_from(name):
-    claims = load(name).expect
+    claims = load_suite(name).expect
     assert claims
     for claim in claims:
         assert bool(claim.paper) == bool(claim.where), claim.claim

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradbench.checking import declared, in_place, mixing
 from gradbench.checking.drawing import drawn, nothing_hidden
-from gradbench.checking.evaluating import gradients, values
+from gradbench.checking.evaluating import gradients, surrogate_values
 from gradbench.checking.remedies import addressed, of_an_error, raised
 from gradbench.checking.targets import Target
 from gradbench.checking.violation import BrokenError, Violation
@@ -42,7 +42,7 @@ def _violation(where: str, make: Callable[[], Task], made: list[Task]) -> Violat
             made.append(make())
         task = made[0]
         with Guard("the estimator", [Kept(task.point.problem, task.point.x)]):
-            check(task)
+            check_contract(task)
     except BrokenError as broken:
         return Violation(broken.kind, where, broken.seen, broken.remedy)
     except NotRestoredError:
@@ -68,12 +68,12 @@ def precise(task: Task) -> Task:
     return replace(task, point=task.point.to(torch.float64), state=wide)
 
 
-def check(task: Task) -> None:
+def check_contract(task: Task) -> None:
     """Raise BrokenError at the first broken promise of a task in float64."""
     noise = drawn(task)
     in_place.nothing_changed(task, noise)  # first of all: what is changed at every call is as it should be until then
     with watching() as marked:
-        first = values(task, noise)
+        first = surrogate_values(task, noise)
     _finite(first, "a surrogate value")
     nothing_hidden(task, noise, first)
     found = gradients(task, noise)
@@ -113,9 +113,9 @@ def _ledger(task: Task, seen: dict[str, bool]) -> None:
 
 
 def without_phi_gradient(make: Callable[[], Task]) -> bool:
-    """Does no φ-gradient at all come out of the surrogate here?"""
+    """Whether no φ-gradient at all comes out of the surrogate here."""
     task = make()
-    found = values(task, drawn(task))
+    found = surrogate_values(task, drawn(task))
     if not found.requires_grad:
         return True
     parameters = list(task.point.problem.phi.parameters())

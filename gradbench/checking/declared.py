@@ -15,7 +15,9 @@ from gradbench.core.seeding import stream
 from gradbench.engine.task import Task
 from gradbench.estimators.draws import SAMPLES
 
-REMEDY = "latents(q, noise) gives the L independent samples of q in the noise, [R, L, B, *event]; else leave it out"
+DECLARED_REMEDY = (
+    "latents(q, noise) gives the L independent samples of q in the noise, [R, L, B, *event]; else leave it out"
+)
 
 
 def samples_of_q(task: Task) -> None:
@@ -35,9 +37,13 @@ def samples_of_q(task: Task) -> None:
         z = draws.latents(one, draws.noise(one, laws.DRAWS, task.samples, generator, *task.given))
         wanted = (laws.DRAWS, task.samples, 1, *one.event)
         if tuple(z.shape) != wanted:
-            raise BrokenError("declared samples", f"latents gives {list(z.shape)}, expected {list(wanted)}", REMEDY)
+            raise BrokenError(
+                "declared samples", f"latents gives {list(z.shape)}, expected {list(wanted)}", DECLARED_REMEDY
+            )
         for place in (0, -1):
             try:
                 laws.check_samples(one, z[:, place, None])
             except BrokenProblemError as fault:
-                raise BrokenError("declared samples", f"latents gives no samples of q: {fault.seen}", REMEDY) from fault
+                raise BrokenError(
+                    "declared samples", f"latents gives no samples of q: {fault.seen}", DECLARED_REMEDY
+                ) from fault

@@ -116,7 +116,7 @@ def _kl_cause(fit: _Fit) -> str | None:
 
 
 def _even(look: Look, part: str) -> bool:
-    """Is every tensor of the part off by much the same multiple?"""
+    """Whether every tensor of the part is off by much the same multiple."""
     counted = [f.counted for f in look.findings if f.part == part and f.counted is not None]
     return len(counted) > 1 and look.target.kl != "analytic" and max(counted) - min(counted) < 0.02
 

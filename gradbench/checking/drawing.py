@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradbench.checking.evaluating import close, parts, replicates_of, values
+from gradbench.checking.evaluating import close, noise_parts, replicates_of, surrogate_values
 from gradbench.checking.violation import BrokenError
 from gradbench.core.isolation.process import RANDOM, Noted
 from gradbench.core.seeding import stream
@@ -35,7 +35,10 @@ def drawn(task: Task) -> Noise:
             "return what q.noise(replicates, samples, generator) returns, or a dict of such",
         )
     for part, again, new in zip(
-        parts(noise), parts(noise_of(task, replicates, 0)), parts(noise_of(task, replicates, 1)), strict=True
+        noise_parts(noise),
+        noise_parts(noise_of(task, replicates, 0)),
+        noise_parts(noise_of(task, replicates, 1)),
+        strict=True,
     ):
         if not part.ndim or part.shape[0] != replicates:
             raise BrokenError(
@@ -62,7 +65,7 @@ def nothing_hidden(task: Task, noise: Noise, before: Tensor) -> None:
     """Raise BrokenError where the surrogate gives other values than ``before`` from the same noise, or draws."""
     remedy = "draw everything from the noise argument; if it is too little, declare draws of your own"
     with NothingDrawn("the surrogate", remedy):
-        again = values(task, noise)
+        again = surrogate_values(task, noise)
     if not close(before, again):
         raise BrokenError("hidden randomness", "the same noise gives another value the second time", remedy)
 

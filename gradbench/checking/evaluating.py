@@ -8,7 +8,7 @@ from gradbench.checking.violation import BrokenError
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Gradients, Noise
 from gradbench.engine.general import replicate_gradients
-from gradbench.engine.returned import checked
+from gradbench.engine.returned import checked_values
 from gradbench.engine.task import Task
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
@@ -28,10 +28,10 @@ def replicates_of(task: Task) -> int:
 
 def count_of(noise: Noise) -> int:
     """Replicates that ``noise`` is for."""
-    return parts(noise)[0].shape[0]
+    return noise_parts(noise)[0].shape[0]
 
 
-def parts(noise: Noise) -> list[Tensor]:
+def noise_parts(noise: Noise) -> list[Tensor]:
     """The tensors of ``noise``."""
     return [noise] if isinstance(noise, Tensor) else list(noise.values())
 
@@ -43,11 +43,11 @@ def given(task: Task) -> tuple[Objective, Family]:
     return task.at(Calls(problem.theta)), q
 
 
-def values(task: Task, noise: Noise) -> Tensor:
+def surrogate_values(task: Task, noise: Noise) -> Tensor:
     """The surrogate's own values, without the remainder of the objective, which would hide a wrong shape."""
     found = task.surrogate(*given(task), noise)
     try:
-        return checked(found, noise, task.point.dtype())
+        return checked_values(found, noise, task.point.dtype())
     except MeasurementError as error:
         seen, _, remedy = str(error).partition("\n")
         raise BrokenError("wrong shape", seen, f"return one value per replicate, [R]: {remedy}") from error

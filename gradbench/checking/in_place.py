@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradbench.checking.evaluating import given, parts
+from gradbench.checking.evaluating import given, noise_parts
 from gradbench.checking.violation import BrokenError
 from gradbench.core.types import Noise
 from gradbench.engine.task import Task
 
-REMEDY = "make a new tensor instead: z * 2, not z.mul_(2); z.clone() where it must be in place"
+IN_PLACE_REMEDY = "make a new tensor instead: z * 2, not z.mul_(2); z.clone() where it must be in place"
 
 
 def nothing_changed(task: Task, noise: Noise) -> None:
     """Raise BrokenError where one call of the surrogate changes in place what it is given."""
     objective, q = given(task)
-    watched: list[tuple[str, Tensor, Tensor]] = [("the noise", part, part.clone()) for part in parts(noise)]
+    watched: list[tuple[str, Tensor, Tensor]] = [("the noise", part, part.clone()) for part in noise_parts(noise)]
     watched += [(f"{name!r} of the fitted state", value, value.clone()) for name, value in task.state.items()]
     if task.point.x is not None:
         watched.append(("the minibatch x", task.point.x, task.point.x.clone()))
@@ -31,12 +31,14 @@ def nothing_changed(task: Task, noise: Noise) -> None:
         moved = any(z._version != version for z, version in seen)
     for what, value, before in watched:
         if not torch.equal(value, before):
-            raise BrokenError("changes in place", f"the surrogate changes {what} in place", REMEDY)
+            raise BrokenError("changes in place", f"the surrogate changes {what} in place", IN_PLACE_REMEDY)
     for name, value in own.items():
         if q.parameters.get(name) is not value or value._version != versions[name]:
-            raise BrokenError("changes in place", f"the surrogate changes {name!r} of q in place", REMEDY)
+            raise BrokenError("changes in place", f"the surrogate changes {name!r} of q in place", IN_PLACE_REMEDY)
     if moved:
-        raise BrokenError("changes in place", "the surrogate changes z in place after f was evaluated at it", REMEDY)
+        raise BrokenError(
+            "changes in place", "the surrogate changes z in place after f was evaluated at it", IN_PLACE_REMEDY
+        )
 
 
 @contextmanager

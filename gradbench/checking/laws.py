@@ -8,26 +8,30 @@ Finitely many states: log_prob must sum to one over them, and the mean of each e
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.seeding import stream
+from gradbench.core.types import Noise
 from gradbench.families import FAMILIES
 from gradbench.families.base import Family
 from gradbench.families.support import MAX_STATES, Support
 
 DRAWS = 2**15
-FALSE_ALARMS = 1e-9
+LAW_FALSE_ALARMS = 1e-9
 """The chance that a right posterior is refused, at most, in each test of one coordinate."""
 NODES = 2048
 INTEGRATION = 2e-3
 """Allowed for the error of the integral."""
+NORMALISED = 1e-2
+"""Allowed for an integral's difference from 1, per coordinate: its error, and what lies beyond the draws."""
 MOST_COORDINATES = 16
 
 
-def check(q: Family) -> None:
+def check_law(q: Family) -> None:
     """Raise BrokenProblemError where the draws of q are not from the law of its log_prob; gradbench's own are known.
 
     Of layers, each is looked at given one sample of those before it.
@@ -36,14 +40,13 @@ def check(q: Family) -> None:
         noise = q.noise(1, 1, stream(0, "law, given", device=next(iter(q.parameters.values())).device))
         for part, _ in q.chain(noise):
             if not FAMILIES.is_own(type(part)):
-                _check_one(part)
+                check_one(part.mapped(lambda value: value.detach()[:1, :1, :1]))
 
 
-def _check_one(q: Family) -> None:
-    one = q.mapped(lambda value: value.detach()[:1, :1, :1])
-    check_samples(
-        one, one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
-    )
+def check_one(one: Family, changed: Callable[[Noise], Noise] = lambda noise: noise) -> None:
+    """The same of a distribution with parameters [1, 1, 1, *event], whatever its family; its noise is changed first."""
+    noise = one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device))
+    check_samples(one, one.sample(changed(noise)))
 
 
 def check_samples(q: Family, z: Tensor) -> None:
@@ -67,7 +70,7 @@ def _discrete(q: Family, support: Support, z: Tensor) -> None:
     expected = (mass[..., None] * entries).sum((0, 1, 2))
     away = (z.flatten(3).mean((0, 1, 2)) - expected).abs()
     reach = (entries.amax((0, 1, 2)) - entries.amin((0, 1, 2))).clamp_min(torch.finfo(z.dtype).tiny)
-    if float((away / reach).max()) > math.sqrt(math.log(2 * entries.shape[-1] / FALSE_ALARMS) / (2 * DRAWS)):
+    if float((away / reach).max()) > math.sqrt(math.log(2 * entries.shape[-1] / LAW_FALSE_ALARMS) / (2 * DRAWS)):
         raise _broken(q, f"the mean of its samples is off by {float(away.max()):.2g}")
 
 
@@ -79,13 +82,30 @@ def _continuous(q: Family, z: Tensor) -> None:
     draws = z[:, 0, 0]
     if not _factorised(q, draws):
         return
-    bound = math.sqrt(math.log(2 / FALSE_ALARMS) / (2 * DRAWS)) + INTEGRATION
+    bound = math.sqrt(math.log(2 / LAW_FALSE_ALARMS) / (2 * DRAWS)) + INTEGRATION
     for index in range(min(draws.shape[-1], MOST_COORDINATES)):
         away = _distance(q, draws, index)
         if away > bound:
             raise _broken(
                 q, f"coordinate {index}: their distribution functions differ by {away:.2g} (chance: {bound:.2g})"
             )
+
+
+def check_normalised(one: Family) -> None:
+    """Raise BrokenProblemError where exp(log_prob) does not integrate to 1; `check_one` sums it over states.
+
+    For parameters [1, 1, 1, D] and log_prob a sum over coordinates; of other laws nothing is said.
+    """
+    draws = one.sample(one.noise(DRAWS, 1, stream(0, "law", device=next(iter(one.parameters.values())).device)))
+    if one.states() is not None or draws.ndim != 4 or not _factorised(one, draws[:, 0, 0]):
+        return
+    z = draws[:, 0, 0]
+    total = -(z.shape[-1] - 1) * float(one.log_prob(z[:1, None, None]))
+    for index in range(z.shape[-1]):
+        _, mass, log = _integrated(one, z, index)
+        total += math.log(float(mass[-1])) + log
+    if abs(math.exp(total) - 1) > NORMALISED * z.shape[-1]:
+        raise _broken(one, f"exp(log_prob) integrates to {math.exp(total):.4g}, not 1")
 
 
 def _factorised(q: Family, draws: Tensor) -> bool:
@@ -102,6 +122,16 @@ def _factorised(q: Family, draws: Tensor) -> bool:
 
 def _distance(q: Family, draws: Tensor, index: int) -> float:
     """The largest difference between the two distribution functions of a coordinate, on the range of its draws."""
+    nodes, mass, _ = _integrated(q, draws, index)
+    drawn = torch.searchsorted(draws[:, index].sort().values, nodes, right=True) / DRAWS
+    return float((mass / mass[-1] - drawn).abs().max())
+
+
+def _integrated(q: Family, draws: Tensor, index: int) -> tuple[Tensor, Tensor, float]:
+    """The integral of the density in one coordinate up to nodes in the range of its draws, the others as in the first.
+
+    Of the density over its largest value, whose logarithm is the last.
+    """
     value = draws[:, index].sort().values
     low, high = value[0], value[-1]
     quantiles = value[torch.linspace(0, DRAWS - 1, NODES, device=value.device).long()]
@@ -111,9 +141,7 @@ def _distance(q: Family, draws: Tensor, index: int) -> float:
     log = q.log_prob(points[:, None, None])[:, 0, 0]
     density = (log - log.max()).exp()
     steps = (density[1:] + density[:-1]) / 2 * nodes.diff()
-    mass = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
-    drawn = torch.searchsorted(value, nodes, right=True) / DRAWS
-    return float((mass / mass[-1] - drawn).abs().max())
+    return nodes, torch.cat([steps.new_zeros(1), steps.cumsum(0)]), float(log.max())
 
 
 def _broken(q: Family, seen: str) -> BrokenProblemError:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradbench.checking.drawing import noise_of
-from gradbench.checking.evaluating import close, count_of, gradients, largest, parts, values
+from gradbench.checking.evaluating import close, count_of, gradients, largest, noise_parts, surrogate_values
 from gradbench.checking.violation import BrokenError
 from gradbench.core.errors import message_of
 from gradbench.core.types import Gradients, Noise
@@ -50,7 +50,7 @@ def datapoints_apart(task: Task, noise: Noise, found: Gradients) -> None:
     if task.estimator.mixes_datapoints or task.estimator.deterministic:
         return
     batch = _batch(task)
-    if any(part.ndim < 3 or part.shape[2] != batch for part in parts(noise)):
+    if any(part.ndim < 3 or part.shape[2] != batch for part in noise_parts(noise)):
         return
     if batch > 1:
         _tied_noise(task)
@@ -131,7 +131,7 @@ def _split(task: Task, noise: Noise, found: Gradients) -> None:
             continue
         if task.estimator.fit is not None:
             raise _by_datapoint(f"the gradient of {name} is not the average of what the datapoints give alone")
-        if close(values(task, noise), values(*tasks[0]) + values(*tasks[1])):
+        if close(surrogate_values(task, noise), surrogate_values(*tasks[0]) + surrogate_values(*tasks[1])):
             raise BrokenError(
                 "sums datapoints",
                 "the value of all datapoints is the sum of what they give alone, not the average",
@@ -146,9 +146,9 @@ def _split(task: Task, noise: Noise, found: Gradients) -> None:
 
 def _tied_noise(task: Task) -> None:
     """The draws of two datapoints must not go together, as antithetic ones would."""
-    size = sum(part[0].numel() for part in parts(noise_of(task, 1, 3)))
+    size = sum(part[0].numel() for part in noise_parts(noise_of(task, 1, 3)))
     replicates = max(2, min(TIED_REPLICATES, TIED_NUMBERS // max(size, 1)))
-    for part in parts(noise_of(task, replicates, 3)):
+    for part in noise_parts(noise_of(task, replicates, 3)):
         value = part.double()
         if replicates < TIED_REPLICATES:
             value = value.flatten(0, 1)[:, None]

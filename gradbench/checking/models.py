@@ -18,7 +18,7 @@ from torch import Tensor
 from gradbench.checking import laws, posteriors
 from gradbench.checking.contract import Violation
 from gradbench.checking.posteriors import finite, wrong, wrong_shape
-from gradbench.checking.tracing import Record, Trace, memory, moved, random_states, same
+from gradbench.checking.tracing import ModuleCall, Trace, memory, moved, random_states, same_bits
 from gradbench.core.errors import BrokenProblemError, GradbenchError
 from gradbench.core.seeding import stream
 from gradbench.core.types import Gradients, Noise
@@ -37,7 +37,7 @@ from gradbench.target import points
 from gradbench.target.points import Axes, Point
 
 REPLICATES, SAMPLES = 2, 2
-TOLERANCE = 1e-8
+MODEL_TOLERANCE = 1e-8
 """Relative, in float64: rounding is some 1e-14, a mistake is of the order of 1."""
 
 STATE_REMEDY = "call .eval() on it; what a problem computes depends on its inputs and parameters alone"
@@ -84,14 +84,14 @@ def _check(point: Point, fresh: Problem) -> None:
     x = None if point.x is None else point.x.clone()
     watched = _Watched(point)
     q = watched.run("posterior", lambda: point.problem.posterior(Calls(point.problem.phi), x), x)
-    z = posteriors.samples(point, q, x)
+    z = posteriors.posterior_samples(point, q, x)
     terms = _terms(point.problem, x, z, watched)
     _shapes(terms, x, z)
     _again(point, x, z, watched)
     _state(point, fresh, z)
     _outside(point, x, z)
     _rows(point, q, x, z)
-    laws.check(q)
+    laws.check_law(q)
     _paths(point, q)
 
 
@@ -100,7 +100,7 @@ class _Watched:
 
     def __init__(self, point: Point) -> None:
         self.problem = point.problem
-        self.records: list[Record] = []
+        self.records: list[ModuleCall] = []
 
     def run(self, method: str, call: Callable[[], Any], *inputs: Tensor | None) -> Any:
         """What ``call`` returns. Raises BrokenProblemError where it draws, or changes its inputs or the modules."""
@@ -114,12 +114,12 @@ class _Watched:
             where = next((one.module for one in trace.records if one.drew), method)
             raise BrokenProblemError("hidden randomness", f"{where} draws from {drew}", DRAWS_REMEDY)
         for name, value in _modules(self.problem).items():
-            if name not in kept_modules or not same(value, kept_modules[name]):
+            if name not in kept_modules or not same_bits(value, kept_modules[name]):
                 raise BrokenProblemError(
                     "changes itself", f"{name} is another after {method}: {_owner(self.problem, name)}", STATE_REMEDY
                 )
         for value, before in zip(given, kept, strict=True):
-            if not same(value, before):
+            if not same_bits(value, before):
                 where = next((one.module for one in trace.records if memory(value) in one.overwrote), method)
                 what = "the minibatch x" if value is inputs[0] else "the samples z"
                 raise BrokenProblemError(
@@ -286,7 +286,7 @@ def _rows(point: Point, q: Family, x: Tensor | None, z: Tensor) -> None:
             scale = float(slope.abs().max())
             rest = slope.clone()
             rest[place, place, place if problem.independent_datapoints else slice(None)] = 0
-            if float(rest.abs().max()) > TOLERANCE * scale:
+            if float(rest.abs().max()) > MODEL_TOLERANCE * scale:
                 raise _mixed(name)
 
 
@@ -326,11 +326,11 @@ def _paths(point: Point, q: Family) -> None:
     for chosen in treatments(point, q):
         task = Task(point, judge, judge.Parameters().model_dump(), SAMPLES, chosen)
         noise = task.noise(REPLICATES, stream(2, "contract", device=point.device))
-        plain = loop.replicate_gradients(task, noise, REPLICATES)
+        plain = loop.loop_gradients(task, noise, REPLICATES)
         for name, value in plain.items():
             finite(value, f"the gradient of {name}")
         everything = torch.cat([value.flatten() for value in plain.values()])
-        for path in (_in_one_batch, general.together_gradients, layer_norms.replicate_gradients):
+        for path in (_in_one_batch, general.together_gradients, layer_norms.layer_gradients):
             try:
                 found = path(task, noise, REPLICATES)
             except (NeedsLoopError, NeedsGeneralPathError):
@@ -368,7 +368,7 @@ def _close(a: Tensor, b: Tensor, scale: Tensor | None = None) -> bool:
     size = max((float(value.abs().max()) for value in (a, b) if value.numel()), default=0.0)
     if scale is not None and scale.numel():
         size = max(size, float(scale.detach().abs().max()))
-    return torch.allclose(a.double(), b.double(), rtol=0, atol=TOLERANCE * size, equal_nan=True)
+    return torch.allclose(a.double(), b.double(), rtol=0, atol=MODEL_TOLERANCE * size, equal_nan=True)
 
 
 def _raise_remedy(text: str) -> str:

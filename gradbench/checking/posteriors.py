@@ -10,13 +10,14 @@ from torch import Tensor
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.seeding import stream
 from gradbench.families import FAMILIES
-from gradbench.families.base import Family
+from gradbench.families.base import Family, states_of
+from gradbench.families.support import number_of
 from gradbench.target.points import Point
 
 REPLICATES, SAMPLES = 2, 2
 
 
-def samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
+def posterior_samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
     """Samples of q [R, L, B, *event], held. Raises BrokenProblemError where q is not what it says."""
     problem = point.problem
     if not isinstance(q, Family):
@@ -43,16 +44,15 @@ def samples(point: Point, q: Any, x: Tensor | None) -> Tensor:
     finite(z, "posterior: a sample")
     held = q.held()
     if held.log_prob(z.detach()).requires_grad or held.sample(noise).requires_grad:
-        raise wrong(
-            "posterior",
-            f"{type(q).__name__}.held() leaves parameters that are differentiated",
-            "pass every tensor of it on to __init__ as a parameter: super().__init__(loc=loc, scale=scale, …)",
-        )
+        remedy = "pass every tensor of it on to __init__ as a parameter: super().__init__(loc=loc, scale=scale, …)"
+        if len(parts) > 1:
+            remedy = "reach the parameters of each layer through the calls that its function is given"
+        raise wrong("posterior", f"{type(q).__name__}.held() leaves parameters that are differentiated", remedy)
     return z.detach()
 
 
 def _as_declared(point: Point, q: Family, conditionals: list[Family]) -> None:
-    """The posterior has the family and the layers that its problem declares."""
+    """The posterior has the family, the layers and the number of states that its problem declares."""
     problem = point.problem
     layers = problem.layers(point.axes.parameters)
     if len(conditionals) != layers:
@@ -62,13 +62,21 @@ def _as_declared(point: Point, q: Family, conditionals: list[Family]) -> None:
             f"the class says {layers}",
             "declare what posterior returns: layers(cls, parameters)",
         )
-    for one in conditionals:
+    for number, one in enumerate(conditionals, 1):
         if one.name != problem.family:
+            what = "posterior returns" if layers == 1 else f"layer {number} of posterior is"
             raise wrong(
                 "posterior",
-                f"posterior returns a {type(one).__name__}, of family {one.name!r}; the class says {problem.family!r}",
-                "declare the family of what posterior returns",
+                f"{what} a {type(one).__name__}, of family {one.name!r}; the class says {problem.family!r}",
+                "declare the family of what posterior returns" + (", one for all layers" if layers > 1 else ""),
             )
+    support, states = states_of(q), problem.states(point.axes.parameters)
+    if support is not None and support.size != states:
+        raise wrong(
+            "posterior",
+            f"posterior has {number_of(support.size)} states; the class says {number_of(states)}",
+            "declare how many there are: states(cls, parameters), and latent_dim(cls, parameters)",
+        )
 
 
 def device_of(q: Family) -> torch.device:

@@ -9,13 +9,15 @@ from gradbench.core.errors import ContractError
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
+from gradbench.objectives import OBJECTIVES
+from gradbench.objectives.base import Objective
 from gradbench.problems import PROBLEMS
 from gradbench.problems.base import Problem
 
 
-def of_a_plugin(estimator: Estimator, problem: type[Problem]) -> bool:
-    """Whether a user brought the estimator or the problem."""
-    return not (ESTIMATORS.is_own(estimator) and PROBLEMS.is_own(problem))
+def of_a_plugin(estimator: Estimator, problem: type[Problem], objective: type[Objective]) -> bool:
+    """Whether a user brought the estimator, the problem or the objective; a family of a user's has such a problem."""
+    return not (ESTIMATORS.is_own(estimator) and PROBLEMS.is_own(problem) and OBJECTIVES.is_own(objective))
 
 
 class Preflight:

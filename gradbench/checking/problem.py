@@ -9,7 +9,7 @@ from dataclasses import replace
 from gradbench.checking import sequential
 from gradbench.checking.models import fault
 from gradbench.checking.targets import targets
-from gradbench.checking.verdict import Result, check
+from gradbench.checking.verdict import Result, check_estimator
 from gradbench.checking.violation import Violation
 from gradbench.core.errors import BrokenProblemError, PluginError, UsageError
 from gradbench.estimators import ESTIMATORS
@@ -21,7 +21,7 @@ from gradbench.problems.base import Problem
 
 def check_problem(
     kind: type[Problem],
-    margin: float = sequential.MARGIN,
+    margin: float = sequential.CHECK_MARGIN,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
@@ -50,7 +50,7 @@ def check_problem(
             found = Violation("raises", target.label, seen, _remedy(text))
         if found is not None:
             return replace(start, violations=[found])
-    result = check(judge, problems=[kind.name], margin=margin, replicates=replicates, seed=seed, tick=tick)
+    result = check_estimator(judge, problems=[kind.name], margin=margin, replicates=replicates, seed=seed, tick=tick)
     return replace(result, estimator=f"{kind.name} (judged by {judge.name})")
 
 

@@ -26,7 +26,7 @@ from gradbench.statistics.measurement import Measured
 FALSE_ALARMS = 0.01
 """The share of unbiased estimators that a check may call biased, at most."""
 POWER = 0.9
-MARGIN = 0.02
+CHECK_MARGIN = 0.02
 """A bias certainly below this share of the exact gradient, in every tensor, counts as none."""
 FIRST_REPLICATES, GROWTH, MAX_REPLICATES = 2048, 4, 2**17
 BLOCKS = 32
@@ -119,7 +119,7 @@ def look_until_clear(
 
 
 def _worth_another(last: dict[int, Look], i: int, sharpened: bool) -> bool:
-    """Could another look at target ``i`` say more: where a bias is, or what is unclear in a part without one?"""
+    """Whether another look at target ``i`` may say more: where a bias is, or what is unclear in a part without one."""
     if last[i].verdict == "biased" and not sharpened:
         return True
     biased = {f.part for look in last.values() for f in look.findings if f.verdict == "biased"}
@@ -127,9 +127,9 @@ def _worth_another(last: dict[int, Look], i: int, sharpened: bool) -> bool:
 
 
 def _measure(target: Target, task: Task, index: int, count: int, tick: Callable[[str, int], None]) -> Measured:
-    blocks, per_block = measurement.plan(task.estimator, count, BLOCKS)
+    blocks, per_block = measurement.planned_blocks(task.estimator, count, BLOCKS)
     first = index * BLOCKS
-    return measurement.measure(
+    return measurement.measure_figures(
         task,
         target.reference(task.samples),
         range(first, first + blocks),

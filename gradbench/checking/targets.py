@@ -42,9 +42,12 @@ class Target:
     @property
     def label(self) -> str:
         """In a few words, for a table."""
-        if self.objective is not None:
-            return f"{self.problem}, {self.samples[0]}-sample {self.objective}"
-        return self.problem if self.kl is None else f"{self.problem}, {self.kl} KL"
+        layers = PROBLEMS[self.problem].layers(self.axes.parameters)
+        name = self.problem if layers == 1 else f"{self.problem}, {layers} layers"
+        if self.objective is not None and self.chosen.joint:
+            return f"{name}, {self.samples[0]}-sample {self.objective}"
+        own = [] if self.objective is None else [self.objective]
+        return ", ".join([name, *own, *([f"{self.kl} KL"] if self.kl else [])])
 
     @property
     def chosen(self) -> ChosenObjective:

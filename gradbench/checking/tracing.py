@@ -19,7 +19,7 @@ States = list[tuple[Item, Any]]
 
 
 @dataclass(frozen=True)
-class Record:
+class ModuleCall:
     """One call of one module; inner calls are recorded before the outer ones that they are part of."""
 
     module: str
@@ -42,7 +42,7 @@ class Trace:
             for path, module in root.named_modules()
             if path
         }
-        self.records: list[Record] = []
+        self.records: list[ModuleCall] = []
         self.open: list[tuple[States, list[Tensor], list[Tensor], list[int]]] = []
 
     def __enter__(self) -> Self:
@@ -56,9 +56,9 @@ class Trace:
         for handle in self.handles:
             handle.remove()
 
-    def pairs(self, other: Trace) -> Iterator[tuple[Record, Record]]:
+    def pairs(self, other: Trace) -> Iterator[tuple[ModuleCall, ModuleCall]]:
         """The calls that both traces have: the n-th call of a module in each."""
-        left: defaultdict[str, list[Record]] = defaultdict(list)
+        left: defaultdict[str, list[ModuleCall]] = defaultdict(list)
         for one in reversed(other.records):
             left[one.module].append(one)
         for one in self.records:
@@ -75,10 +75,10 @@ class Trace:
         changed = frozenset(
             memory(value)
             for value, before, version in zip(given, kept, versions, strict=True)
-            if value._version != version or not same(value, before)
+            if value._version != version or not same_bits(value, before)
         )
         found = tuple(value.detach().clone() for value in _tensors(output))
-        self.records.append(Record(self.named[module], tuple(kept), found, moved(states), changed))
+        self.records.append(ModuleCall(self.named[module], tuple(kept), found, moved(states), changed))
 
 
 def random_states() -> States:
@@ -96,7 +96,7 @@ def memory(value: Tensor) -> int:
     return value.untyped_storage().data_ptr()
 
 
-def same(a: Tensor, b: Tensor) -> bool:
+def same_bits(a: Tensor, b: Tensor) -> bool:
     """Equal to the bit; NaNs are equal to each other."""
     return a.shape == b.shape and torch.equal(torch.nan_to_num(a.detach()), torch.nan_to_num(b.detach()))
 

@@ -32,13 +32,13 @@ class Result:
     parts: dict[str, str]
     """The verdict of the φ- and of the θ-gradient."""
     declared: dict[str, bool]
-    """Is each declared unbiased?"""
+    """Whether each is declared unbiased."""
     violations: list[Violation] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     diagnoses: list[Diagnosis] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """Targets at which it cannot work, with the reason."""
-    margin: float = sequential.MARGIN
+    margin: float = sequential.CHECK_MARGIN
     false_alarms: float = sequential.FALSE_ALARMS
 
     @property
@@ -59,7 +59,7 @@ class Result:
 
     @property
     def as_declared(self) -> bool:
-        """Is each part what it is declared to be? A part without parameters anywhere is."""
+        """Whether each part is what it is declared to be; a part without parameters anywhere is."""
         expected = {True: "unbiased", False: "biased"}
         return self.verdict != "violation" and all(
             verdict == expected[self.declared[part]] for part, verdict in self.parts.items()
@@ -106,18 +106,19 @@ def as_estimator(
     return Estimator(name, bare.title, thing, ledger=(), paper="-", latents=frozenset(latents) or bare.latents)
 
 
-def check(
+def check_estimator(
     thing: Estimator | Callable[..., Any],
     *,
     latents: Iterable[str] | None = None,
     problems: Iterable[str] | None = None,
-    margin: float = sequential.MARGIN,
+    at: list[Target] | None = None,
+    margin: float = sequential.CHECK_MARGIN,
     false_alarms: float = sequential.FALSE_ALARMS,
     replicates: int = sequential.MAX_REPLICATES,
     seed: int = 0,
     tick: Callable[[str, int], None] = lambda where, done: None,
 ) -> Result:
-    """Check ``thing`` on the small problems with an exact gradient that it can work on.
+    """Check ``thing`` on the small problems with an exact gradient that it can work on, or at the targets ``at``.
 
     ``replicates`` is the most that one look at one problem may take; ``tick`` is told where replicates are drawn.
     Raises UsageError where there is no problem that it can work on.
@@ -127,7 +128,7 @@ def check(
             f"replicates = {replicates}: expected a multiple of {sequential.BLOCKS}, at least {2 * sequential.BLOCKS}"
         )
     estimator = as_estimator(thing, latents, seed)
-    tasks, left_out = _tasks(estimator, targets(problems, seed))
+    tasks, left_out = _tasks(estimator, targets(problems, seed) if at is None else at)
     declared = _declared(estimator, tasks)
     called = estimator.name if isinstance(thing, Estimator) else estimator.title
     start = Result(called, "violation", {}, declared, margin=margin, false_alarms=false_alarms)

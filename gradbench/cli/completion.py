@@ -35,6 +35,20 @@ def problems(incomplete: str) -> list[str]:
     return _matching(PROBLEMS, incomplete)
 
 
+def families(incomplete: str) -> list[str]:
+    """Families of latents."""
+    from gradbench.families import FAMILIES
+
+    return _matching(FAMILIES, incomplete)
+
+
+def objectives(incomplete: str) -> list[str]:
+    """Objectives."""
+    from gradbench.objectives import OBJECTIVES
+
+    return _matching(OBJECTIVES, incomplete)
+
+
 def metrics(incomplete: str) -> list[str]:
     """Columns of the results."""
     from gradbench.results.columns import METRICS
@@ -44,7 +58,7 @@ def metrics(incomplete: str) -> list[str]:
 
 def checkable(incomplete: str) -> list[str]:
     """What ``gradbench check`` knows by name."""
-    return [*estimators(incomplete), *problems(incomplete)]
+    return [name for names in (estimators, problems, families, objectives) for name in names(incomplete)]
 
 
 def runs(incomplete: str) -> list[str]:
@@ -56,7 +70,7 @@ def runs(incomplete: str) -> list[str]:
 
 def shown(incomplete: str) -> list[str]:
     """Whatever ``gradbench show`` shows; metrics once a letter is typed, as there are many."""
-    named = [*suites(incomplete), *estimators(incomplete), *problems(incomplete)]
+    named = [*suites(incomplete), *checkable(incomplete)]
     return [*runs(incomplete), *named, *(metrics(incomplete) if incomplete else [])]
 
 

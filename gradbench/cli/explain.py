@@ -28,7 +28,7 @@ def explain(
     from gradbench.estimators import ESTIMATORS
     from gradbench.problems import PROBLEMS
 
-    plugins.load(plugin)
+    plugins.load_plugins(plugin)
     if estimator is None:
         if problem is not None:
             raise UsageError("--problem shows one estimator on a problem; name the estimator, or drop --problem")
@@ -41,25 +41,25 @@ def explain(
     from gradbench.cli.progress import Steps
     from gradbench.explaining.variants import explain as measure
     from gradbench.explaining.variants import target_for
-    from gradbench.report.explained import described, measured
+    from gradbench.report.explained import explained_ledger, explained_numbers
 
     chosen = ESTIMATORS[estimator]
     target_for(chosen, problem)
     if not json_:
-        output.show(described(chosen), width=80)
+        output.show(explained_ledger(chosen), width=80)
     with Steps() as steps:
         found = measure(chosen, problem, steps.tick, seed)
-    output.show_json(found.data()) if json_ else output.show(measured(found), width=80)
+    output.show_json(found.data()) if json_ else output.show(explained_numbers(found), width=80)
 
 
 def _story(seed: int, json_: bool) -> None:
     from gradbench.cli import output
     from gradbench.cli.progress import Steps
     from gradbench.explaining.story import tell
-    from gradbench.report.story import introduction, numbers
+    from gradbench.report.story import introduction, story_numbers
 
     if not json_:
         output.show(introduction(), width=80)
     with Steps() as steps:
         story = tell(steps.tick, seed)
-    output.show_json(story.data()) if json_ else output.show(numbers(story), width=80)
+    output.show_json(story.data()) if json_ else output.show(story_numbers(story), width=80)

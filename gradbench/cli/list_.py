@@ -16,11 +16,13 @@ class What(StrEnum):
     suites = "suites"
     estimators = "estimators"
     problems = "problems"
+    families = "families"
+    objectives = "objectives"
     metrics = "metrics"
 
 
 def list_(
-    what: Annotated[What, typer.Argument(help="suites, estimators, problems or metrics.")],
+    what: Annotated[What, typer.Argument(help="suites, estimators, problems, families, objectives or metrics.")],
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
@@ -29,8 +31,8 @@ def list_(
     from gradbench.report.catalogue import catalogue
     from gradbench.report.layout import listing
 
-    if plugin or what in (What.estimators, What.problems):
-        plugins.load(plugin)
+    if plugin or what not in (What.suites, What.metrics):
+        plugins.load_plugins(plugin)
     headers, rows = catalogue(what.value)
     if json_:
         output.show_json([dict(zip(headers, row, strict=True)) for row in rows])

@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 
 
-class Kind(StrEnum):
+class SkeletonKind(StrEnum):
     """What can be begun."""
 
     estimator = "estimator"
     problem = "problem"
+    family = "family"
+    objective = "objective"
 
 
 def new(
-    kind: Annotated[Kind, typer.Argument(help="estimator or problem.")],
+    kind: Annotated[SkeletonKind, typer.Argument(help="estimator, problem, family or objective.")],
     name: Annotated[str, typer.Argument(help="Its name, such as my-estimator.")],
     out: Annotated[Path | None, typer.Option(help="File to write; default: the name, with underscores, .py.")] = None,
 ) -> None:
@@ -25,5 +27,6 @@ def new(
     from gradbench import skeletons
     from gradbench.cli import output
 
-    path = skeletons.write(kind.value, name, out)
-    output.show(f"{path} written. Is it right?  gradbench check {path}")
+    path = skeletons.write_skeleton(kind.value, name, out)
+    several = kind in (SkeletonKind.family, SkeletonKind.objective)  # these come with a problem to be checked at
+    output.show(f"{path} written. Is it right?  gradbench check {path}{f':{name}' if several else ''}")

@@ -15,7 +15,7 @@ Plugins = Annotated[
 ]
 
 
-def load(files: list[Path] | None) -> None:
+def load_plugins(files: list[Path] | None) -> None:
     """Register installed packages' estimators and problems, then those of ``files``. Raises PluginError.
 
     What plugins are made of is imported only where there are some.

@@ -38,11 +38,11 @@ def run(
     from gradbench.cli import output, plugins
     from gradbench.suite import shipped
 
-    shipped.find(suite)
+    shipped.find_suite(suite)
     longest = seconds_of(budget)
-    plugins.load(plugin)
+    plugins.load_plugins(plugin)
     from gradbench.cli.progress import Bar
-    from gradbench.report.claims import checked, claims_table
+    from gradbench.report.claims import check_failed, claims_table
     from gradbench.report.format import duration
     from gradbench.report.slopes import slope_tables
     from gradbench.report.tables import run_tables
@@ -62,7 +62,7 @@ def run(
         precision=precision,
         budget=longest,
     )
-    whole = suites.load(suite, settings)
+    whole = suites.load_suite(suite, settings)
     chosen = whole.select(select or [])
     out = out or local.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
@@ -83,7 +83,7 @@ def run(
         output.say(f"done in {duration(outcome.seconds)}: {out} (gradbench show {out} prints the tables again)")
     if left_out := len(whole.expect) - len(chosen.expect):
         output.say(f"{left_out} of {len(whole.expect)} claims are about cells that --select leaves out")
-    contradicted, sentence = checked(claims)
+    contradicted, sentence = check_failed(claims)
     if check:
         output.say(sentence)
     raise typer.Exit(outcome.exit_code or int(check and contradicted))

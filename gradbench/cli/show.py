@@ -10,34 +10,39 @@ import typer
 from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
 
-KINDS = ("suite", "estimator", "problem", "metric")
+_KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
 """What a name may be of, beside a run folder; ``KIND:NAME`` says which."""
 
 
 def show(
     name: Annotated[
-        str, typer.Argument(help="A run folder, suite, estimator, problem or metric.", autocompletion=completion.shown)
+        str,
+        typer.Argument(help="A run folder, or a name: see gradbench list.", autocompletion=completion.shown),
     ],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show a run's tables and claims, a suite's resolved plan, or what an estimator, problem or metric is."""
+    """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
     kind, _, bare = name.rpartition(":")
-    if kind not in KINDS:
+    if kind not in _KINDS:
         bare, kind = name, ""
     if not kind and (Path(name) / "manifest.json").exists():
         _show_run(name, group, plugin, json_)
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError
     from gradbench.estimators import ESTIMATORS
+    from gradbench.families import FAMILIES
+    from gradbench.objectives import OBJECTIVES
     from gradbench.problems import PROBLEMS
     from gradbench.results.columns import METRICS
     from gradbench.suite.shipped import shipped
 
-    plugins.load(plugin)
-    registries: dict[str, Any] = dict(zip(KINDS, (shipped(), ESTIMATORS, PROBLEMS, METRICS), strict=True))
+    plugins.load_plugins(plugin)
+    registries: dict[str, Any] = dict(
+        zip(_KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
+    )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and Path(name).is_dir():
         _show_run(name, group, plugin, json_)
@@ -45,7 +50,9 @@ def show(
         _show_plan(name, select or [], json_)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
-        raise UnknownNameError(kind or "run folder, suite, estimator, problem or metric", bare, known)
+        raise UnknownNameError(
+            kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known
+        )
     elif homes[0] == "suite":
         _show_plan(bare, select or [], json_)
     elif homes[0] == "metric":
@@ -64,7 +71,7 @@ def _show_run(name: str, group: str, plugin: list[Path] | None, json_: bool) -> 
 
     run, code = open_run(name)
     if plugin or run.manifest.get("plugins"):
-        plugins.load(plugin)
+        plugins.load_plugins(plugin)
     try:
         claims = verify(run, claims_of(run))
     except RunError as error:  # the rows can be read all the same
@@ -90,14 +97,14 @@ def _show_plan(name: str, select: list[str], json_: bool) -> None:
     from gradbench.cli import output
     from gradbench.suite import shipped
 
-    shipped.find(name)
+    shipped.find_suite(name)
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
     from gradbench.report.tables import plan_tables
     from gradbench.runner.plan import estimate, plan_rows
     from gradbench.suite import suites
 
-    suite = suites.load(name).select(select)
+    suite = suites.load_suite(name).select(select)
     seconds, memory = estimate(suite)
     if json_:
         output.show_json({**suite.resolved(), "estimated_seconds": seconds, "estimated_bytes": memory})
@@ -115,6 +122,6 @@ def _show_plan(name: str, select: list[str], json_: bool) -> None:
 
 def _show_described(thing: object, json_: bool) -> None:
     from gradbench.cli import output
-    from gradbench.report.described import as_data, as_text
+    from gradbench.report.described import as_data, described_text
 
-    output.show_json(as_data(thing)) if json_ else output.show(as_text(thing))
+    output.show_json(as_data(thing)) if json_ else output.show(described_text(thing))

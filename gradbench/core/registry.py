@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from gradbench.core.errors import UnknownNameError
 
-T = TypeVar("T")
+Entry = TypeVar("Entry")
 
 
-class Registry(MutableMapping[str, T]):
+class Registry(MutableMapping[str, Entry]):
     """A mapping from names to things, in the order of their lines.
 
     Names are known without importing anything; a thing is imported when it is first asked for.
@@ -22,16 +22,16 @@ class Registry(MutableMapping[str, T]):
         self.kind = kind
         self.package = package
         self.lines = lines
-        self._things: dict[str, T | None] = dict.fromkeys(lines)
+        self._things: dict[str, Entry | None] = dict.fromkeys(lines)
         self._versions: dict[str, str] = {}
 
-    def __getitem__(self, name: str) -> T:
+    def __getitem__(self, name: str) -> Entry:
         thing = self._things[name]
         if thing is None:
             thing = self._things[name] = self._own(name)
         return thing
 
-    def __setitem__(self, name: str, thing: T) -> None:
+    def __setitem__(self, name: str, thing: Entry) -> None:
         self._things[name] = thing
 
     def __delitem__(self, name: str) -> None:
@@ -47,7 +47,7 @@ class Registry(MutableMapping[str, T]):
     def __contains__(self, name: object) -> bool:
         return name in self._things
 
-    def find(self, name: str, where: str = "") -> T:
+    def find(self, name: str, where: str = "") -> Entry:
         """The thing of that name. Raises UnknownNameError with the nearest valid one; ``where`` says where it stood."""
         if name not in self._things:
             raise UnknownNameError(self.kind, name, self._things, where=where)
@@ -58,7 +58,7 @@ class Registry(MutableMapping[str, T]):
         name = getattr(thing, "name", None)
         return name in self.lines and self._own(name) is thing
 
-    def add(self, name: str, thing: T, version: str) -> None:
+    def add(self, name: str, thing: Entry, version: str) -> None:
         """Let a plugin's ``thing`` take part; ``version`` tells one state of its source from another."""
         self._things[name] = thing
         self._versions[name] = version
@@ -67,6 +67,6 @@ class Registry(MutableMapping[str, T]):
         """The version of the plugin that brought ``name``; None for one of gradbench's own."""
         return self._versions.get(name)
 
-    def _own(self, name: str) -> T:
+    def _own(self, name: str) -> Entry:
         module, _, attribute = self.lines[name].partition(":")
         return getattr(importlib.import_module(f"{self.package}.{module}"), attribute)

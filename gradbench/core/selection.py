@@ -1,4 +1,4 @@
-"""``key=value`` as it is typed: when does a text mean a value?"""
+"""``key=value`` as it is typed, and which value a text means."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shown(value: Any) -> str:
 
 
 def means(text: str, value: Any) -> bool:
-    """Does ``text`` mean ``value``? Numbers are compared as numbers.
+    """Whether ``text`` means ``value``. Numbers are compared as numbers.
 
     >>> means("3", 3.0), means("1.0", 1), means("exp", "exp"), means("null", None), means("1", True)
     (True, True, True, True, False)

@@ -39,14 +39,14 @@ class Holdable(Protocol):
     def held(self) -> Holdable: ...
 
 
-T = TypeVar("T")
+Held = TypeVar("Held")
 
 _dropped: ContextVar[frozenset[str]] = ContextVar("dropped", default=frozenset())
 _added: ContextVar[frozenset[str]] = ContextVar("added", default=frozenset())
 _watched: ContextVar[dict[str, bool] | None] = ContextVar("watched", default=None)
 
 
-def hold(value: T, factor: str) -> T:
+def hold(value: Held, factor: str) -> Held:
     """Hold ``value`` (a tensor, a posterior, an objective) constant: nothing is differentiated through it.
 
     ``factor`` names it in the estimator's ledger, so that the ledger can be checked, and the same surrogate
@@ -56,7 +56,7 @@ def hold(value: T, factor: str) -> T:
     return value if factor in _dropped.get() else _detach(value)
 
 
-def live(value: T, factor: str) -> T:
+def live(value: Held, factor: str) -> Held:
     """Return ``value`` as it is: a factor of the surrogate that *is* differentiated, named for the ledger."""
     _note(factor, held=False)
     return _detach(value) if factor in _added.get() else value
@@ -90,7 +90,7 @@ def _note(factor: str, *, held: bool) -> None:
         seen[factor] = held
 
 
-def _detach(value: T) -> T:
+def _detach(value: Held) -> Held:
     if isinstance(value, Tensor):
         return value.detach()  # pyright: ignore[reportReturnType]
     return value.held()  # pyright: ignore[reportAttributeAccessIssue]

@@ -41,7 +41,7 @@ def together_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, T
     return {name: gradients[name].flatten(1) for name in task.point.names}
 
 
-def measure(
+def measure_general(
     task: Task,
     blocks: range,
     per_block: int,
@@ -76,7 +76,7 @@ def measure(
             part = replace(part, by_datapoint=_datapoint_variances(task, noise, len(some), per_block, chunk, path))
         parts.append(replace(part, means={}))
         tick(len(some) * per_block)
-    return replace(joined(parts), means=bank.arrays(), engine="loop" if path is loop.replicate_gradients else "general")
+    return replace(joined(parts), means=bank.arrays(), engine="loop" if path is loop.loop_gradients else "general")
 
 
 def block_stream(task: Task, block: int) -> torch.Generator:
@@ -109,7 +109,7 @@ def replicate_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, 
     try:
         return together_gradients(task, noise, replicates)
     except NeedsLoopError:
-        return loop.replicate_gradients(task, noise, replicates)
+        return loop.loop_gradients(task, noise, replicates)
 
 
 def _blocks(

@@ -17,7 +17,7 @@ class LoopWarning(UserWarning):
     """A task is measured replicate by replicate; the message says why."""
 
 
-def replicate_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
+def loop_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
     """Each replicate's gradient, [R, P] by parameter tensor."""
     each = [task.gradient(slice_noise(noise, slice(row, row + 1))) for row in range(replicates)]
     return {name: torch.stack([one[name].detach().flatten() for one in each]) for name in task.point.names}

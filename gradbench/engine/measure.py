@@ -70,11 +70,15 @@ def _measured(
         try:
             check_ties(task.point.problem)
             try:
-                return layer_norms.measure(task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick)
+                return layer_norms.measure_layers(
+                    task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick
+                )
             except NeedsGeneralPathError:
                 if not apart or options.variance == "datapoint":
                     raise
-                return layer_norms.measure(task, blocks, per_block, reference, budget, by_datapoint=False, tick=tick)
+                return layer_norms.measure_layers(
+                    task, blocks, per_block, reference, budget, by_datapoint=False, tick=tick
+                )
         except NeedsGeneralPathError as fault:
             if options.variance == "datapoint" and isinstance(fault, MixesDatapointsError):
                 raise MeasurementError(f"variance = 'datapoint': {fault}; use 'auto' or 'whole'") from fault
@@ -83,20 +87,22 @@ def _measured(
     # every datapoint's gradients cost the general path as much as the minibatch's: only on demand
     apart = options.variance == "datapoint"
     try:
-        return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart)
+        return general.measure_general(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart)
     except NeedsLoopError as fault:
         if options.engine == "general":
             raise MeasurementError(f"engine = 'general': {fault}; use 'auto'") from fault
         what = f"{task.point.problem.name}, {task.estimator.name}"
         warnings.warn(f"{what}: measured one replicate at a time, slowly: {fault}", loop.LoopWarning, stacklevel=2)
-    one_by_one = loop.replicate_gradients
-    return general.measure(task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart, path=one_by_one)
+    one_by_one = loop.loop_gradients
+    return general.measure_general(
+        task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart, path=one_by_one
+    )
 
 
 def _pays(task: Task) -> bool:
-    """Is the form by datapoint better? With one datapoint both are the same sum, and the whole form sees more of it:
+    """Whether ``auto`` sums variances per datapoint.
 
-    the spread of the block means, too, at the price of a pass over them.
+    Not for one datapoint and few parameters, where the minibatch form also uses the spread between block means.
     """
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     return batch > 1 or sum(v.numel() for v in task.point.problem.named_parameters().values()) > FEW_PARAMETERS

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gradbench.core.bank import Bank
 from gradbench.core.errors import MeasurementError
@@ -24,8 +23,6 @@ from gradbench.engine.moments import Moments, alike, groups_of, joined
 from gradbench.engine.options import Options
 from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, slice_noise
-
-Array = NDArray[np.float64]
 
 FIT_ROWS = 512
 """Datapoints that a trained control variate is fitted on: more than one minibatch, fewer than a large data set."""
@@ -49,7 +46,7 @@ def fitted(task: Task) -> Task:
     return replace(replace(task, point=point.at(order[:FIT_ROWS].sort().values)).fitted(), point=point)
 
 
-def measure(
+def measure_minibatches(
     task: Task,
     blocks: range,
     per_block: int,

@@ -8,12 +8,10 @@ from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.core.bank import UNLIMITED
 from gradbench.engine.layers.factored import Means, concatenated
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Moments:
     engine: str = "general"
     """The path that was taken."""
     minibatches: bool = False
-    """Has each block a minibatch of its own? Then block means differ by their data, too."""
+    """Whether each block has a minibatch of its own: then block means differ by their data, too."""
     certain: frozenset[str] = frozenset()
     """Parameter tensors that no draw reaches: at one minibatch their gradient is one number, whatever else is seen."""
     rounding: dict[str, float] = field(default_factory=dict)

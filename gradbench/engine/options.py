@@ -14,7 +14,7 @@ Engine = Literal["auto", "layers", "general"]
 Variance = Literal["auto", "datapoint", "whole"]
 """``datapoint`` adds up the variances of the datapoints' gradients; ``whole`` watches the gradient of the minibatch."""
 
-Noise = Literal["latent", "latent+data"]
+NoiseSource = Literal["latent", "latent+data"]
 """``latent``: the minibatch is fixed; ``latent+data``: every block draws one of its own."""
 
 FREE_SHARE = 0.5

@@ -21,7 +21,7 @@ PIECE = 32
 SMALL_PIECE = 4
 """The same at large L, where comparing costs more."""
 PROBED = 8
-"""One in so many replicates is asked for what needs its whole gradient: the cosine and the kurtosis."""
+"""Every ``PROBED``-th replicate also contributes to cosine and kurtosis, which need the full gradient."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Pass:
 
     @property
     def whole(self) -> bool:
-        """Are the blocks in it from the first replicate to the last?"""
+        """Whether the blocks in it are whole, from the first replicate to the last."""
         return self.stop - self.start == self.per_block
 
     @property
@@ -102,7 +102,7 @@ def aligned(blocks: range, together: int) -> range:
 
 
 def piece_size(per_block: int, samples: int) -> int:
-    """The s that tells most of the variance: s of s compared lose 1 / s, and m mod s are left out."""
+    """Group size s ≤ m that maximises the pooled degrees of freedom, ⌊m/s⌋ (s − 1)."""
     most = min(per_block, max(SMALL_PIECE, PIECE // samples))
     return max(range(1, most + 1), key=lambda s: (per_block // s * (s - 1), s))
 

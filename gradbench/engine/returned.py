@@ -8,10 +8,10 @@ from torch import Tensor
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Noise, Values
 
-REMEDY = "average(...) takes [R, L, B] to one value per replicate, in the precision of q and of the noise"
+VALUES_REMEDY = "average(...) takes [R, L, B] to one value per replicate, in the precision of q and of the noise"
 
 
-def checked(values: object, noise: Noise, dtype: torch.dtype) -> Values:
+def checked_values(values: object, noise: Noise, dtype: torch.dtype) -> Values:
     """``values`` of as many replicates as ``noise`` has, at parameters of type ``dtype``.
 
     Raises MeasurementError where they are anything but a real floating tensor [R] of at least that precision: summed
@@ -25,12 +25,12 @@ def checked(values: object, noise: Noise, dtype: torch.dtype) -> Values:
         and (values.dtype == dtype or torch.finfo(values.dtype).bits >= torch.finfo(dtype).bits)
     )
     if not right:
-        given, wanted = described(values), expected(replicates, dtype)
-        raise MeasurementError(f"the surrogate gives {given}; expected {wanted}\n{REMEDY}")
+        given, wanted = value_in_words(values), expected(replicates, dtype)
+        raise MeasurementError(f"the surrogate gives {given}; expected {wanted}\n{VALUES_REMEDY}")
     return values  # pyright: ignore[reportReturnType]  (right says so)
 
 
-def described(values: object) -> str:
+def value_in_words(values: object) -> str:
     """A value in a few words: the shape and type of a tensor, the type of anything else."""
     if isinstance(values, Tensor):
         return f"a tensor {list(values.shape)} of {_name(values.dtype)}"

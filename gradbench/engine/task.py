@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Latents, Noise, PerSample, Values
-from gradbench.engine.returned import checked
+from gradbench.engine.returned import checked_values
 from gradbench.estimators.base import Estimator, Setting
 from gradbench.families.base import Family
 from gradbench.objectives.base import Kl, Objective
@@ -99,7 +99,7 @@ class Task:
 
         Raises MeasurementError where it gives anything else.
         """
-        return checked(self.surrogate(self.at(theta), q, noise), noise, self.point.dtype())
+        return checked_values(self.surrogate(self.at(theta), q, noise), noise, self.point.dtype())
 
     def values(self, noise: Noise, phi: Calls, theta: Calls) -> Values:
         """Surrogate plus the closed-form remainder, one value per replicate, [R].

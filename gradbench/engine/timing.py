@@ -21,7 +21,7 @@ MIN_RUNS = 7
 
 
 @dataclass(frozen=True)
-class Cost:
+class Timing:
     """Seconds per gradient: the median, and the 95 % interval of it from order statistics; flops of one gradient."""
 
     seconds: float
@@ -76,7 +76,7 @@ def peak_bytes(step: Callable[[], None], device: str) -> float:
     return float(counter.peak)
 
 
-def cost(task: Task) -> Cost:
+def cost(task: Task) -> Timing:
     """Measure ``task``. Nothing else should run on the device meanwhile."""
     generator = task.point.axes.stream("timing", device=task.point.device)
 
@@ -95,4 +95,4 @@ def cost(task: Task) -> Cost:
     median = times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2
     below = int(binom.ppf(0.025, len(times), 0.5))
     low = times[max(below - 1, 0)]
-    return Cost(median, low, times[min(len(times) - below, len(times) - 1)], float(counter.get_total_flops()), peak)
+    return Timing(median, low, times[min(len(times) - below, len(times) - 1)], float(counter.get_total_flops()), peak)

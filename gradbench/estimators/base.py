@@ -19,6 +19,7 @@ from gradbench.estimators.draws import SAMPLES, Draws
 from gradbench.estimators.scope import Part, Scope, Unbiased
 from gradbench.families import FAMILIES
 from gradbench.families.base import Family
+from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.base import Kl
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.base import Problem
@@ -42,9 +43,9 @@ class Factor:
     held: bool
     why: str
     phi: bool = False
-    """Does the φ-gradient flow through it? (On some problem that the estimator runs on.)"""
+    """Whether the φ-gradient flows through it, on some problem that the estimator runs on."""
     theta: bool = False
-    """Does the θ-gradient flow through it?"""
+    """Whether the θ-gradient flows through it."""
 
 
 def held(name: str, why: str) -> Factor:
@@ -130,7 +131,7 @@ def needs_pairs(setting: Setting) -> str | None:
     return None
 
 
-WORDS = {
+CAPABILITIES = {
     "reparameterised": "a differentiable sampling path",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
@@ -181,7 +182,7 @@ class Estimator:
     (not for the reported variance).
     """
     mixes_datapoints: bool = False
-    """Does one datapoint's gradient depend on another's draws?"""
+    """Whether one datapoint's gradient depends on another's draws."""
 
     def given(self, parameters: dict[str, Any]) -> tuple[Any, ...]:
         """The last argument of surrogate, noise and fit: the validated ``Parameters``, where it has fields at all."""
@@ -201,9 +202,16 @@ class Estimator:
         found = self.evaluations(setting)
         return found if isinstance(found, Evaluations) else Evaluations(float(found))
 
+    def scopes(self, objective: str) -> Unbiased | None:
+        """What it declares of ``objective``, or of the one that this one is like; None where it is not for it."""
+        like = OBJECTIVES[objective].like
+        return self.unbiased.get(objective) or (self.unbiased.get(like) if like else None)
+
     def scope(self, objective: str, part: Part) -> Scope:
-        """In which scope the φ- or θ-part of the gradient of ``objective`` is unbiased."""
-        return getattr(self.unbiased[objective], part)
+        """In which scope the φ- or θ-part of the gradient of ``objective`` is unbiased. Raises KeyError for others."""
+        if (found := self.scopes(objective)) is None:
+            raise KeyError(objective)
+        return getattr(found, part)
 
     def is_unbiased(self, objective: str, part: Part, samples: int) -> bool:
         """Whether that part is declared unbiased with L = ``samples``."""
@@ -219,13 +227,13 @@ class Estimator:
             return f"{self.name} needs {' or '.join(sorted(self.latents))} latents; {setting.problem} has {family.name}"
         for what in sorted(self.uses):
             if not family.has(what):
-                wanted = WORDS.get(what, what)
+                wanted = CAPABILITIES.get(what, what)
                 return (
                     f"{self.name} needs latents with {wanted}; the {family.name} latents of {setting.problem} have none"
                 )
         if setting.layers > 1 and not self.layered:
             return f"{self.name} is for one layer of latents; {setting.problem} has {setting.layers}"
-        if setting.objective.name not in self.unbiased:
+        if self.scopes(setting.objective.name) is None:
             return f"{self.name} estimates {' or '.join(sorted(self.unbiased))} gradients, not {setting.objective.name}"
         try:
             reason = self.needs(setting)

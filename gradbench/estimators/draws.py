@@ -28,25 +28,35 @@ class Draws:
     """Whether nothing is drawn: every replicate is then the same number."""
 
 
-def samples(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
+def draw_samples(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
     """Noise of each of L samples, [R, L, B, *event]."""
     return q.noise(replicates, count, generator)
 
 
-def pairs(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
+def draw_pairs(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
     """Noise of each of L / 2 antithetic pairs, [R, L/2, B, *event]."""
     return q.noise(replicates, count // 2, generator)
 
 
-def nothing(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
+def draw_nothing(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
     """Nothing, [R, 0]."""
     value = next(iter(q.parameters.values()))
     return value.new_zeros(replicates, 0)
 
 
-SAMPLES = Draws("L independent samples", samples, lambda q, noise: q.sample(noise))
-PAIRS = Draws("L / 2 antithetic pairs", pairs)
-NOTHING = Draws("nothing", nothing, nothing=True)
+def with_partners(q: Family, noise: Noise) -> Noise:
+    """Noise of L samples [R, L, B, *event] from that of L / 2 pairs: theirs, then that of their partners."""
+    partners = q.opposite(noise)
+    if isinstance(noise, dict):
+        assert isinstance(partners, dict)
+        return {name: torch.cat([part, partners[name]], dim=1) for name, part in noise.items()}
+    assert isinstance(partners, torch.Tensor)
+    return torch.cat([noise, partners], dim=1)
+
+
+SAMPLES = Draws("L independent samples", draw_samples, lambda q, noise: q.sample(noise))
+PAIRS = Draws("L / 2 antithetic pairs", draw_pairs)
+NOTHING = Draws("nothing", draw_nothing, nothing=True)
 
 
 def own(noise: Callable[..., Noise], latents: Callable[[Family, Any], Latents] | None = None) -> Draws:

@@ -11,7 +11,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.explaining.surrogates import Line, Surrogate, lines
 from gradbench.objectives.base import Kl
 
-PARAMETERS = {"hidden": 16, "latent": 2, "batch": 4}
+STORY_PARAMETERS = {"hidden": 16, "latent": 2, "batch": 4}
 RIGHT = ("score-function", "pathwise")
 WRONG = ("fixed-sample", "double-counted")
 KL_ROWS: tuple[tuple[str, Kl], ...] = (
@@ -56,7 +56,7 @@ class Story:
 def tell(tick: Callable[[str, int], None] = lambda what, done: None, seed: int = 0) -> Story:
     """Measure what the story shows."""
     targets: dict[Kl, Target] = {
-        kl: Target("gaussian-vae", kl, (1,), seed, PARAMETERS) for kl in ("analytic", "monte-carlo")
+        kl: Target("gaussian-vae", kl, (1,), seed, STORY_PARAMETERS) for kl in ("analytic", "monte-carlo")
     }
     tick("exact gradient by quadrature", 0)
     exact = targets["analytic"].reference(1)  # the same for both: the KL is the same number, sampled or not

@@ -18,7 +18,7 @@ from gradbench.statistics import ALPHA, MARGIN, measurement
 from gradbench.statistics.measurement import Measured
 from gradbench.target.reference import Reference
 
-BLOCKS = 32
+LOOK_BLOCKS = 32
 LOOKS = (2048, 8192, 32768)
 """Replicates, tried in turn; each look draws its own."""
 SAME = 1e-9
@@ -75,10 +75,10 @@ def lines(
     """φ and θ of one surrogate, at the first look that leaves neither unresolved, or at the last (``most``)."""
     found: dict[str, Line] = {}
     for index, count in enumerate(LOOKS[:most]):
-        blocks, per_block = measurement.plan(surrogate.task.estimator, count, BLOCKS)
-        first = index * BLOCKS
+        blocks, per_block = measurement.planned_blocks(surrogate.task.estimator, count, LOOK_BLOCKS)
+        first = index * LOOK_BLOCKS
         with surrogate.run():
-            measured = measurement.measure(
+            measured = measurement.measure_figures(
                 surrogate.task, reference, range(first, first + blocks), per_block, tick=tick
             )
         found = {part: _line(measured, part, remainder) for part in ("phi", "theta") if part in measured.figures}
@@ -109,7 +109,7 @@ def _line(measured: Measured, part: str, remainder: Gradients | None) -> Line:
     )
 
 
-def same(a: Gradients, b: Gradients) -> bool:
-    """Are the gradients equal to rounding?"""
+def same_gradients(a: Gradients, b: Gradients) -> bool:
+    """Whether the gradients are equal to rounding."""
     size = max(float(value.abs().max()) for value in a.values() if value.numel())
     return all(bool(torch.isclose(a[name], b[name], rtol=0, atol=SAME * (size + 1e-300)).all()) for name in a)

@@ -11,7 +11,7 @@ from gradbench.core.errors import UsageError
 from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.kept import Kept
 from gradbench.estimators.base import Estimator, Factor
-from gradbench.explaining.surrogates import Line, Surrogate, lines, same
+from gradbench.explaining.surrogates import Line, Surrogate, lines, same_gradients
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 
@@ -138,7 +138,7 @@ def _explained(estimator: Estimator, target: Target, samples: int, tick: Callabl
         change = "drop" if factor.held else "hold"
         words = f"{factor.name}: {'dropping its hold' if factor.held else 'holding it'}"
         try:
-            if same(gradients, changed.gradients()):
+            if same_gradients(gradients, changed.gradients()):
                 variants.append(Variant(factor, change, "same", own))
                 continue
             found = lines(changed, reference, target.remainder, lambda done, words=words: tick(words, done))

@@ -15,5 +15,6 @@ FAMILIES: Registry[type[Family]] = Registry(
     {
         "gaussian": "gaussian:Gaussian",
         "bernoulli": "bernoulli:Bernoulli",
+        "categorical": "categorical:Categorical",
     },
 )

@@ -150,6 +150,10 @@ class Family(ABC):
         """The same q with its parameters held constant."""
         return self.mapped(Tensor.detach)
 
+    def empty(self, replicates: int, samples: int) -> Tensor:
+        """A tensor [R, L, B, *event] to fill with noise, in the precision and on the device of the parameters."""
+        return torch.empty(self._shape(replicates, samples), **self._like())
+
     def _shape(self, replicates: int, samples: int) -> tuple[int, ...]:
         shapes = {value.shape for value in self.parameters.values()}
         shape = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)

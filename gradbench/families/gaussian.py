@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-from gradbench.core.types import Latents, PerSample
+from gradbench.core.types import Latents
 from gradbench.families.base import Family, Use
-from gradbench.families.support import Support, digits
+from gradbench.families.support import Support, along_path
 
 REACH = 8.0
 """Standard deviations to either side that a grid covers; beyond them lies 1e-15 of the mass."""
@@ -45,14 +45,5 @@ class Gaussian(Family):
         For analytic integrands on the whole line it converges exponentially, and unlike Gauss-Hermite quadrature not
         much more slowly where a network bends within a fraction of the posterior's width.
         """
-        event = self.parameters["loc"].shape[3:]
-        dimensions = event.numel()
         x = torch.linspace(-REACH, REACH, nodes, **self._like())
-        weight = torch.softmax(-(x**2) / 2, 0)
-
-        def at(numbers: Tensor) -> tuple[Latents, PerSample]:
-            places = digits(numbers.to(x.device), nodes, dimensions)
-            z = self.sample(x[places].reshape(1, -1, 1, *event))
-            return z, weight[places].prod(-1)[None, :, None]
-
-        return Support(nodes**dimensions, at)
+        return along_path(self.sample, x, torch.softmax(-(x**2) / 2, 0), self.parameters["loc"].shape[3:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-from gradbench.core.errors import NoClosedFormError
+from gradbench.core.errors import BrokenProblemError, NoClosedFormError
 from gradbench.core.types import Latents, Noise, PerSample
 from gradbench.families.base import Family, Use
 from gradbench.families.support import Support
@@ -22,7 +23,8 @@ class Layered(Family):
     """q(z_1|x) q(z_2|z_1, x) …: z is the layers side by side, [R, L, B, D_1 + D_2 + …].
 
     ``calls`` is the `Calls` that reaches the parameters: holding q holds those, while z_2 still depends on z_1 through
-    the distribution that z_1 gives. The layers are of one family. As a prior, it is the joint law of all layers.
+    the distribution that z_1 gives. The layers are of one family. ``parameters`` are those of the first layer: those of
+    the others depend on the sample.
     """
 
     name = "layered"
@@ -30,7 +32,7 @@ class Layered(Family):
     def __init__(self, calls: Any, *conditionals: Conditional) -> None:
         self.calls = calls
         self.layers = conditionals
-        self.first = conditionals[0](calls)
+        self.first = family_of(conditionals[0](calls), 0)
         self.parameters = self.first.parameters
 
     @property
@@ -40,28 +42,32 @@ class Layered(Family):
     def _distribution(self) -> td.Distribution:
         raise NotImplementedError("layers have no one distribution of torch's")
 
+    @property
+    def event(self) -> torch.Size:
+        with torch.no_grad():  # a layer tells its size once it is given a sample of those before
+            example = self.noise(1, 1, torch.Generator(self._like()["device"]).manual_seed(0))
+            return torch.Size([sum(q.event.numel() for q, _ in self.chain(example))])
+
     def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Noise:
-        """The noise of each layer under its number, each [R, L, B, *event]."""
+        """The noise of each layer under its number, each [R, L, B, *event]; ``1.NAME`` where a layer has several."""
         found: dict[str, Tensor] = {}
         above: list[Latents] = []
         for index in range(len(self.layers)):
             q = self._conditional(index, above)
             part = q.noise(replicates, samples, generator)
-            assert isinstance(part, Tensor), "layers of layers"
-            found[str(index)] = part
+            found |= _numbered(part, index)
             above.append(q.sample(part))
         return found
 
     def chain(self, noise: Noise) -> list[tuple[Family, Latents]]:
-        assert isinstance(noise, dict)
         found: list[tuple[Family, Latents]] = []
         for index in range(len(self.layers)):
             q = self._conditional(index, [z for _, z in found])
-            found.append((q, q.sample(noise[str(index)])))
+            found.append((q, q.sample(_part(noise, index))))
         return found
 
     def sample(self, noise: Noise) -> Latents:
-        return side_by_side([z for _, z in self.chain(noise)])
+        return layers_side_by_side([z for _, z in self.chain(noise)])
 
     def split(self, z: Latents) -> list[tuple[Family, Latents]]:
         """Each layer's distribution given the layers before it, with its own part of ``z``."""
@@ -75,11 +81,7 @@ class Layered(Family):
         return found
 
     def log_prob(self, z: Latents) -> PerSample:
-        parts = [q.log_prob(part) for q, part in self.split(z)]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        return _total([q.log_prob(part) for q, part in self.split(z)])
 
     def kl(self, prior: Any) -> PerSample:
         raise NoClosedFormError(
@@ -87,10 +89,19 @@ class Layered(Family):
         )
 
     def opposite(self, noise: Noise) -> Noise:
-        assert isinstance(noise, dict)
-        # a partner is taken of the noise alone, at whatever sample of the layers before
-        parts = {name: self.first.opposite(part) for name, part in noise.items()}
-        return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        """The partner of each layer's noise. Raises NotImplementedError where a layer has none."""
+        with torch.no_grad():
+            laws = [q for q, _ in self.chain(noise)]
+        found: dict[str, Tensor] = {}
+        for index, q in enumerate(laws):
+            found |= _numbered(q.opposite(_part(noise, index)), index)
+        return found
+
+    def noise_of(self, z: Latents) -> Noise:
+        found: dict[str, Tensor] = {}
+        for index, (q, part) in enumerate(self.split(z)):
+            found |= _numbered(q.noise_of(part), index)
+        return found
 
     def states(self) -> Support | None:
         return self._support("states")
@@ -100,7 +111,10 @@ class Layered(Family):
         return self._support("grid", nodes)
 
     def held(self) -> Layered:
-        return Layered(self.calls.held(), *self.layers)
+        found = copy.copy(self)
+        found.calls, found.first = self.calls.held(), self.first.held()
+        found.parameters = found.first.parameters
+        return found
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Layered:
         raise NotImplementedError("the parameters of deeper layers depend on the samples of those before")
@@ -109,7 +123,7 @@ class Layered(Family):
         return f"{len(self.layers)} layers of {self.first.law()}"
 
     def _conditional(self, index: int, above: list[Latents]) -> Family:
-        return self.first if index == 0 else self.layers[index](self.calls, *above)
+        return self.first if index == 0 else family_of(self.layers[index](self.calls, *above), index)
 
     def _support(self, what: str, *arguments: int) -> Support | None:
         """The product of the layers' supports, each at the values of the layers before; None where one has none."""
@@ -138,13 +152,72 @@ class Layered(Family):
                 parts.append(z)
                 mass = own if mass is None else mass * own
             assert mass is not None
-            return side_by_side(parts), mass
+            return layers_side_by_side(parts), mass
 
         return Support(torch.Size(sizes).numel(), at)
 
 
-def side_by_side(parts: list[Latents]) -> Latents:
+class TopDown:
+    """The joint law of layers that are drawn from the last to the first, p(z_N) … p(z_1|z_2, …): a prior.
+
+    ``conditionals`` begin with that of the last layer, and are given the samples of the layers after their own, the
+    last one first. z is the layers side by side, the first one first, as a `Layered` posterior draws it.
+    """
+
+    def __init__(self, calls: Any, *conditionals: Conditional) -> None:
+        self.calls = calls
+        self.layers = conditionals
+
+    def split(self, z: Latents) -> list[tuple[Family, Latents]]:
+        """Each layer's distribution given the layers after it, with its own part of ``z``, the last layer first."""
+        found: list[tuple[Family, Latents]] = []
+        stop = z.shape[-1]
+        for conditional in self.layers:
+            p = conditional(self.calls, *(part for _, part in found))
+            start = stop - p.event.numel()
+            found.append((p, z[..., start:stop].unflatten(-1, p.event)))
+            stop = start
+        return found
+
+    def log_prob(self, z: Latents) -> PerSample:
+        """log p(z), summed over all layers, [R, L, B]."""
+        return _total([p.log_prob(part) for p, part in self.split(z)])
+
+
+def family_of(value: Any, index: int) -> Family:
+    """``value`` as the distribution of the layer ``index``. Raises BrokenProblemError where it is none."""
+    if isinstance(value, Family) and not isinstance(value, Layered):
+        return value
+    raise BrokenProblemError(
+        "posterior",
+        f"layer {index + 1} of posterior is a {type(value).__name__}",
+        "let each function that is given to Layered return a Family of one layer",
+    )
+
+
+def layers_side_by_side(parts: list[Latents]) -> Latents:
     """Samples of several layers as one, [R, L, B, D_1 + D_2 + …]."""
     flat = [part.flatten(3) for part in parts]
     lead = torch.broadcast_shapes(*(part.shape[:3] for part in flat))
     return torch.cat([part.expand(*lead, part.shape[3]) for part in flat], -1)
+
+
+def _total(terms: list[PerSample]) -> PerSample:
+    return sum(terms[1:], terms[0])
+
+
+def _numbered(part: Noise, index: int) -> dict[str, Tensor]:
+    """The noise of one layer under its number."""
+    if isinstance(part, Tensor):
+        return {str(index): part}
+    return {f"{index}.{name}": value for name, value in part.items()}
+
+
+def _part(noise: Noise, index: int) -> Noise:
+    """The noise of one layer, of that of all."""
+    assert isinstance(noise, dict)
+    own = noise.get(str(index))
+    if own is not None:
+        return own
+    start = f"{index}."
+    return {name.removeprefix(start): value for name, value in noise.items() if name.startswith(start)}

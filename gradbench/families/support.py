@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,15 @@ class Support:
         return self.at(torch.arange(self.size))
 
 
+def number_of(states: int | None) -> str:
+    """How many states there are, in words short enough to print.
+
+    >>> number_of(4096), number_of(10**5000), number_of(None)
+    ('4096', 'about 10^5000', 'None')
+    """
+    return str(states) if states is None or states < 10**12 else f"about 10^{math.log10(states):.0f}"
+
+
 def digits(numbers: Tensor, base: int, places: int) -> Tensor:
     """``numbers`` [N] written in ``base``, the last of ``places`` running fastest: [N, places].
 
@@ -38,3 +48,18 @@ def digits(numbers: Tensor, base: int, places: int) -> Tensor:
     """
     powers = base ** torch.arange(places - 1, -1, -1, device=numbers.device)
     return (numbers[:, None] // powers) % base
+
+
+def along_path(sample: Callable[[Tensor], Latents], noise: Tensor, mass: Tensor, event: torch.Size) -> Support:
+    """The product rule over all latent variables, of one rule for the noise of each: z = ``sample`` (noise).
+
+    ``noise`` and ``mass`` [N] are values of the noise of one variable with their weights, which sum to 1. The noise
+    of one variable must be the variable's own, of the same law for all of them.
+    """
+    dimensions = event.numel()
+
+    def at(numbers: Tensor) -> tuple[Latents, PerSample]:
+        places = digits(numbers.to(noise.device), len(noise), dimensions)
+        return sample(noise[places].reshape(1, -1, 1, *event)), mass[places].prod(-1)[None, :, None]
+
+    return Support(len(noise) ** dimensions, at)

@@ -45,6 +45,11 @@ class Objective(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     Parameters: ClassVar[type[ObjectiveParameters]] = ObjectiveParameters
+    like: ClassVar[str | None] = None
+    """An objective whose estimators estimate this one, too: they use nothing of it but f, r and how f is reduced.
+
+    None: only those that name this one.
+    """
     has_theta: ClassVar[bool] = True
     """Whether f depends on θ."""
     averaged_by: ClassVar[tuple[str, ...]] = ()

@@ -15,10 +15,14 @@ PROBLEMS: Registry[type[Problem]] = Registry(
     {
         "gaussian-cost": "gaussian_cost:GaussianCost",
         "bernoulli-cost": "bernoulli_cost:BernoulliCost",
+        "categorical-cost": "categorical_cost:CategoricalCost",
+        "tied-bits": "tied_bits:TiedBits",
         "linear-gaussian": "linear_gaussian:LinearGaussian",
         "rainforth": "rainforth:Rainforth",
         "gaussian-vae": "gaussian_vae:GaussianVae",
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
+        "categorical-vae": "categorical_vae:CategoricalVae",
+        "hierarchical-vae": "hierarchical_vae:HierarchicalVae",
     },
 )
 

@@ -77,14 +77,17 @@ class Problem(ABC):
     data: ClassVar[str | None] = None
     """Default data set; None for a problem without data."""
     independent_datapoints: ClassVar[bool] = True
-    """Does every datapoint draw latents of its own? (False for latents that the minibatch has in common.)"""
+    """Whether every datapoint draws latents of its own; False for latents that the minibatch has in common."""
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """Default precision, in which it is also trained."""
 
     unit_interval: ClassVar[bool] = True
-    """Does the likelihood need data in [0, 1], as one of binary pixels does?"""
+    """Whether the likelihood needs data in [0, 1], as one of binary pixels does."""
     start_parameters: ClassVar[tuple[str, ...]] = ()
-    """Parameters that only say where q starts: sweeping them leaves the model and its data as they are."""
+    """Parameters that what is drawn at the start is scaled or shaped by, such as where q starts.
+
+    Sweeping them leaves the model and its data as they are: they are no part of the stream that those are drawn from.
+    """
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """The parameters of its small version, which `gradbench explain` and `gradbench check` use."""
     checked: ClassVar[tuple[Small, ...]] = ()
@@ -120,8 +123,11 @@ class Problem(ABC):
 
     @classmethod
     def kls(cls, parameters: Any) -> tuple[Literal["analytic", "monte-carlo"], ...]:
-        """The treatments of the KL that it has: in closed form, or sampled with the rest; the default first."""
-        return ("analytic", "monte-carlo")
+        """The treatments of the KL that it has: in closed form, or sampled with the rest; the default first.
+
+        That of several layers has no closed form.
+        """
+        return ("analytic", "monte-carlo") if cls.layers(parameters) == 1 else ("monte-carlo",)
 
     @classmethod
     def size(cls, parameters: Any) -> str:

@@ -1,17 +1,21 @@
-"""What there is: suites, estimators, problems and metrics, as rows to list."""
+"""What there is: suites, estimators, problems, families, objectives and metrics, as rows to list."""
 
 from __future__ import annotations
 
 import tomllib
+from typing import TYPE_CHECKING
 
 from gradbench.core.errors import UnknownNameError
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Estimator
 from gradbench.estimators.scope import Scope
 from gradbench.families import FAMILIES
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import METRICS
 from gradbench.suite.shipped import shipped
+
+if TYPE_CHECKING:
+    from gradbench.estimators.base import Estimator
 
 Rows = list[tuple[str, ...]]
 
@@ -30,9 +34,29 @@ def catalogue(what: str) -> tuple[tuple[str, ...], Rows]:
             return headers, [
                 (p.name, p.title, p.family, ", ".join(p.Parameters.model_fields)) for p in PROBLEMS.values()
             ]
+        case "families":
+            from gradbench.report.described import abilities, headline
+
+            headers = ("family", "what it is", "it has", "problems")
+            return headers, [
+                (name, headline(kind), ", ".join(abilities(kind).values()), _problems(name))
+                for name, kind in FAMILIES.items()
+            ]
+        case "objectives":
+            from gradbench.report.described import estimators_of
+
+            headers = ("objective", "what it is", "parameters", "estimators")
+            return headers, [
+                (o.name, o.title, ", ".join(o.Parameters.model_fields), ", ".join(estimators_of(o)))
+                for o in OBJECTIVES.values()
+            ]
         case "metrics":
             return ("metric", "meaning"), list(METRICS.items())
-    raise UnknownNameError("listing", what, ("suites", "estimators", "problems", "metrics"))
+    raise UnknownNameError("listing", what, ("suites", "estimators", "problems", "families", "objectives", "metrics"))
+
+
+def _problems(family: str) -> str:
+    return ", ".join(name for name, kind in PROBLEMS.items() if kind.family == family)
 
 
 def _latents(estimator: Estimator) -> str:

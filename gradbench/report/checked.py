@@ -18,7 +18,7 @@ MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "�
 COLOURS = STYLES | {"violation": "red"}
 
 
-def as_text(result: Result) -> RenderableType:
+def checked_text(result: Result) -> RenderableType:
     """A check in words and figures."""
     return Group(*_parts(result))
 

@@ -10,12 +10,12 @@ from gradbench.core.printable import one_line
 from gradbench.report.format import interval, number
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Text
-from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome
+from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, ClaimOutcome
 
-STYLES = {REPRODUCED: "green", CONTRADICTED: "red", UNRESOLVED: "yellow"}
+_STYLES = {REPRODUCED: "green", CONTRADICTED: "red", UNRESOLVED: "yellow"}
 
 
-def claims_table(outcomes: Iterable[Outcome]) -> RenderableType:
+def claims_table(outcomes: Iterable[ClaimOutcome]) -> RenderableType:
     """One line per claim: what, where it was published, the measured figure with its interval, and the outcome."""
     table = plain_table("claims")
     table.add_column("claim", overflow="fold", ratio=3)
@@ -27,7 +27,7 @@ def claims_table(outcomes: Iterable[Outcome]) -> RenderableType:
         if outcome.figure is not None:
             figures = f"{claim.kind if claim.kind != 'value' else claim.figure} {number(outcome.figure)} "
             measured = Text(figures + interval(outcome.low, outcome.high)).append(f" {outcome.note}", style="dim")
-        table.add_row(_words(claim), measured, Text(outcome.status, style=STYLES[outcome.status]))
+        table.add_row(_words(claim), measured, Text(outcome.status, style=_STYLES[outcome.status]))
     return table
 
 
@@ -41,9 +41,9 @@ def _words(claim: Claim) -> Text:
     return Text(one_line(claim.claim)).append(f" ({source})" if source else "", style="dim")
 
 
-def checked(outcomes: Sequence[Outcome]) -> tuple[bool, str]:
-    """Is a claim contradicted? And in words, how many are."""
-    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in STYLES}
+def check_failed(outcomes: Sequence[ClaimOutcome]) -> tuple[bool, str]:
+    """Whether a claim is contradicted; and in words, how many are."""
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in _STYLES}
     if not outcomes:
         return False, "nothing to check: the suite makes no claim"
     failed = counts[CONTRADICTED] > 0

@@ -12,7 +12,7 @@ from gradbench.core.printable import one_line
 from gradbench.report.format import number, span
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import also_varying, each, label, varied, varying_parameters
+from gradbench.report.tables import also_varying, each, estimator_label, varied, varying_parameters
 from gradbench.report.words import group_title
 from gradbench.results.columns import POINT
 from gradbench.results.compare import BETTER, INCOMPARABLE, WORSE
@@ -21,7 +21,7 @@ Varying = dict[str, set[str]]
 TITLES = {"variance": "variance", "mse": "MSE", "seconds": "time"}
 """Figures that every table shows, with their titles."""
 
-STYLES = {BETTER: "green", WORSE: "red"}
+_STYLES = {BETTER: "green", WORSE: "red"}
 """Of marks."""
 
 
@@ -38,7 +38,13 @@ def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str =
         table = plain_table(one_line(f"{title}, over {baseline}"))
         _columns(table, "estimator", figure)
         for row in each(target):
-            _row(table, label(row.estimator_b, row.estimator_params_b, varying), row, figure, row.verdict_b == "biased")
+            _row(
+                table,
+                estimator_label(row.estimator_b, row.estimator_params_b, varying),
+                row,
+                figure,
+                row.verdict_b == "biased",
+            )
         parts.append(table)
     return Group(*parts, _footnote(rows))
 
@@ -57,7 +63,9 @@ def comparison_table(
         _columns(table, "estimator", figure)
         for row in each(target):
             turned = row.verdict_b == "biased" and row.verdict_a != "biased"
-            _row(table, label(row.estimator, row.estimator_params, varying), row, figure, turned, "now biased")
+            _row(
+                table, estimator_label(row.estimator, row.estimator_params, varying), row, figure, turned, "now biased"
+            )
         parts.append(table)
     return Group(*parts, _footnote(rows), *_not_comparable(matched[matched.group == group]))
 
@@ -75,7 +83,7 @@ def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
 
 
 def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
-    words = [record.problem, size, *varied(record.problem, record.problem_params, varying)]
+    words = [record.problem, size, *varied(record.problem, record.problem_params, varying, said=str(size))]
     words += [] if record.kl == "-" else [f"{record.kl} KL"]
     words += [f"{record.train_steps} steps"] if record.train_steps else []
     words += also_varying(record, varying, shown=("train_steps", "kl"))
@@ -96,7 +104,7 @@ def _shown(figure: str) -> dict[str, str]:
 
 
 def _row(table: Table, name: str, row: Any, figure: str, biased: bool, note: str = "biased") -> None:
-    mark = Text(row.mark, style=STYLES.get(row.mark, ""))
+    mark = Text(row.mark, style=_STYLES.get(row.mark, ""))
     if biased:
         mark.append(f" ({note})", style="red")
     table.add_row(name, str(row.samples), *(_ratio(row, shown) for shown in _shown(figure)), mark)

@@ -1,4 +1,4 @@
-"""An estimator or a problem in words: its declarations, its ledger, its documentation."""
+"""An estimator, a problem, a family or an objective in words: its declarations, its ledger, its documentation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from pydantic_core import to_jsonable_python
 from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
-from gradbench.estimators.base import Estimator
+from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import CAPABILITIES, Estimator
+from gradbench.families.base import Family
+from gradbench.objectives.base import Objective
+from gradbench.problems import PROBLEMS
 from gradbench.report.layout import listing
 from gradbench.report.plain import Text
 
 
 def as_data(thing: Any) -> dict[str, Any]:
-    """The declarations of an estimator or a problem, for JSON."""
+    """The declarations of an estimator, a problem, a family or an objective, for JSON."""
+    if _is(thing, Family):
+        return _family(thing)
     fields = {name: _field(field) for name, field in thing.Parameters.model_fields.items()}
     if isinstance(thing, Estimator):
         return {
@@ -36,6 +42,15 @@ def as_data(thing: Any) -> dict[str, Any]:
             "paper": thing.paper,
             "documentation": documentation(thing),
         }
+    if _is(thing, Objective):
+        return {
+            "objective": thing.name,
+            "title": thing.title,
+            "like": thing.like,
+            "estimators": estimators_of(thing),
+            "parameters": fields,
+            "documentation": documentation(thing),
+        }
     return {
         "problem": thing.name,
         "title": thing.title,
@@ -48,11 +63,46 @@ def as_data(thing: Any) -> dict[str, Any]:
     }
 
 
-def as_text(thing: Any) -> RenderableType:
+def _is(thing: Any, kind: type) -> bool:
+    return inspect.isclass(thing) and issubclass(thing, kind)
+
+
+def _family(kind: type[Family]) -> dict[str, Any]:
+    used = {"judges": kind.judged_by, "trains": kind.trained_by or kind.judged_by}
+    return {
+        "family": kind.name,
+        "title": headline(kind),
+        "has": abilities(kind),
+        "problems": [name for name, problem in PROBLEMS.items() if problem.family == kind.name],
+        "estimators": {
+            **{what: {"name": use.estimator, "samples": use.samples} for what, use in used.items()},
+            "averaged": {"name": kind.averaged_by or kind.judged_by.estimator},
+        },
+        "parameters": {},
+        "documentation": documentation(kind),
+    }
+
+
+def headline(kind: type) -> str:
+    """The first line of a class's own docstring, without its stop; empty where it has none."""
+    return (vars(kind).get("__doc__") or "").strip().partition("\n")[0].removesuffix(".")
+
+
+def abilities(kind: type[Family]) -> dict[str, str]:
+    """What a family says that it can do, in words by name."""
+    return {what: words for what, words in CAPABILITIES.items() if kind.has(what)}
+
+
+def estimators_of(objective: type[Objective]) -> list[str]:
+    """The estimators that declare ``objective``, or one that it is like."""
+    return [name for name, estimator in ESTIMATORS.items() if estimator.scopes(objective.name) is not None]
+
+
+def described_text(thing: Any) -> RenderableType:
     """The same for reading."""
     data = as_data(thing)
     parts: list[RenderableType] = [
-        Text(one_line(f"{thing.name}: {thing.title}"), style="bold"),
+        Text(one_line(f"{thing.name}: {data['title']}"), style="bold"),
         "",
         data["documentation"],
         "",
@@ -60,6 +110,11 @@ def as_text(thing: Any) -> RenderableType:
     if data["parameters"]:
         rows = [(name, field["type"], _default(field)) for name, field in data["parameters"].items()]
         parts.append(listing(rows, ("parameter", "type", "default")))
+    if "has" in data:
+        parts.append(f"it has: {', '.join(data['has'].values()) or 'samples and their log_prob alone'}")
+        parts.append(f"problems: {', '.join(data['problems']) or 'none'}")
+    if "like" in data:
+        parts.append(f"estimators: {', '.join(data['estimators']) or 'none'}")
     if isinstance(thing, Estimator):
         parts.append(listing([factor_row(f) for f in thing.ledger], ("factor", "held", "in φ", "in θ", "why")))
     return Group(*(Text(part) if isinstance(part, str) else part for part in parts))

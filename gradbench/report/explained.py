@@ -30,7 +30,7 @@ OUTCOMES = {
 }
 
 
-def described(estimator: Estimator) -> RenderableType:
+def explained_ledger(estimator: Estimator) -> RenderableType:
     """What can be read while the numbers are measured."""
     return Group(
         Text(one_line(f"{estimator.name}: {estimator.title}") + "\n", style="bold"),
@@ -40,7 +40,7 @@ def described(estimator: Estimator) -> RenderableType:
     )
 
 
-def measured(explained: Explained) -> RenderableType:
+def explained_numbers(explained: Explained) -> RenderableType:
     """What is shown once they are."""
     return Group(*_measured(explained))
 
@@ -85,7 +85,8 @@ def _measured(explained: Explained) -> Iterator[RenderableType]:
     target, e = explained.target, explained.estimator
     evaluations = number(e.cost(target.setting(explained.samples, e)).total)
     yield Text(one_line(f"In numbers: {target.label}, L = {explained.samples}"), style="bold")
-    yield Text(f"{_size(explained)}; exact gradient by {explained.reference}; evaluations of f: {evaluations}")
+    said = [_size(explained), f"exact gradient by {explained.reference}", f"evaluations of f: {evaluations}"]
+    yield Text("; ".join(filter(None, said)))
     shown = table()
     for name in ("gradient", "‖exact‖", "counted (95 %)", "bias", "at most", "variance"):
         shown.add_column(name, justify="left" if name == "gradient" else "right", no_wrap=True)

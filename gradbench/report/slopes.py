@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from gradbench.core.printable import one_line
 from gradbench.report.format import interval, number
 from gradbench.report.layout import plain_table
-from gradbench.report.tables import each, label, varying_parameters
+from gradbench.report.tables import each, estimator_label, varying_parameters
 from gradbench.report.words import group_title
 from gradbench.results.columns import AXES, SLOPES
 from gradbench.results.slopes import slopes
@@ -29,8 +29,8 @@ def slope_tables(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
             table.add_column(name, overflow="fold")
         table.add_column("slope", no_wrap=True)
         for row in each(some):
-            estimator = label(row.estimator, row.estimator_params, varying)
+            estimator = estimator_label(row.estimator, row.estimator_params, varying)
             slope = f"{number(row.slope)} {interval(row.slope_low, row.slope_high)}"
-            problem = label(row.problem, row.problem_params, varying)
+            problem = estimator_label(row.problem, row.problem_params, varying)
             table.add_row(problem, estimator, SLOPES[str(row.figure)], slope)
         yield table

@@ -70,7 +70,7 @@ Next: gradbench explain pathwise       one estimator, each hold tried both ways
       gradbench check mine.py         is it right?"""
 
 
-def as_text(story: Story) -> RenderableType:
+def story_text(story: Story) -> RenderableType:
     """The whole story."""
     return Group(*_parts(story))
 
@@ -81,7 +81,7 @@ def introduction() -> RenderableType:
     return Group(Text(title, style="bold"), Text(rest), Text(DERIVATIONS))
 
 
-def numbers(story: Story) -> RenderableType:
+def story_numbers(story: Story) -> RenderableType:
     """What is shown once they are."""
     return Group(*_numbers(story))
 

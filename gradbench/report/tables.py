@@ -63,7 +63,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) 
     best = set(sound.groupby("samples").work_variance.idxmin()) if len(sound) else set()
     previous = None
     for row in each(rows):
-        estimator = label(row.estimator, row.estimator_params, varying)
+        estimator = estimator_label(row.estimator, row.estimator_params, varying)
         table.add_row(
             estimator if estimator != previous else "",
             str(row.samples) + ("" if not marked else OTHER_MARK if row.replicates != usual else " "),
@@ -116,7 +116,7 @@ def _data_share(row: Any) -> float | None:
 
 
 def heavy_tailed(kurtosis: float | None) -> bool:
-    """Do a few replicates carry the variance, so that its interval is wide and leans on them?"""
+    """Whether a few replicates carry the variance, so that its interval is wide and leans on them."""
     return kurtosis is not None and kurtosis > HEAVY_TAILS
 
 
@@ -152,7 +152,7 @@ def _other_replicates(rows: pd.DataFrame) -> list[int]:
 def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> str:
     row = rows.iloc[0]
     words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
-    words += varied(row.problem, row.problem_params, varying)
+    words += varied(row.problem, row.problem_params, varying, said=str(row["size"]))
     if isinstance(row.data, str):
         words.append(f"{row.data} (batch {int(row.batch_size)})")
         words.append(f"{int(row.train_steps)} steps")
@@ -178,15 +178,16 @@ def _norms(rows: pd.DataFrame) -> str:
     return f"{norms} for L = {ends[0].samples} … {ends[1].samples} ({sources})"
 
 
-def label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
+def estimator_label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
     """An estimator's name, with those of its parameters that vary in the run."""
     return one_line(" ".join([estimator, *varied(estimator, params, varying)]))
 
 
-def varied(name: str, params: str, varying: dict[str, set[str]]) -> list[str]:
-    """Those parameters of the problem or estimator ``name`` that vary in the run, in words."""
+def varied(name: str, params: str, varying: dict[str, set[str]], said: str = "") -> list[str]:
+    """Those parameters of the problem or estimator ``name`` that vary in the run, in words not yet ``said``."""
     values = written_out(name, json.loads(params))
-    return [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
+    words = [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
+    return [word for word in words if word not in said.split()]
 
 
 def short(value: Any) -> str:

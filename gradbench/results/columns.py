@@ -30,7 +30,7 @@ class Before:
 
 
 @dataclass(frozen=True)
-class Slope:
+class SlopeFigure:
     """A figure whose logarithm is fitted against the axes: its name in ``slopes.parquet``, and in tables."""
 
     figure: str
@@ -59,7 +59,7 @@ class Column:
     """Whether it is among the few that are exported where there is no room for all."""
     compared: bool = False
     """Whether ratios of it are formed between rows; of each, less is better."""
-    slope: Slope | None = None
+    slope: SlopeFigure | None = None
     axis: str | None = None
     """Title of the axis, where slopes are taken against it."""
     timed: bool = False
@@ -172,7 +172,7 @@ REGISTRY: tuple[Column, ...] = (
         "real",
         "unbiased estimate of ||E g^ - g||^2; may be negative",
         "bias",
-        slope=Slope("bias_sq", "bias²"),
+        slope=SlopeFigure("bias_sq", "bias²"),
     ),
     Column("bias_sq_se", "real", "standard error of bias_sq", "bias"),
     Column(
@@ -213,7 +213,7 @@ REGISTRY: tuple[Column, ...] = (
         interval=("variance_low", "variance_high"),
         readable=True,
         compared=True,
-        slope=Slope("variance", "variance"),
+        slope=SlopeFigure("variance", "variance"),
     ),
     Column("variance_low", "real", "lower end of the interval of variance", "spread", readable=True),
     Column("variance_high", "real", "upper end of the interval of variance", "spread", readable=True),
@@ -271,7 +271,7 @@ REGISTRY: tuple[Column, ...] = (
         since=2,
         before=Before(),
     ),
-    Column("snr", "real", "||g||^2 / variance", "spread", slope=Slope("snr_root", "‖g‖/√variance")),
+    Column("snr", "real", "||g||^2 / variance", "spread", slope=SlopeFigure("snr_root", "‖g‖/√variance")),
     Column(
         "snr_mean",
         "real",

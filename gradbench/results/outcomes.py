@@ -17,7 +17,7 @@ from gradbench.core.errors import RunError
 from gradbench.results.columns import BY_NAME, IDENTITY, PARAMETERS, TARGET, identity_of
 from gradbench.results.compare.match import ratios_of
 from gradbench.results.parameters import parameters
-from gradbench.results.slopes import slopes, values
+from gradbench.results.slopes import figure_values, slopes
 from gradbench.results.store import Run
 from gradbench.statistics.spread import quantile
 from gradbench.suite.claims import (
@@ -25,7 +25,7 @@ from gradbench.suite.claims import (
     REPRODUCED,
     UNRESOLVED,
     Claim,
-    Outcome,
+    ClaimOutcome,
     judge,
     matches,
     rows_of,
@@ -43,7 +43,7 @@ def claims_of(run: Run) -> list[Claim]:
         raise RunError(f"{run.path / 'manifest.json'}: its claims cannot be read; run the suite again") from error
 
 
-def verify(run: Run, claims: Sequence[Claim]) -> list[Outcome]:
+def verify(run: Run, claims: Sequence[Claim]) -> list[ClaimOutcome]:
     """The outcome of each claim."""
     ok = run.ok()
     flat = [{**parameters(row), **row} for row in ok.astype(object).where(ok.notna(), None).to_dict("records")]
@@ -52,11 +52,13 @@ def verify(run: Run, claims: Sequence[Claim]) -> list[Outcome]:
     return [_with_losses(_outcome(run, claim, rows), cells) for claim in claims]
 
 
-def _outcome(run: Run, claim: Claim, flat: list[dict[str, Any]]) -> Outcome:
+def _outcome(run: Run, claim: Claim, flat: list[dict[str, Any]]) -> ClaimOutcome:
     parts = [rows_of(flat, run.ok(), selection, claim.group) for selection in claim.selections()]
     missing = [s for s, rows in zip(claim.selections(), parts, strict=True) if rows.empty]
     if missing:
-        return Outcome(claim, UNRESOLVED, note=f"no measured row with {_words({**missing[0], 'group': claim.group})}")
+        return ClaimOutcome(
+            claim, UNRESOLVED, note=f"no measured row with {_words({**missing[0], 'group': claim.group})}"
+        )
     match claim.kind:
         case "value":
             return worst((_value(claim, row, at) for row, at in _placed(parts[0])), claim.band())
@@ -92,7 +94,7 @@ def _cells(run: Run) -> list[_Cell]:
     return found
 
 
-def _with_losses(outcome: Outcome, cells: list[_Cell]) -> Outcome:
+def _with_losses(outcome: ClaimOutcome, cells: list[_Cell]) -> ClaimOutcome:
     """``outcome`` with the cells that the claim is about and that have no figures; it is then not reproduced.
 
     Of a claim about cells that are partly skipped, those that can be measured decide.
@@ -113,9 +115,9 @@ def _with_losses(outcome: Outcome, cells: list[_Cell]) -> Outcome:
     return replace(outcome, status=status, note="; ".join(word for word in (measured, note) if word))
 
 
-def _value(claim: Claim, row: dict, at: str) -> Outcome:
+def _value(claim: Claim, row: dict, at: str) -> ClaimOutcome:
     figure, low, high = interval_of(row, claim.figure)
-    return Outcome(claim, judge(low, high, claim.band()), figure, low, high, at)
+    return ClaimOutcome(claim, judge(low, high, claim.band()), figure, low, high, at)
 
 
 def interval_of(row: dict, figure: str) -> tuple[float, float, float]:
@@ -130,21 +132,21 @@ def interval_of(row: dict, figure: str) -> tuple[float, float, float]:
     return value, row[low] / scale, row[high] / scale
 
 
-def _verdict(claim: Claim, row: dict, at: str) -> Outcome:
+def _verdict(claim: Claim, row: dict, at: str) -> ClaimOutcome:
     same = row["verdict"] == claim.verdict
     status = REPRODUCED if same else UNRESOLVED if row["verdict"] == "unresolved" else CONTRADICTED
     figure, low, high = interval_of(row, "bias_norm")
-    return Outcome(claim, status, figure, low, high, f"{row['verdict']}, {at}")
+    return ClaimOutcome(claim, status, figure, low, high, f"{row['verdict']}, {at}")
 
 
-def _slope(claim: Claim, rows: pd.DataFrame) -> Outcome:
+def _slope(claim: Claim, rows: pd.DataFrame) -> ClaimOutcome:
     found = slopes(rows)
     found = found[(found.against == claim.against) & (found.figure == claim.figure)]
     if found.empty:
-        usable = int(np.isfinite(values(rows, claim.figure)[1]).sum())
-        return Outcome(claim, UNRESOLVED, note=f"{usable} of {len(rows)} rows can take part; a slope needs two")
+        usable = int(np.isfinite(figure_values(rows, claim.figure)[1]).sum())
+        return ClaimOutcome(claim, UNRESOLVED, note=f"{usable} of {len(rows)} rows can take part; a slope needs two")
     outcomes = (
-        Outcome(
+        ClaimOutcome(
             claim,
             judge(row["slope_low"], row["slope_high"], claim.band()),
             row["slope"],
@@ -157,7 +159,7 @@ def _slope(claim: Claim, rows: pd.DataFrame) -> Outcome:
     return worst(outcomes, claim.band())
 
 
-def _ratio(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> Outcome:
+def _ratio(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> ClaimOutcome:
     """The ratio of ``above`` over ``below`` on rows that agree in everything but the keys of ``over``."""
     changed = set(claim.over)
     # another estimator or objective has parameters of its own
@@ -167,17 +169,17 @@ def _ratio(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> 
     return _of_pairs(claim, ratios_of(run, below, above, keys), claim.band())
 
 
-def _ordered(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> Outcome:
+def _ordered(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> ClaimOutcome:
     """The ratio of ``above`` over ``below`` on rows of the same target, which is to be larger than 1."""
     return _of_pairs(claim, ratios_of(run, below, above, list(TARGET)), (1.0, math.inf))
 
 
-def _of_pairs(claim: Claim, table: pd.DataFrame, band: tuple[float, float]) -> Outcome:
+def _of_pairs(claim: Claim, table: pd.DataFrame, band: tuple[float, float]) -> ClaimOutcome:
     if table.empty:
-        return Outcome(claim, UNRESOLVED, note="the two sides share no target")
+        return ClaimOutcome(claim, UNRESOLVED, note="the two sides share no target")
     name = f"{claim.figure}_ratio"
     found = (
-        Outcome(claim, _judged(row, name, band), row[name], row[f"{name}_low"], row[f"{name}_high"], at)
+        ClaimOutcome(claim, _judged(row, name, band), row[name], row[f"{name}_low"], row[f"{name}_high"], at)
         for row, at in _placed(table)
     )
     return worst(found, band)

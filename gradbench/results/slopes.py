@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.core.canonical import canonical
 from gradbench.results.columns import AXES, BY_NAME, IDENTITY, SLOPES
 from gradbench.statistics.regression import log_log_slope
 from gradbench.statistics.spread import quantile
-
-Array = NDArray[np.float64]
 
 LINE = (*IDENTITY, "against", "figure", "slope", "slope_low", "slope_high", "points")
 """Columns of ``slopes.parquet``."""
@@ -38,7 +36,7 @@ def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
         if len(np.unique(x)) < 2 or len(np.unique(x)) < len(x):
             continue
         for figure in SLOPES:
-            fitted = log_log_slope(x, *values(some, figure))
+            fitted = log_log_slope(x, *figure_values(some, figure))
             if fitted is not None:
                 record = {name: some.iloc[0][name] for name in keys} | {axis: None}
                 yield {
@@ -52,7 +50,7 @@ def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
                 }
 
 
-def values(rows: pd.DataFrame, figure: str) -> tuple[Array, Array]:
+def figure_values(rows: pd.DataFrame, figure: str) -> tuple[Array, Array]:
     """A figure of each row, and the standard error of its logarithm; NaN where a row cannot take part.
 
     ``snr_root`` is ‖g‖ / √variance, a ratio of mean to standard deviation.

@@ -19,6 +19,7 @@ from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.interrupt import Interrupts
 from gradbench.core.isolation.kept import Kept
 from gradbench.estimators import ESTIMATORS
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 from gradbench.results import sessions, slopes, store
 from gradbench.runner import rows
@@ -33,7 +34,7 @@ REFERENCE_UNITS = 2**14
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """A run that has ended, and how."""
 
     run: store.Run
@@ -51,7 +52,7 @@ class Outcome:
         return 3 if "failed" in statuses else 0
 
 
-def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
+def run(suite: Suite, out: Path, progress: Progress | None = None) -> RunOutcome:
     """Measure every cell of ``suite`` into the folder ``out``; cells already there are kept.
 
     A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
@@ -87,7 +88,7 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> Outcome:
         interrupted = True
     finished = store.finish(out, manifest)
     store.write_table(out / "slopes.parquet", slopes.slopes(finished.ok()))
-    return Outcome(finished, interrupted, time.perf_counter() - clock)
+    return RunOutcome(finished, interrupted, time.perf_counter() - clock)
 
 
 def default_folder(suite: str) -> Path:
@@ -105,7 +106,7 @@ def _run_target(
     preflight = Preflight()
     for cell in cells:
         interrupts.check()
-        progress.cell(label(cell))
+        progress.cell(cell_label(cell))
         tick = _counted(progress.advance, _units(cell, suite))
         if cell.skip is not None:
             store.write_cell(out, rows.skipped(cell, suite.name))
@@ -114,14 +115,14 @@ def _run_target(
                 if broken is not None:
                     raise broken
                 if target is None:
-                    with _guard(cell, problem_only=True):
+                    with _guard(cell, target_only=True):
                         target = _target(cell, suite, out, progress)
                 if not _of_a_plugin(cell):
-                    found = rows.measured(cell, suite.name, suite.measure, *target, tick.count, share.until())
+                    found = rows.measured_rows(cell, suite.name, suite.measure, *target, tick.count, share.until())
                 else:
                     kept = kept or Kept(target[0].problem, target[0].x, target[0].rows)
                     with _guard(cell, kept):
-                        found = rows.measured(
+                        found = rows.measured_rows(
                             cell, suite.name, suite.measure, *target, tick.count, share.until(), preflight
                         )
                 store.write_cell(out, found)
@@ -134,16 +135,20 @@ def _run_target(
 
 
 def _of_a_plugin(cell: Cell) -> bool:
-    return of_a_plugin(ESTIMATORS[cell.estimator], PROBLEMS[cell.axes.problem])
+    return of_a_plugin(ESTIMATORS[cell.estimator], PROBLEMS[cell.axes.problem], cell.objective.kind)
 
 
-def _guard(cell: Cell, kept: Kept | None = None, *, problem_only: bool = False) -> AbstractContextManager[object]:
-    """The guard around a plugin's code; nothing where there is none."""
-    problem = PROBLEMS[cell.axes.problem]
-    if problem_only:
-        return nullcontext() if PROBLEMS.is_own(problem) else Guard(problem.name)
-    who = problem.name if ESTIMATORS.is_own(ESTIMATORS[cell.estimator]) else cell.estimator
-    return Guard(who, [] if kept is None else [kept])
+def _guard(cell: Cell, kept: Kept | None = None, *, target_only: bool = False) -> AbstractContextManager[object]:
+    """The guard around a plugin's code, in the name of what it brought; nothing where it brought nothing.
+
+    With ``target_only``: around what is found without an estimator.
+    """
+    problem, objective, estimator = PROBLEMS[cell.axes.problem], cell.objective.kind, ESTIMATORS[cell.estimator]
+    own = [(problem.name, PROBLEMS.is_own(problem)), (objective.name, OBJECTIVES.is_own(objective))]
+    if not target_only:
+        own.insert(0, (estimator.name, ESTIMATORS.is_own(estimator)))
+    brought = [name for name, known in own if not known]
+    return Guard(brought[0], [] if kept is None else [kept]) if brought else nullcontext()
 
 
 def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[points.Point, reference.Source]:
@@ -162,7 +167,7 @@ def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[po
         progress.cell(f"{cell.axes.problem} reference, {len(point.rows)} datapoints")
         found = whole_data.WholeDataReference(*asked, lambda share: tick.count(round(share * REFERENCE_UNITS)))
         found.upto(blocks)
-        progress.cell(label(cell))
+        progress.cell(cell_label(cell))
         return point, found
     finally:
         tick.finish()
@@ -182,7 +187,7 @@ def _by_target(cells: Iterable[Cell]) -> Collection[list[Cell]]:
     return targets.values()
 
 
-def label(cell: Cell) -> str:
+def cell_label(cell: Cell) -> str:
     """A cell in a few words, for a progress bar."""
     return f"{cell.axes.problem} {cell.estimator} L={cell.samples}"
 
@@ -191,7 +196,7 @@ def _units(cell: Cell, suite: Suite) -> int:
     """The work of a cell, in single-sample replicates; a constant stands for its timing and set-up."""
     if cell.skip is not None:
         return 0
-    blocks, per_block = rows.plan(cell, suite.measure)
+    blocks, per_block = rows.cell_blocks(cell, suite.measure)
     return 200 + blocks * per_block * cell.samples
 
 

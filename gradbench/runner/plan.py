@@ -68,7 +68,7 @@ def estimate(suite: Suite) -> tuple[float, float]:
         if key not in sizes:
             problem = PROBLEMS[cell.axes.problem](cell.axes.parameters, cell.features(), stream(0, "plan"))
             sizes[key] = sum(parameter.numel() for parameter in problem.named_parameters().values())
-        blocks, per_block = rows.plan(cell, suite.measure)
+        blocks, per_block = rows.cell_blocks(cell, suite.measure)
         evaluations = ESTIMATORS[cell.estimator].cost(cell.setting()).total
         batch = getattr(cell.axes.parameters, "batch", 1)
         flops = FLOPS_PER_PARAMETER * sizes[key] * blocks * per_block * (evaluations * batch + 1)

@@ -23,21 +23,21 @@ from gradbench.results.columns import PARAMETERS, SCHEMA_VERSION
 from gradbench.runner.machine import hardware
 from gradbench.runner.topup import topped_up
 from gradbench.statistics import block_variances, summarise
-from gradbench.statistics.measurement import plan as plan_blocks
+from gradbench.statistics.measurement import planned_blocks as plan_blocks
 from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Measure
 from gradbench.target.points import Point
 from gradbench.target.reference import Source
 
 
-def plan(cell: Cell, measure: Measure) -> tuple[int, int]:
+def cell_blocks(cell: Cell, measure: Measure) -> tuple[int, int]:
     """Blocks, and replicates in each."""
     if cell.noise == "latent+data" and ESTIMATORS[cell.estimator].deterministic:
         return measure.blocks, 1  # the same number only as long as the minibatch is the same
     return plan_blocks(ESTIMATORS[cell.estimator], measure.replicates, measure.blocks)
 
 
-def measured(
+def measured_rows(
     cell: Cell,
     suite: str,
     measure: Measure,
@@ -56,8 +56,8 @@ def measured(
     task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.objective)
     task = minibatches.fitted(task) if redrawn else task.fitted()
     preflight(task)
-    take = minibatches.measure if redrawn else measure_moments
-    blocks, per_block = plan(cell, measure)
+    take = minibatches.measure_minibatches if redrawn else measure_moments
+    blocks, per_block = cell_blocks(cell, measure)
     reference = source.upto(measure.blocks)
 
     def measured_blocks(some: range) -> Moments:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from gradbench.statistics.spread import skewed_interval as skewed_interval
     from gradbench.statistics.spread import sum_interval as sum_interval
     from gradbench.statistics.verdict import blocks_needed as blocks_needed
-    from gradbench.statistics.verdict import families as families
     from gradbench.statistics.verdict import holm as holm
     from gradbench.statistics.verdict import replicates_needed as replicates_needed
+    from gradbench.statistics.verdict import verdict_families as verdict_families
     from gradbench.statistics.verdict import verdicts as verdicts
 
 __getattr__, __dir__ = lazy(
@@ -52,7 +52,7 @@ __getattr__, __dir__ = lazy(
         "skewed_interval": "gradbench.statistics.spread",
         "sum_interval": "gradbench.statistics.spread",
         "blocks_needed": "gradbench.statistics.verdict",
-        "families": "gradbench.statistics.verdict",
+        "verdict_families": "gradbench.statistics.verdict",
         "holm": "gradbench.statistics.verdict",
         "replicates_needed": "gradbench.statistics.verdict",
         "verdicts": "gradbench.statistics.verdict",

@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincinv
 
+from gradbench.core.arrays import Array
 from gradbench.statistics.levels import ALPHA
 from gradbench.statistics.no_bias import no_bias_p
 from gradbench.statistics.spread import hall, quantile, skewness_of_mean
-
-Array = NDArray[np.float64]
 
 UNCERTAINTY_OF_SPREAD = 8.0
 """How much the squared skewness along the mean difference widens the spread of the blocks; from simulation."""

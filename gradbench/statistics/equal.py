@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.engine.layers.factored import Factored, Means
-
-Array = NDArray[np.float64]
 
 LAST_BITS = 4
 """Block means that differ by no more than so many units of rounding are equal."""

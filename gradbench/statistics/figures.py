@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.engine.moments import Moments, membership
 from gradbench.statistics.bias import bias_of
-from gradbench.statistics.parts import parts
+from gradbench.statistics.parts import variance_parts
 from gradbench.statistics.reduction import Tally, tallies
 from gradbench.statistics.spread import signed_interval, skewed_interval, sum_interval
 from gradbench.statistics.threads import single_threaded_numpy
 from gradbench.target.reference import Reference
-
-Array = NDArray[np.float64]
 
 ROUNDING = 256
 """Differences below this many units of rounding of the gradients' precision are rounding, not figures."""
@@ -106,7 +105,7 @@ def _columns(
 
     certain = _certain(moments, groups) & (not moments.minibatches)
     # what no draw reaches does not vary; of the rest, what varies by rounding alone does not
-    shares = parts(moments, groups, tallied.centred).without(np.where(certain, np.inf, rounding))
+    shares = variance_parts(moments, groups, tallied.centred).without(np.where(certain, np.inf, rounding))
     variance = shares.total.mean(1)
     variance_low, variance_high = skewed_interval(shares.total)
     latent_low, latent_high = variance_low, variance_high

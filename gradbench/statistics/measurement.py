@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.core.types import Gradients
 from gradbench.engine.measure import measure as measure_moments
 from gradbench.engine.moments import Moments, groups_of
@@ -21,8 +21,6 @@ from gradbench.engine.task import Task
 from gradbench.estimators.base import Estimator
 from gradbench.statistics import Figures, summarise
 from gradbench.target.reference import Reference
-
-Array = NDArray[np.float64]
 
 CONSTANT_REPLICATES = 4
 """Replicates of an estimator that draws nothing: enough to see that they are all the same number."""
@@ -69,14 +67,14 @@ def _flat(value: torch.Tensor) -> Array:
     return value.detach().flatten().double().cpu().numpy()
 
 
-def plan(estimator: Estimator, replicates: int, blocks: int) -> tuple[int, int]:
+def planned_blocks(estimator: Estimator, replicates: int, blocks: int) -> tuple[int, int]:
     """Blocks, and replicates in each; a few where every replicate is the same number."""
     if estimator.deterministic:
         return CONSTANT_REPLICATES, 1
     return blocks, replicates // blocks
 
 
-def measure(
+def measure_figures(
     task: Task,
     reference: Reference,
     blocks: range,

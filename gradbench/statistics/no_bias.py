@@ -18,13 +18,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from gradbench.core.arrays import Array
 from gradbench.statistics.signflip import sign_flip_p
 from gradbench.statistics.spread import skewness_of_mean
-
-Array = NDArray[np.float64]
 
 SATURATED = 1e-6
 """P values below which sign flips of some tens of blocks tell no more of how large the mean is."""

@@ -18,12 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.engine.moments import Moments, membership
 from gradbench.statistics.reduction import centred
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Parts:
         return Parts(total, latent, None if self.data is None else cut(self.data, np.abs(self.data).mean(1)))
 
 
-def parts(moments: Moments, groups: Sequence[str], centred: Array) -> Parts:
+def variance_parts(moments: Moments, groups: Sequence[str], centred: Array) -> Parts:
     """The parts of some groups, with ``centred`` their ‖block mean − mean‖² [G, K]."""
     if not moments.minibatches:
         total = _pooled(moments, groups, centred)
@@ -61,7 +59,7 @@ def block_variances(moments: Moments) -> dict[str, Array]:
         return moments.by_datapoint
     groups, member = membership(tuple(moments.means))
     between = member @ np.array([centred(means) for means in moments.means.values()])
-    return dict(zip(groups, parts(moments, tuple(groups), between).total, strict=True))
+    return dict(zip(groups, variance_parts(moments, tuple(groups), between).total, strict=True))
 
 
 def _latent(moments: Moments, groups: Sequence[str]) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.core.bank import columns
 from gradbench.core.types import Gradients
 from gradbench.engine.layers.factored import Factored, Means
@@ -19,10 +20,11 @@ from gradbench.engine.moments import Moments
 from gradbench.statistics.equal import unseen_grams, where_equal
 from gradbench.target.reference import Reference
 
-Array = NDArray[np.float64]
-
 CACHED = 2**18
 """Numbers of block means looked at in one go."""
+NARROW = 1e-6
+"""Blocks whose spread is below this share of their mean difference, both squared, are told apart in float64 alone:
+single precision knows inner products to some 1e-7 of themselves."""
 SNR_PARAMETERS = 2**13
 """``snr_mean`` of a larger tensor is taken over about so many of its parameters, evenly spaced."""
 
@@ -178,6 +180,17 @@ def _grams(means: Means, exact: Array, drawn: Array | None, starts: NDArray[np.i
         away = torch.from_numpy(one)  # whose products of few long rows are faster than NumPy's
         for gram, start, stop in zip(found, starts.tolist(), stops, strict=True):
             gram += (away[:, start:stop] @ away[:, start:stop].T).numpy()
+    if means.dtype == np.float64 or len(means) < 2:
+        return found
+    rows = found.mean(-1)
+    narrow = np.flatnonzero(found.trace(axis1=1, axis2=2) / len(means) <= (1 + NARROW) * rows.mean(-1))
+    wide, varies = np.zeros_like(found), np.zeros(len(starts), dtype=bool)
+    for one in _differences(means, exact, drawn, np.float64) if len(narrow) else ():
+        for index in narrow:
+            some = one[:, starts[index] : stops[index]]
+            wide[index] += some @ some.T
+            varies[index] |= bool((some != some[0]).any())
+    found[varies] = wide[varies]
     return found
 
 
@@ -191,13 +204,19 @@ def _squares(means: Means, exact: Array, drawn: Array | None, starts: NDArray[np
     return found
 
 
-def _differences(means: Means, exact: Array, drawn: Array | None) -> Iterator[Array]:
-    """Block means less the reference, [K, some parameters] at a time, each in the same room as the one before."""
+def _differences(
+    means: Means, exact: Array, drawn: Array | None, dtype: type[np.floating] | np.dtype | None = None
+) -> Iterator[Array]:
+    """Block means less the reference, [K, some parameters] at a time, each in the same room as the one before.
+
+    They are computed in ``dtype``, by default that of the means.
+    """
     blocks, width = means.shape
-    single = exact.astype(means.dtype)
-    room = np.empty((blocks, min(width, max(1, CACHED // blocks))), means.dtype)
+    dtype = dtype or means.dtype
+    single = exact.astype(dtype)
+    room = np.empty((blocks, min(width, max(1, CACHED // blocks))), dtype)
     for part in columns(width, blocks, CACHED):
-        target = single[part] if drawn is None else drawn[:, part].astype(means.dtype, copy=False)
+        target = single[part] if drawn is None else drawn[:, part].astype(dtype, copy=False)
         rows = means.columns(part) if isinstance(means, Factored) else means[:, part]
         away = room[:, : part.stop - part.start]
         torch.sub(torch.from_numpy(rows), torch.from_numpy(target), out=torch.from_numpy(away))

@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.statistics.levels import LEVEL
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

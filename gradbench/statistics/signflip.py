@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from gradbench.core.arrays import Array
 
 FIRST_FLIPS, MOST_FLIPS = 2**10, 2**18
 MOST_SIGNS = 64

@@ -20,11 +20,9 @@ import math
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.statistics.levels import LEVEL
-
-Array = NDArray[np.float64]
 
 UNCERTAINTY_OF_ERROR = 2.0
 """How much the squared skewness of the mean widens its squared standard error; from simulation."""

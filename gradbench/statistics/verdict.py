@@ -13,9 +13,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.statistics.levels import ALPHA, LEVEL, MARGIN
-
-Array = NDArray[np.float64]
 
 
 def holm(p_values: Array) -> Array:
@@ -43,7 +42,7 @@ def verdicts(
     where that is 0, below ``margin`` times the standard deviation of one gradient.
     """
     rejected = np.zeros(len(bias_p), dtype=bool)
-    for rows in families(groups, len(bias_p)):
+    for rows in verdict_families(groups, len(bias_p)):
         rejected[rows] = holm(bias_p[rows]) <= ALPHA
     scale = np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
     small = bias_high <= margin * scale
@@ -52,7 +51,7 @@ def verdicts(
     ]
 
 
-def families(groups: Sequence[str] | NDArray[np.object_] | None, rows: int) -> list[NDArray[np.int64]]:
+def verdict_families(groups: Sequence[str] | NDArray[np.object_] | None, rows: int) -> list[NDArray[np.int64]]:
     """The rows of each group, as indices; all rows where there are no groups.
 
     >>> [family.tolist() for family in families(["phi", "theta", "phi"], 3)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradbench.core.canonical import digest
-from gradbench.engine.options import Noise
+from gradbench.engine.options import NoiseSource
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
 from gradbench.objectives.base import Kl
@@ -27,7 +27,7 @@ class Cell:
     samples: int
     device: str
     dtype: str
-    noise: Noise = "latent"
+    noise: NoiseSource = "latent"
     skip: str | None = None
 
     @property
@@ -71,7 +71,7 @@ class Cell:
         """Columns of the data that the problem is built for. Raises UsageError where the data cannot be read."""
         if self.axes.data in (None, "synthetic"):
             return getattr(self.axes.parameters, "features", 0)
-        return data_sets.load(self.axes.data, self.axes.scale, self.axes.contents).shape[1]
+        return data_sets.load_rows(self.axes.data, self.axes.scale, self.axes.contents).shape[1]
 
     @property
     def cell_id(self) -> str:

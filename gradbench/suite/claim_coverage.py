@@ -1,4 +1,4 @@
-"""Has a suite what a claim is about? Asked before anything runs, so that no claim ends unresolved for want of rows."""
+"""Whether a suite has what its claims are about: found before anything runs, so that none ends for want of rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Paths = dict[str, str]
 """Where in the claim each key of a selection is written."""
 
 
-def check(claim: Claim, cells: Sequence[Cell], where: str) -> None:
+def check_claim(claim: Claim, cells: Sequence[Cell], where: str) -> None:
     """Raise SuiteError or UnknownNameError where ``cells`` have no row that ``claim`` names; ``where`` names it."""
     if not re.fullmatch(r"all|(phi|theta)(\..+)?", claim.group):
         expected = "expected all, phi, theta or one tensor such as phi.bias"
@@ -43,9 +43,9 @@ def check(claim: Claim, cells: Sequence[Cell], where: str) -> None:
 
 
 def decidable(claim: Claim, cells: Sequence[Cell]) -> bool:
-    """Do ``cells`` have every row that ``claim`` names?"""
+    """Whether ``cells`` have every row that ``claim`` names."""
     try:
-        check(claim, cells, "")
+        check_claim(claim, cells, "")
     except UsageError:
         return False
     return True

@@ -28,8 +28,8 @@ from gradbench.results.columns import AXES, COMPARED, SLOPES, WITH_INTERVAL, lis
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["value", "ratio", "ordering", "slope", "verdict"]
-FIGURES: dict[Kind, tuple[str, ...]] = {
+ClaimKind = Literal["value", "ratio", "ordering", "slope", "verdict"]
+FIGURES: dict[ClaimKind, tuple[str, ...]] = {
     "value": WITH_INTERVAL,
     "ratio": COMPARED,
     "ordering": COMPARED,
@@ -38,7 +38,7 @@ FIGURES: dict[Kind, tuple[str, ...]] = {
 """What each kind of claim may be about."""
 
 BAND = frozenset({"figure", "value", "tolerance", "above", "below"})
-BELONGS: dict[Kind, frozenset[str]] = {
+BELONGS: dict[ClaimKind, frozenset[str]] = {
     "value": BAND,
     "ratio": BAND | {"over"},
     "ordering": frozenset({"figure", "order"}),
@@ -62,7 +62,7 @@ class Claim(BaseModel):
     """Section, figure or table of the paper."""
     published: str = ""
     """What was published there."""
-    kind: Kind
+    kind: ClaimKind
     select: dict[str, Any]
     """Columns, and parameters of problem and estimator, that name the rows; a list means any of them."""
     figure: str = "variance"
@@ -130,7 +130,7 @@ class Claim(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClaimOutcome:
     """A claim with what was measured."""
 
     claim: Claim
@@ -147,7 +147,7 @@ class Outcome:
 
 
 def matches(values: dict[str, Any], selection: dict[str, Any]) -> bool:
-    """Do ``values`` (columns and parameters, flat) have what ``selection`` asks for?"""
+    """Whether ``values`` (columns and parameters, flat) have what ``selection`` asks for."""
     return all(key in values and _same(values[key], wanted) for key, wanted in selection.items())
 
 
@@ -166,11 +166,11 @@ def judge(low: float, high: float, band: tuple[float, float]) -> str:
     return CONTRADICTED if high < band[0] or low > band[1] else UNRESOLVED
 
 
-def worst(outcomes: Iterable[Outcome], band: tuple[float, float] = (-math.inf, math.inf)) -> Outcome:
+def worst(outcomes: Iterable[ClaimOutcome], band: tuple[float, float] = (-math.inf, math.inf)) -> ClaimOutcome:
     """The outcome that decides where a claim is about several rows; of those alike, the one with the least room."""
     rank = {CONTRADICTED: 0, UNRESOLVED: 1, REPRODUCED: 2}
 
-    def room(outcome: Outcome) -> float:
+    def room(outcome: ClaimOutcome) -> float:
         low, high = (math.nan if end is None else end for end in (outcome.low, outcome.high))
         least = min(low - band[0], band[1] - high)
         return math.inf if math.isnan(least) else least

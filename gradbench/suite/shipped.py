@@ -14,7 +14,7 @@ def shipped() -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.toml"))}
 
 
-def find(name: str) -> Path:
+def find_suite(name: str) -> Path:
     """The file of a shipped suite's name or of a path. Raises SuiteError or UnknownNameError."""
     suites = shipped()
     if name in suites:

@@ -16,14 +16,14 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.core.selection import choices, means
 from gradbench.core.validation import STRICT, validated
-from gradbench.engine.options import Engine, Noise, Options, Variance, parse_bytes
+from gradbench.engine.options import Engine, NoiseSource, Options, Variance, parse_bytes
 from gradbench.problems import data as data_sets
 from gradbench.statistics import MARGIN
 from gradbench.suite import claim_coverage
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim
 from gradbench.suite.grids import grid_cells
-from gradbench.suite.shipped import find
+from gradbench.suite.shipped import find_suite
 
 
 class Measure(BaseModel):
@@ -36,7 +36,7 @@ class Measure(BaseModel):
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
     engine: Engine = "auto"
     variance: Variance = "auto"
-    noise: Noise = "latent"
+    noise: NoiseSource = "latent"
     """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
     memory: Annotated[int, Field(gt=0)] | None = None
     """Memory for block means, and the blocks of a reference, such as 2GB; past it they go to temporary files."""
@@ -110,7 +110,7 @@ class Suite:
             if axes.data is None or axes.contents is None:
                 continue
             if axes.contents not in found:
-                rows, features = data_sets.load(axes.data, axes.scale, axes.contents).shape
+                rows, features = data_sets.load_rows(axes.data, axes.scale, axes.contents).shape
                 found[axes.contents] = {
                     "data": axes.data,
                     **data_sets.whereabouts(axes.data),
@@ -160,12 +160,12 @@ class Settings:
     budget: float | None = None
 
 
-def load(name: str, settings: Settings | None = None) -> Suite:
+def load_suite(name: str, settings: Settings | None = None) -> Suite:
     """Read, validate and resolve a shipped suite (by name) or a file (by path).
 
     Raises SuiteError (with file, key and remedy), UnknownNameError, or UsageError for a device that is not there.
     """
-    path = find(name)
+    path = find_suite(name)
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -193,11 +193,11 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
         given = "--noise" if settings.noise else f"{where}: measure.noise"
         raise SuiteError(f"{given}: 'latent+data' draws minibatches, and no grid of {file.name} has data; use 'latent'")
     for index, claim in enumerate(file.expect):
-        claim_coverage.check(claim, list(cells.values()), f"{where}: expect[{index}]")
+        claim_coverage.check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
     return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
 
 
-def _with_noise(cell: Cell, noise: Noise) -> Cell:
+def _with_noise(cell: Cell, noise: NoiseSource) -> Cell:
     """``cell`` under ``noise``; skipped where it asks for minibatches that there are none of."""
     reason = cell.skip
     if noise == "latent+data" and cell.axes.data is None and reason is None:

@@ -34,6 +34,8 @@ QUADRATURE_TOLERANCE = 1e-6
 after it is far less."""
 MAX_TUPLES = 2**20
 """The most terms, per datapoint, of a sum over nodes or over tuples of states."""
+MAX_EVALUATIONS = 2**25
+"""The most terms × datapoints that quadrature may take in all its refinements: about two minutes of a small network."""
 EVALUATIONS_AT_ONCE = 2**16
 """Latent states × datapoints (or samples × datapoints) evaluated in one pass."""
 
@@ -80,11 +82,12 @@ def _quadrature(point: Point, chosen: ChosenObjective, inside: int, most: float,
     affordable = [count for count, size in zip(QUADRATURE_NODES, sizes, strict=True) if size and size <= MAX_TUPLES]
     if len(affordable) < FEWEST_REFINEMENTS or (sizes[len(affordable) - 1] or 0) > nodes:
         return None
+    batch = 1 if point.x is None else point.x.shape[2]
     before: Gradients | None = None
     spent = 0
     for count, size in zip(affordable, sizes, strict=False):
         spent += size or 0
-        if spent > most:
+        if spent > most or spent * batch > MAX_EVALUATIONS:
             return None
         gradient = _summed(point, chosen, lambda q, count=count: grid_of(q, count), inside)
         if before is not None and distance(gradient, before) <= QUADRATURE_TOLERANCE * norm(gradient):

@@ -104,8 +104,8 @@ def _single_samples(
         count = min(at_once, samples - done)
         q = posterior(point)
         objective = least_noisy(point, chosen, q)
-        noise = estimator.noise(q.held(), 1, count, generator)
-        value = estimator.surrogate(objective, q, noise)
+        noise = estimator.noise(q.held(), 1, count, generator, *estimator.given({}))
+        value = estimator.surrogate(objective, q, noise, *estimator.given({}))
         remainder = objective.remainder(q)
         value = value if remainder is None else value + remainder
         yield value.sum() * (count / samples)
@@ -122,8 +122,8 @@ def _whole_gradients(
         count = min(at_once, replicates - done)
         q = posterior(point)
         objective = chosen.at(point.problem, Calls(point.problem.theta), point.x)
-        noise = estimator.noise(q.held(), count, samples, generator)
-        value = estimator.surrogate(objective, q, noise)
+        noise = estimator.noise(q.held(), count, samples, generator, *estimator.given({}))
+        value = estimator.surrogate(objective, q, noise, *estimator.given({}))
         remainder = objective.remainder(q)
         value = value if remainder is None else value + remainder
         yield value.sum() / replicates

@@ -14,6 +14,7 @@ from gradbench.core.canonical import Written, canonical, digest
 from gradbench.core.errors import MeasurementError, UsageError
 from gradbench.core.seeding import stream
 from gradbench.estimators import ESTIMATORS
+from gradbench.families import FAMILIES
 from gradbench.families.base import training
 from gradbench.objectives.chosen import natural
 from gradbench.problems import PROBLEMS
@@ -44,7 +45,7 @@ class Axes:
 
     def __post_init__(self) -> None:
         if self.contents is None and self.data is not None and self.data not in data_sets.DATA_SETS:
-            object.__setattr__(self, "contents", data_sets.find(self.data, self.scale).contents)
+            object.__setattr__(self, "contents", data_sets.find_rows(self.data, self.scale).contents)
 
     @cached_property
     def _plain(self) -> dict:
@@ -132,7 +133,7 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     generator = axes.origin("initialise")
     rows = None
     if axes.data is not None and axes.data != "synthetic":
-        rows = data_sets.load(axes.data, axes.scale, axes.contents)
+        rows = data_sets.load_rows(axes.data, axes.scale, axes.contents)
         check_range(kind, axes.data, rows)
     problem = construct(kind, axes.parameters, _features(axes.parameters, rows), generator)
     check_parameters(problem)
@@ -167,7 +168,7 @@ def check_point(kind: type[Problem], parameters: Any, data: data_sets.DataSet) -
     """
     rows = None
     if data.name is not None and data.name != "synthetic":
-        rows = data_sets.load(data.name, data.scale, data.contents)
+        rows = data_sets.load_rows(data.name, data.scale, data.contents)
         check_range(kind, data.name, rows)
     batch = getattr(parameters, "batch", None)
     if data.name is not None and batch is not None:
@@ -205,29 +206,29 @@ def check_range(kind: type[Problem], data: str, rows: Tensor) -> None:
 
 def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> None:
     """Ascend the ELBO with Adam, in place; in the problem's own precision, on the CPU, whatever is measured later."""
-    model: list[Any] = [axes.seed, axes.model()]
-    if (source := PROBLEMS.version_of(axes.problem)) is not None:
-        model.append(source)
-    path = None if cache is None else cache / f"{digest(model)}.safetensors"
     problem.to(getattr(torch, problem.dtype))
     parameters = problem.named_parameters()
+    phi, theta = Calls(problem.phi), Calls(problem.theta)
+    rows = rows.to(next(iter(parameters.values())).dtype)
+    with torch.no_grad():
+        first = problem.posterior(phi, rows[:TRAINING_BATCH][None, None])
+    use = training(first)
+    versions = PROBLEMS.version_of(axes.problem), FAMILIES.version_of(first.name), ESTIMATORS.version_of(use.estimator)
+    model = [axes.seed, axes.model(), *dict.fromkeys(version for version in versions if version is not None)]
+    path = None if cache is None else cache / f"{digest(model)}.safetensors"
     if path is not None and path.exists():
         trained_parameters.read_into(path, canonical(model), parameters)
         return
     optimiser = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE, maximize=True)
     generator = axes.origin("train")
-    phi, theta = Calls(problem.phi), Calls(problem.theta)
-    rows = rows.to(next(iter(parameters.values())).dtype)
-    with torch.no_grad():
-        first = problem.posterior(phi, rows[:TRAINING_BATCH][None, None])
     chosen = natural(problem).least_noisy(problem, axes.parameters, theta, first)
-    use = training(first)
     estimator = ESTIMATORS[use.estimator]
+    given = estimator.given({})
     for _ in range(axes.train_steps):
         x = rows[torch.randint(len(rows), (TRAINING_BATCH,), generator=generator)][None, None]
         q, objective = problem.posterior(phi, x), chosen.at(problem, theta, x)
-        noise = estimator.noise(q.held(), 1, use.samples, generator)
-        value, remainder = estimator.surrogate(objective, q, noise), objective.remainder(q)
+        noise = estimator.noise(q.held(), 1, use.samples, generator, *given)
+        value, remainder = estimator.surrogate(objective, q, noise, *given), objective.remainder(q)
         value = value if remainder is None else value + remainder
         optimiser.zero_grad()
         value.sum().backward()
@@ -239,4 +240,4 @@ def _train(problem: Problem, rows: Tensor, axes: Axes, cache: Path | None) -> No
                 f"{axes.problem}: {name} is not finite after training; take fewer train_steps than {axes.train_steps}"
             )
     if path is not None:
-        trained_parameters.write(path, canonical(model), parameters)
+        trained_parameters.write_parameters(path, canonical(model), parameters)

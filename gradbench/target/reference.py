@@ -19,14 +19,14 @@ from gradbench.target.exact import exactly
 from gradbench.target.monte_carlo import block_gradient
 from gradbench.target.points import Point
 
-Kind = Literal["closed-form", "enumeration", "quadrature", "monte-carlo"]
+ReferenceKind = Literal["closed-form", "enumeration", "quadrature", "monte-carlo"]
 
 
 @dataclass(frozen=True)
 class Reference:
     """A reference gradient (float64); for Monte-Carlo also its blocks, [K, *shape] per parameter."""
 
-    kind: Kind
+    kind: ReferenceKind
     gradient: Gradients
     blocks: Gradients | None = None
     minibatches: Gradients | None = None
@@ -35,7 +35,7 @@ class Reference:
 
     @property
     def exact(self) -> bool:
-        """Is it exact to rounding?"""
+        """Whether it is exact to rounding."""
         return self.blocks is None
 
     @property

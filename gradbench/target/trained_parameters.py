@@ -23,13 +23,13 @@ MODEL, HASH = "model", "sha256"
 """Keys of the metadata."""
 
 
-def write(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
+def write_parameters(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
     """Write the ``parameters`` of ``model``, its axes in canonical JSON, in one step."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata={MODEL: model, HASH: digest(model, tensors)})
+        save_file(tensors, partial, metadata={MODEL: model, HASH: values_hash(model, tensors)})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -51,7 +51,7 @@ def read_into(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
         raise _refused(path, "have no hash to be checked against; they may be of an earlier version")
     if metadata[MODEL] != model:
         raise _refused(path, "are of another model, data set or seed")
-    if metadata[HASH] != digest(model, found):
+    if metadata[HASH] != values_hash(model, found):
         raise _refused(path, "are not what was written: the hash of the contents is another")
     for name, parameter in parameters.items():
         value = found.get(name)
@@ -66,7 +66,7 @@ def read_into(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
         parameter.data.copy_(found[name])
 
 
-def digest(model: str, tensors: Mapping[str, Tensor]) -> str:
+def values_hash(model: str, tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over the model and the names, types, shapes and bytes of tensors."""
     told = hashlib.sha256(model.encode())
     for name in sorted(tensors):

@@ -37,7 +37,7 @@ EXACT_EVALUATIONS = 2**23
 """Latent states × datapoints that an exact gradient over a whole data set may take: tens of seconds on one core."""
 ROWS_COMPARED = 8
 """Rows whose terms are compared with and without as many more."""
-ROUNDING = 1e-8
+TERM_ROUNDING = 1e-8
 """Of the largest, that terms in float64 may differ by: rounding is 1e-14 of it."""
 ROWS_AT_ONCE = 256
 """Datapoints of a data set whose exact gradient is computed together."""
@@ -156,7 +156,7 @@ def check_rows_apart(point: Point, chosen: ChosenObjective) -> None:
         for one, other in zip(terms, among, strict=True):
             size = float(one.detach().abs().max())
             again = _at(other, rows)
-            same = ((one - again).abs() <= ROUNDING * size) | (one.isnan() & again.isnan())
+            same = ((one - again).abs() <= TERM_ROUNDING * size) | (one.isnan() & again.isnan())
             if not bool(same.all()):
                 raise MeasurementError(
                     "noise = 'latent+data': the terms of a datapoint depend on the rest of its minibatch "

@@ -92,12 +92,12 @@ def parameters(dimensions: int = 2) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", [Laplace, Logistic, Cauchy, Skewed, Two, CorrelatedGaussian, Gaussian])
 def test_right_laws_pass(kind) -> None:
-    laws.check(kind(**parameters()))
+    laws.check_law(kind(**parameters()))
 
 
 @pytest.mark.parametrize("logit", [0.0, 12.0, -12.0, 30.0])
 def test_rare_bits_pass(logit) -> None:
-    laws.check(OneBit(logits=torch.full((1, 1, 2, 3), logit, dtype=F64)))
+    laws.check_law(OneBit(logits=torch.full((1, 1, 2, 3), logit, dtype=F64)))
 
 
 class WiderThanItSays(Logistic):
@@ -113,7 +113,7 @@ class Halved(Bernoulli):
 @pytest.mark.parametrize("kind", [NormalNoise, VarianceForScale, WiderThanItSays])
 def test_wrong_laws_are_found(kind) -> None:
     with pytest.raises(ContractError, match="does not draw from the law of its log_prob"):
-        laws.check(kind(**parameters()))
+        laws.check_law(kind(**parameters()))
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_wrong_laws_are_found(kind) -> None:
 )
 def test_wrong_laws_of_bits_are_found(kind, words) -> None:
     with pytest.raises(ContractError, match=f"does not draw from the law of its log_prob.*{words}"):
-        laws.check(kind(logits=torch.full((1, 1, 2, 3), 0.7, dtype=F64)))
+        laws.check_law(kind(logits=torch.full((1, 1, 2, 3), 0.7, dtype=F64)))
 
 
 def test_the_error_rate_is_kept(monkeypatch) -> None:
     """At a level of 5 % for each of two coordinates, a right law is refused in few of 100 seeds: the bound is safe."""
     monkeypatch.setattr(laws, "DRAWS", 2**11)
-    monkeypatch.setattr(laws, "FALSE_ALARMS", 0.05)
+    monkeypatch.setattr(laws, "LAW_FALSE_ALARMS", 0.05)
     monkeypatch.setattr(laws, "INTEGRATION", 0.0)
     refused = 0
     for seed in range(100):
         with monkeypatch.context() as patch:
             patch.setattr(laws, "stream", lambda *name, device, seed=seed: torch.Generator().manual_seed(seed))
             try:
-                laws.check(Laplace(**parameters()))
+                laws.check_law(Laplace(**parameters()))
             except ContractError:
                 refused += 1
     # 2 coordinates at 5 %: 9.75 expected at most, and more than 21 in 2.5e-4 of all runs

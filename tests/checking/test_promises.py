@@ -12,7 +12,7 @@ import torch
 from pydantic import PositiveInt
 
 from gradbench.checking import contract, evaluating, in_place, mixing
-from gradbench.checking.verdict import check
+from gradbench.checking.verdict import check_estimator
 from gradbench.core.errors import MeasurementError, PluginError
 from gradbench.core.isolation.process import RANDOM, Noted
 from gradbench.engine import general
@@ -112,7 +112,7 @@ def test_z_may_be_made_in_place_before_it_is_used() -> None:
 
 
 def test_code_that_ends_the_process_once_it_is_measured_is_a_violation() -> None:
-    result = check(estimator(ends_late()), problems=["gaussian-cost"])
+    result = check_estimator(estimator(ends_late()), problems=["gaussian-cost"])
     assert [(v.kind, v.target, v.raised) for v in result.violations] == [("raises", "measured", "SystemExit")]
 
 
@@ -122,7 +122,7 @@ def test_state_left_changed_once_it_is_measured_is_a_violation() -> None:
             torch.set_default_dtype(torch.float64)
         return score(objective, q, noise)
 
-    result = check(estimator(late), problems=["gaussian-cost"])
+    result = check_estimator(estimator(late), problems=["gaussian-cost"])
     assert [(v.kind, v.target) for v in result.violations] == [("leaves changed", "measured")]
     assert torch.get_default_dtype() is torch.float32
 
@@ -234,7 +234,7 @@ def test_parameters_reach_noise_needs_and_evaluations(monkeypatch, tmp_path) -> 
 
 
 def test_parameters_reach_check_and_explain() -> None:
-    assert check(REPEATED, problems=["gaussian-cost"], margin=0.1).verdict == "unbiased"
+    assert check_estimator(REPEATED, problems=["gaussian-cost"], margin=0.1).verdict == "unbiased"
     assert explain(REPEATED, "gaussian-cost").data()["evaluations"] == 2
 
 

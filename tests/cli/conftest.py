@@ -43,8 +43,8 @@ class Result:
 
 
 @pytest.fixture
-def gradbench(capfd, monkeypatch, tmp_path):
-    """Run ``gradbench ARGUMENTS`` in an empty folder."""
+def gradbench(capfd, monkeypatch, tmp_path, fresh):
+    """Run ``gradbench ARGUMENTS`` in an empty folder; what files bring is forgotten after the test."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str | Path) -> Result:

@@ -135,19 +135,20 @@ def test_the_estimator_of_a_name_goes_before_the_function(gradbench, tmp_path: P
     )
     (tmp_path / "mine.py").write_text(LAX.format(factor=2, twice=True))
     refused = gradbench("check", "mine.py:lax", *limits)
-    assert (refused.code, "2 of its estimators and problems have this name" in refused.err) == (2, True)
+    assert (refused.code, "2 of its things have this name" in refused.err) == (2, True)
 
 
-@pytest.mark.parametrize("kind", ["estimator", "problem"])
+@pytest.mark.parametrize("kind", ["estimator", "problem", "family", "objective"])
 def test_skeletons_pass_check(gradbench, kind: str) -> None:
     assert gradbench("new", kind, "my-own").code == 0
     limits = ("--margin", "0.2", "--replicates", "8192")
     only = ("--problem", "bernoulli-cost", "--problem", "linear-gaussian") if kind == "estimator" else ()
-    checked = gradbench("check", "my_own.py", *limits, *only)
+    named = "my_own.py:my-own" if kind in ("family", "objective") else "my_own.py"
+    checked = gradbench("check", named, *limits, *only)
     assert (checked.code, "unbiased within" in checked.out) == (0, True), checked.out + checked.err
     assert max(map(len, checked.out.splitlines())) <= 100
     again = gradbench("new", kind, "my-own")
-    assert (again.code, "already" in again.err) == (2, True)
+    assert (again.code, f"another {kind} has the name" in again.err or "exists already" in again.err) == (2, True)
 
 
 def test_a_plugin_takes_part_by_name(gradbench, tmp_path: Path) -> None:
@@ -190,8 +191,13 @@ BAD = {
     "line 2: raises ZeroDivisionError": ("check", "raises.py:mine"),
     "raises SyntaxError": ("list", "estimators", "--plugin", "syntax.py"),
     "which there are none of": ("run", "costs", "--plugin", "gamma.py"),
-    "already; give yours another name": ("list", "estimators", "--plugin", "clash.py"),
-    "defines no Estimator, Problem, Objective or Family": ("explain", "pathwise", "--plugin", "empty.py"),
+    "give yours one of its own": ("list", "estimators", "--plugin", "clash.py"),
+    "defines no Estimator, and no Problem, Objective or Family with a name": (
+        "explain",
+        "pathwise",
+        "--plugin",
+        "empty.py",
+    ),
     "did you mean 'pathwise'": ("explain", "pathwize"),
     "did you mean 'gaussian-vae'": ("explain", "pathwise", "--problem", "gausian-vae"),
     "choose --problem gaussian-vae or linear-gaussian": ("explain", "iwae-dreg", "--problem", "bernoulli-cost"),

@@ -17,6 +17,8 @@ import pytest
 
 from gradbench.core.version import VERSION
 from gradbench.estimators import ESTIMATORS
+from gradbench.families import FAMILIES
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import METRICS
 from gradbench.suite.shipped import shipped
@@ -115,7 +117,7 @@ def test_the_version_needs_no_formatting_either() -> None:
         ("show pathwis", "metric 'pathwis'; did you mean 'pathwise'?"),
         ("show nonsuch.toml", "nonsuch.toml: expected a suite file"),
         ("list suits", "'suits' is not one of"),
-        ("new estimator pathwise", "already; choose another name"),
+        ("new estimator pathwise", "another estimator has the name 'pathwise'"),
     ],
 )
 def test_what_is_wrongly_asked_is_said_at_once(line, said) -> None:
@@ -261,7 +263,7 @@ def test_plugins_of_a_package_are_loaded_only_where_names_are_looked_up(tmp_path
         ("gradbench run papers/tucker", [name for name in shipped() if name.startswith("papers/tucker")]),
         ("gradbench explain disa", ["disarm"]),
         ("gradbench explain disarm --problem ra", ["rainforth"]),
-        ("gradbench check gau", [name for name in PROBLEMS if name.startswith("gau")]),
+        ("gradbench check gau", [name for name in (*PROBLEMS, *FAMILIES) if name.startswith("gau")]),
         ("gradbench check disarm --problem ra", ["rainforth"]),
         ("gradbench compare x --baseline disa", ["disarm"]),
         ("gradbench list prob", ["problems"]),
@@ -278,9 +280,10 @@ def test_the_shell_completes_names(words, offered) -> None:
 
 
 def test_the_shell_completes_all_names_where_nothing_is_typed(tmp_path) -> None:
+    named = [*ESTIMATORS, *PROBLEMS, *FAMILIES, *OBJECTIVES]
     assert completed("gradbench", "run", "''", folder=tmp_path) == list(shipped())
     assert completed("gradbench", "explain", "''", folder=tmp_path) == list(ESTIMATORS)
-    assert completed("gradbench", "show", "''", folder=tmp_path) == [*shipped(), *ESTIMATORS, *PROBLEMS]
+    assert completed("gradbench", "show", "''", folder=tmp_path) == [*shipped(), *named]
 
 
 def test_the_shell_completes_run_folders_alone(tmp_path) -> None:

@@ -10,7 +10,7 @@ import torch
 from gradbench.engine import control, general
 from gradbench.engine.measure import measure
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.draws import own, samples
+from gradbench.estimators.draws import draw_samples, own
 from gradbench.families.base import Family
 from gradbench.statistics import summarise
 from tests.estimators.facts import facts_of
@@ -78,8 +78,10 @@ def test_there_is_none_for_other_noise(name):
 def test_it_is_the_same_for_standard_noise_by_another_name():
     point = BELIEF.point()
     plain = task_of(point, "score-function", 2)
-    wrapped = task_of(point, dataclasses.replace(plain.estimator, draws=own(lambda *given: samples(*given))), 2)
-    halves = task_of(point, dataclasses.replace(plain.estimator, draws=own(lambda *given: 0.5 * samples(*given))), 2)
+    wrapped = task_of(point, dataclasses.replace(plain.estimator, draws=own(lambda *given: draw_samples(*given))), 2)
+    halves = task_of(
+        point, dataclasses.replace(plain.estimator, draws=own(lambda *given: 0.5 * draw_samples(*given))), 2
+    )
     one, other = (control.control_for(task) for task in (plain, wrapped))
     assert one is not None
     assert other is not None

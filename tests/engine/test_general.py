@@ -44,7 +44,7 @@ def test_moments_are_their_definitions(name, one):
     task = task_of(one.point(), name, 2)
     reference = reference_of_point(task.point).gradient  # any direction will do
     blocks, per_block = 3, 5
-    found = general.measure(task, range(blocks), per_block, reference)
+    found = general.measure_general(task, range(blocks), per_block, reference)
     centre = {
         key: value.double().numpy().ravel() for key, value in general.pilot(task, general.PILOT_REPLICATES).items()
     }
@@ -115,9 +115,9 @@ def test_unequal_blocks_do_not_join():
 def test_chunks_do_not_matter_but_for_rounding(monkeypatch):
     task = task_of(LINEAR.point(), "score-function-loo", 2)
     reference = exact_reference(task.point).gradient
-    whole = general.measure(task, range(4), 16, reference)
+    whole = general.measure_general(task, range(4), 16, reference)
     monkeypatch.setattr(general, "MAX_CHUNK", 5)
-    pieces = general.measure(task, range(4), 16, reference)
+    pieces = general.measure_general(task, range(4), 16, reference)
     for name in ("square", "fourth", "size", "shift"):
         for group, value in getattr(whole, name).items():
             np.testing.assert_allclose(getattr(pieces, name)[group], value, rtol=1e-9, atol=1e-15)
@@ -129,7 +129,7 @@ def test_a_variance_far_below_the_squared_mean_is_not_lost():
     values = {}
     for dtype in (torch.float64, torch.float32):
         task = task_of(point.to(dtype), "sticking-the-landing", 2, "monte-carlo")
-        found = general.measure(task, range(8), 64, exact_reference(point).gradient)
+        found = general.measure_general(task, range(8), 64, exact_reference(point).gradient)
         values[dtype] = found.within(["phi"]).sum()
     # rounding of float32 in a gradient of size 1 is 1e-7; the variance here is of order 1e-8 · 512
     assert values[torch.float32] == pytest.approx(values[torch.float64], rel=0.2)

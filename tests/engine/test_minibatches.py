@@ -17,7 +17,7 @@ from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.statistics import Figures, summarise, verdicts
-from gradbench.statistics.parts import parts
+from gradbench.statistics.parts import variance_parts
 from gradbench.statistics.reduction import centred
 from gradbench.target.points import Point
 from gradbench.target.reference import Reference
@@ -44,7 +44,7 @@ def linear(data: str, batch: int = BATCH, **keys) -> Point:
 
 def measured(task: Task, blocks: int = 64, per_block: int = 16) -> tuple[Moments, Reference]:
     found = over_data(task.point, blocks * per_block, blocks).upto(blocks)
-    moments = minibatches.measure(task, range(blocks), per_block, found.gradient)
+    moments = minibatches.measure_minibatches(task, range(blocks), per_block, found.gradient)
     return minibatches.probed(task, moments), found
 
 
@@ -54,7 +54,7 @@ def figures_of(task: Task, blocks: int = 64, per_block: int = 16) -> dict[str, F
 
 def error_of(moments: Moments, name: str, part: str) -> float:
     """The standard error of a part of one tensor's variance, from its block values."""
-    values = getattr(parts(moments, [name], centred(moments.means[name])[None]), part)[0]
+    values = getattr(variance_parts(moments, [name], centred(moments.means[name])[None]), part)[0]
     return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
@@ -128,7 +128,7 @@ def test_exact_gradients_have_the_variance_of_a_finite_population(bits, engine):
     point = point_of("sigmoid-belief", data=bits, batch=BATCH, latent=3)
     task = task_of(point, "exact")
     found = over_data(point, 64 * 16, 64).upto(64)
-    moments = minibatches.measure(task, range(64), 1, found.gradient, options=Options(engine))
+    moments = minibatches.measure_minibatches(task, range(64), 1, found.gradient, options=Options(engine))
     assert moments.engine == engine
     figures = summarise(minibatches.probed(task, moments), found, EPS)
     each = [reference_of_point(point.at(slice(n, n + 1)), 4, 4).gradient for n in range(ROWS)]
@@ -192,8 +192,10 @@ def test_shards_of_blocks_agree_bit_for_bit(bits):
     found = over_data(point, 64, 8).upto(8)
     for name in ("pathwise", "score-function"):
         task = task_of(point, name)
-        whole = minibatches.measure(task, range(10), 8, found.gradient)
-        shards = joined([minibatches.measure(task, some, 8, found.gradient) for some in (range(6), range(6, 10))])
+        whole = minibatches.measure_minibatches(task, range(10), 8, found.gradient)
+        shards = joined(
+            [minibatches.measure_minibatches(task, some, 8, found.gradient) for some in (range(6), range(6, 10))]
+        )
         assert shards.minibatches
         # a control that no block of one shard has use for, and some block of the other has, stands for nothing there
         assert set(shards.adjusted) == set(whole.adjusted)
@@ -210,7 +212,7 @@ def test_estimators_and_sample_counts_share_their_minibatches(bits):
     point = linear(bits)
     found = over_data(point, 64, 8).upto(8)
     one, other = (
-        minibatches.measure(task_of(point, name, samples), range(8), 8, found.gradient)
+        minibatches.measure_minibatches(task_of(point, name, samples), range(8), 8, found.gradient)
         for name, samples in (("fixed-sample", 1), ("fixed-sample", 4))
     )
     # of φ there is the KL alone, which no sample is in: what is left is the minibatch
@@ -221,7 +223,7 @@ def test_a_block_is_the_engine_at_its_minibatch(bits):
     point = linear(bits)
     found = over_data(point, 64, 8).upto(8)
     task = task_of(point, "pathwise")
-    moments = minibatches.measure(task, range(3), 8, found.gradient)
+    moments = minibatches.measure_minibatches(task, range(3), 8, found.gradient)
     here = dataclasses.replace(task, point=point.minibatch(2))
     alone = measure_fixed(here, range(2, 3), 8, found.gradient)
     for name in point.names:
@@ -232,7 +234,10 @@ def test_block_means_past_the_memory_budget_are_the_same(bits):
     point = linear(bits)
     found = over_data(point, 64, 8).upto(8)
     task = task_of(point, "score-function")
-    a, b = (minibatches.measure(task, range(4), 8, found.gradient, options=Options(memory=size)) for size in (1, 2**30))
+    a, b = (
+        minibatches.measure_minibatches(task, range(4), 8, found.gradient, options=Options(memory=size))
+        for size in (1, 2**30)
+    )
     for name in point.names:
         np.testing.assert_array_equal(a.means[name], b.means[name])
         if name in a.adjusted:
@@ -250,7 +255,7 @@ def test_blocks_whose_control_is_not_worth_while_stand_beside_those_that_have_on
         return dataclasses.replace(part, adjusted={}) if blocks.start % 2 == 0 else part
 
     monkeypatch.setattr(minibatches, "measure_block", sometimes)
-    moments = minibatches.measure(task, range(4), 8, found.gradient)
+    moments = minibatches.measure_minibatches(task, range(4), 8, found.gradient)
     name = "phi.encoder.bias"
     same = (moments.adjusted[name] == moments.means[name]).all(1)
     assert same.tolist() == [True, False, True, False]
@@ -280,7 +285,7 @@ def test_kurtosis_and_snr_mean_are_those_of_single_gradients(bits):
 def test_without_probes_nothing_is_said_of_single_gradients(bits):
     task = task_of(linear(bits), "pathwise")
     found = over_data(task.point, 64, 8).upto(8)
-    moments = minibatches.measure(task, range(8), 8, found.gradient)
+    moments = minibatches.measure_minibatches(task, range(8), 8, found.gradient)
     one = summarise(moments, found, EPS)["phi"]
     assert one.kurtosis is None
     assert one.snr_mean is None

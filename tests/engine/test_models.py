@@ -136,9 +136,9 @@ def test_the_loop_gives_what_the_other_paths_give(monkeypatch) -> None:
     """A model that all three can take, on the same noise."""
     task = task_at(point_of(Model, monkeypatch), 2, "monte-carlo")
     reference = {name: torch.ones_like(value) for name, value in task.point.problem.named_parameters().items()}
-    one_by_one = loop.replicate_gradients
-    looped = general.measure(task, range(4), PER_BLOCK, reference, by_datapoint=True, path=one_by_one)
-    together = general.measure(task, range(4), PER_BLOCK, reference, by_datapoint=True)
+    one_by_one = loop.loop_gradients
+    looped = general.measure_general(task, range(4), PER_BLOCK, reference, by_datapoint=True, path=one_by_one)
+    together = general.measure_general(task, range(4), PER_BLOCK, reference, by_datapoint=True)
     assert (looped.engine, together.engine) == ("loop", "general")
     np.testing.assert_allclose(means_of(looped), means_of(together), rtol=0, atol=1e-12)
     for field in ("square", "fourth", "size", "cosine", "by_datapoint"):

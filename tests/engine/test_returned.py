@@ -10,7 +10,7 @@ import torch
 from gradbench.core.errors import MeasurementError
 from gradbench.engine.measure import measure
 from gradbench.engine.options import Options
-from gradbench.engine.returned import checked
+from gradbench.engine.returned import checked_values
 from gradbench.estimators import ESTIMATORS
 from tests.helpers import point_of, task_of
 
@@ -36,13 +36,13 @@ NOISE = torch.zeros(4, 2)
 )
 def test_anything_else_is_refused(values: object, says: str) -> None:
     with pytest.raises(MeasurementError, match=says):
-        checked(values, NOISE, F32)
+        checked_values(values, NOISE, F32)
 
 
 def test_single_precision_is_too_little_for_a_double_point_and_double_is_enough_for_a_single() -> None:
     with pytest.raises(MeasurementError, match="of float32; expected one float64"):
-        checked(torch.zeros(4), NOISE, F64)
-    assert checked(torch.zeros(4, dtype=F64), {"u": NOISE}, F32).dtype == F64
+        checked_values(torch.zeros(4), NOISE, F64)
+    assert checked_values(torch.zeros(4, dtype=F64), {"u": NOISE}, F32).dtype == F64
 
 
 @pytest.mark.parametrize("engine", ["auto", "general"])

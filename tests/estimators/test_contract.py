@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradbench.checking.verdict import check
+from gradbench.checking.verdict import check_estimator
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import hold
 from gradbench.engine.general import replicate_gradients
@@ -196,10 +196,10 @@ def test_mixing_that_is_not_declared_is_caught_and_would_have_been_wrong(estimat
     monkeypatch.setattr(layer_norms, "check_apart", lambda task: None)
     difference, error = forms(task)
     assert abs(difference) > 5 * error
-    result = check(estimator, problems=["linear-gaussian"])
+    result = check_estimator(estimator, problems=["linear-gaussian"])
     assert [found.kind for found in result.violations] == ["mixes datapoints"]
     declared = replace(estimator, mixes_datapoints=True)
-    assert not check(declared, problems=["linear-gaussian"], replicates=2048).violations
+    assert not check_estimator(declared, problems=["linear-gaussian"], replicates=2048).violations
     task = two_datapoints(declared)
     reference = {name: value.detach() for name, value in task.point.problem.named_parameters().items()}
     assert not measure(task, range(4), 8, reference).by_datapoint

@@ -19,7 +19,7 @@ VALUES = np.arange(6.0).reshape(3, 2) / 7
 
 def refused(name: str, scale: float | None = None) -> str:
     with pytest.raises(UsageError) as error:
-        data.find(name, scale)
+        data.find_rows(name, scale)
     text = str(error.value)
     assert len(text.splitlines()) <= 2
     assert name.removeprefix("file:").partition("#")[0] in text
@@ -27,7 +27,7 @@ def refused(name: str, scale: float | None = None) -> str:
 
 
 def contents(name: str | Path, scale: float | None = None) -> str:
-    found = data.find(str(name) if str(name).startswith("file:") else f"file:{name}", scale).contents
+    found = data.find_rows(str(name) if str(name).startswith("file:") else f"file:{name}", scale).contents
     assert found is not None
     return found
 
@@ -36,7 +36,7 @@ def contents(name: str | Path, scale: float | None = None) -> str:
 
 
 def test_digits_are_bits_drawn_with_the_pixels_own_probabilities():
-    rows = data.load("digits")
+    rows = data.load_rows("digits")
     pixels = torch.as_tensor(load_digits().data) / 16
     assert rows.shape == (1797, 64)
     assert rows.dtype == torch.float64
@@ -49,15 +49,15 @@ def test_digits_are_bits_drawn_with_the_pixels_own_probabilities():
 
 
 def test_digits_are_the_same_whatever_happened_before(monkeypatch):
-    first = data.load("digits").clone()
+    first = data.load_rows("digits").clone()
     torch.manual_seed(5)
     monkeypatch.setattr(loading, "_kept", type(loading._kept)())
-    assert torch.equal(first, data.load("digits"))
+    assert torch.equal(first, data.load_rows("digits"))
 
 
 def test_digits_are_known_by_their_name():
-    assert data.find("digits") == data.DataSet("digits")
-    assert data.find("synthetic").contents is None
+    assert data.find_rows("digits") == data.DataSet("digits")
+    assert data.find_rows("synthetic").contents is None
 
 
 # Formats
@@ -128,7 +128,7 @@ FORMATS = [
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_gives_the_same_rows_and_the_same_contents(tmp_path, kind):
     name = written(tmp_path, kind)
-    rows = data.load(name)
+    rows = data.load_rows(name)
     assert rows.dtype == torch.float64
     assert torch.equal(rows, torch.as_tensor(VALUES))
     np.savez(tmp_path / "plain.npz", VALUES)
@@ -139,38 +139,38 @@ def test_every_format_gives_the_same_rows_and_the_same_contents(tmp_path, kind):
 def test_numbers_of_any_real_type_are_taken(tmp_path, kind):
     bits = np.array([[0, 1, 1], [1, 0, 1]])
     np.save(tmp_path / "a.npy", bits.astype(kind))
-    assert torch.equal(data.load(f"file:{tmp_path / 'a.npy'}"), torch.as_tensor(bits).double())
+    assert torch.equal(data.load_rows(f"file:{tmp_path / 'a.npy'}"), torch.as_tensor(bits).double())
 
 
 def test_pictures_are_flattened_and_divided(tmp_path):
     pictures = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
     np.savez(tmp_path / "a.npz", pictures)
-    rows = data.load(f"file:{tmp_path / 'a.npz'}", 255.0)
+    rows = data.load_rows(f"file:{tmp_path / 'a.npz'}", 255.0)
     assert torch.equal(rows, torch.as_tensor(pictures.reshape(5, 12) / 255))
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
 def test_a_scale_is_for_files(name):
-    for asked in (data.find, data.load):
+    for asked in (data.find_rows, data.load_rows):
         with pytest.raises(UsageError, match=r"drop the key|no rows of its own"):
             asked(name, 2.0)
 
 
 def test_columns_are_taken_in_the_order_in_which_they_are_named(tmp_path):
     written(tmp_path, "csv")
-    rows = data.load(f"file:{tmp_path / 'a.csv'}#p1,p0")
+    rows = data.load_rows(f"file:{tmp_path / 'a.csv'}#p1,p0")
     assert torch.equal(rows, torch.as_tensor(VALUES[:, ::-1].copy()))
 
 
 def test_the_header_of_a_table_without_names_may_be_their_numbers(tmp_path):
     pd.DataFrame(np.eye(3)).to_csv(tmp_path / "a.csv", index=False)
-    assert torch.equal(data.load(f"file:{tmp_path / 'a.csv'}"), torch.eye(3, dtype=torch.float64))
+    assert torch.equal(data.load_rows(f"file:{tmp_path / 'a.csv'}"), torch.eye(3, dtype=torch.float64))
 
 
 def test_a_path_may_hold_the_character_of_a_choice(tmp_path):
     (tmp_path / "a#b").mkdir()
     written(tmp_path / "a#b", "npz")
-    assert data.load(f"file:{tmp_path / 'a#b' / 'a.npz'}").shape == (3, 2)
+    assert data.load_rows(f"file:{tmp_path / 'a#b' / 'a.npz'}").shape == (3, 2)
 
 
 # What is refused
@@ -264,8 +264,8 @@ def test_a_column_of_labels_is_refused_unless_it_is_named(tmp_path, form, label)
     text = refused(f"file:{path}")
     assert f"column {label!r} reads like labels" in text
     assert f"data = 'file:{path}#-{label}'" in text
-    assert data.load(f"file:{path}#-{label}").shape == (2, 1)
-    assert data.load(f"file:{path}#{label},p0").shape == (2, 2)
+    assert data.load_rows(f"file:{path}#-{label}").shape == (2, 1)
+    assert data.load_rows(f"file:{path}#{label},p0").shape == (2, 2)
 
 
 def test_leaving_one_column_out_keeps_the_other_labels_refused(tmp_path):
@@ -309,7 +309,7 @@ def test_a_choice_that_is_not_there_is_refused(tmp_path, kind, choice, says):
 )
 def test_an_unknown_data_set_is_refused(name, says):
     with pytest.raises(UsageError, match=says):
-        data.load(name)
+        data.load_rows(name)
 
 
 # Known by contents
@@ -359,33 +359,33 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, VALUES)
     name = f"file:{path}"
-    before = data.find(name)
+    before = data.find_rows(name)
     np.save(path, VALUES + 1)  # as many bytes, within the resolution of the file system's clock
-    assert data.find(name).contents != before.contents
-    assert torch.equal(data.load(name), torch.as_tensor(VALUES + 1))
+    assert data.find_rows(name).contents != before.contents
+    assert torch.equal(data.load_rows(name), torch.as_tensor(VALUES + 1))
     # who has read the old contents goes on with them while they are kept, and never takes the new ones for them
-    assert torch.equal(data.load(name, None, before.contents), torch.as_tensor(VALUES))
+    assert torch.equal(data.load_rows(name, None, before.contents), torch.as_tensor(VALUES))
     loading._kept.clear()
     with pytest.raises(UsageError, match="the file has changed since it was first read"):
-        data.load(name, None, before.contents)
+        data.load_rows(name, None, before.contents)
 
 
 def test_rows_that_somebody_changed_in_place_are_read_anew(tmp_path):
     np.save(tmp_path / "a.npy", VALUES)
     name = f"file:{tmp_path / 'a.npy'}"
-    found = data.find(name)
-    data.load(name, None, found.contents)[1:].add_(1)
-    assert torch.equal(data.load(name, None, found.contents), torch.as_tensor(VALUES))
-    before = data.load("digits").clone()
-    data.load("digits").zero_()
-    assert torch.equal(data.load("digits"), before)
+    found = data.find_rows(name)
+    data.load_rows(name, None, found.contents)[1:].add_(1)
+    assert torch.equal(data.load_rows(name, None, found.contents), torch.as_tensor(VALUES))
+    before = data.load_rows("digits").clone()
+    data.load_rows("digits").zero_()
+    assert torch.equal(data.load_rows("digits"), before)
 
 
 def test_few_data_sets_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "MOST_KEPT", 2)
     for index in range(4):
         np.save(tmp_path / f"{index}.npy", VALUES + index)
-        data.find(f"file:{tmp_path / f'{index}.npy'}")
+        data.find_rows(f"file:{tmp_path / f'{index}.npy'}")
     assert len(loading._kept) == 2
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gradbench.checking.verdict import check
+from gradbench.checking.verdict import check_estimator
 from gradbench.estimators import ESTIMATORS
 from gradbench.explaining.variants import explain
 from gradbench.problems.bernoulli_cost import BernoulliCost
@@ -79,18 +79,22 @@ def test_a_bias_is_a_share_of_the_gradient_or_says_what_it_is_a_share_of(tmp_pat
 
 def test_check_says_so_too(monkeypatch) -> None:
     monkeypatch.setattr(BernoulliCost, "small", {"target": 0.5, "prob": 0.3})
-    text = printed(checked.as_text(check(ESTIMATORS["score-function"], problems=["bernoulli-cost"], margin=0.2)))
+    text = printed(
+        checked.checked_text(check_estimator(ESTIMATORS["score-function"], problems=["bernoulli-cost"], margin=0.2))
+    )
     assert lines(text, " φ.logits")[0].count(" %°") == 2
     assert "° ‖g‖ = 0: as a share of √variance" in text
     monkeypatch.setattr(BernoulliCost, "small", {"target": 0.2, "prob": 0.3})
-    text = printed(checked.as_text(check(ESTIMATORS["score-function"], problems=["bernoulli-cost"], margin=0.2)))
+    text = printed(
+        checked.checked_text(check_estimator(ESTIMATORS["score-function"], problems=["bernoulli-cost"], margin=0.2))
+    )
     assert "°" not in text
 
 
 def test_explain_says_so_too(monkeypatch) -> None:
     for target, said in ((0.5, True), (0.2, False)):
         monkeypatch.setattr(BernoulliCost, "small", {"target": target, "prob": 0.3})
-        text = printed(explained.measured(explain(ESTIMATORS["score-function"], "bernoulli-cost")))
+        text = printed(explained.explained_numbers(explain(ESTIMATORS["score-function"], "bernoulli-cost")))
         assert ("where ‖exact‖ is 0, the verdict compares with √variance" in text) == said
 
 

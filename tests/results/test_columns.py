@@ -29,7 +29,7 @@ from gradbench.results.outcomes import interval_of
 from gradbench.runner import local
 from gradbench.statistics.figures import Figures
 from gradbench.suite import claims
-from gradbench.suite.suites import Settings, load, resolve
+from gradbench.suite.suites import Settings, load_suite, resolve
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "results" / "reference"
@@ -128,7 +128,7 @@ def test_a_key_that_is_no_column_is_an_error(tmp_path):
 
 
 def test_what_tells_cells_apart_tells_rows_apart():
-    cell = load("quick", Settings(device="cpu")).cells[0]
+    cell = load_suite("quick", Settings(device="cpu")).cells[0]
     assert {*cell.identity(), "objective_params", "group"} == set(columns.IDENTITY)
 
 

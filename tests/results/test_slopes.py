@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import t
 
 from gradbench.results.columns import AXES, COLUMNS, SLOPES
-from gradbench.results.slopes import LINE, slopes, values
+from gradbench.results.slopes import LINE, figure_values, slopes
 from tests.helpers import run_grids
 
 POINT = t.ppf(0.975, 8)
@@ -28,7 +28,7 @@ VARIANCE_ERROR = math.log(4.0) / 2 / POINT
     ],
 )
 def test_a_figure_has_the_error_of_its_logarithm(figure, value, error):
-    found = values(pd.DataFrame([ROW]), figure)
+    found = figure_values(pd.DataFrame([ROW]), figure)
     assert (found[0][0], found[1][0]) == pytest.approx((value, error))
 
 
@@ -42,7 +42,7 @@ def test_a_figure_has_the_error_of_its_logarithm(figure, value, error):
     ],
 )
 def test_a_row_without_a_logarithm_takes_no_part(figure, change):
-    assert math.isnan(values(pd.DataFrame([ROW | change]), figure)[1][0])
+    assert math.isnan(figure_values(pd.DataFrame([ROW | change]), figure)[1][0])
 
 
 def test_a_run_has_slopes_of_declared_figures_against_declared_axes(tmp_path):

@@ -20,6 +20,7 @@ from gradbench.core.isolation.guard import EVERYTHING, Guard
 from gradbench.core.isolation.process import Noted
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
+from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local, rows
 from gradbench.target import points
@@ -185,8 +186,10 @@ def test_a_problem_that_a_plugin_brings_is_told_to_its_author(monkeypatch, tmp_p
             return torch.distributions.Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)
 
     monkeypatch.setitem(PROBLEMS, Outside.name, Outside)
-    assert of_a_plugin(ESTIMATORS["pathwise"], Outside)
-    assert not of_a_plugin(ESTIMATORS["pathwise"], kind)
+    elbo, own = OBJECTIVES["elbo"], type("Own", (OBJECTIVES["elbo"],), {"name": "own"})
+    assert of_a_plugin(ESTIMATORS["pathwise"], Outside, elbo)
+    assert of_a_plugin(ESTIMATORS["pathwise"], kind, own)
+    assert not of_a_plugin(ESTIMATORS["pathwise"], kind, elbo)
     outcome = run_grids(tmp_path / "run", VAE | {"problem": Outside.name, "estimators": ["pathwise"]}, **MEASURE)
     (message,) = outcome.run.frame.message
     assert message.startswith("parameters outside: log_likelihood reaches theta.decoder.hidden1.weight by itself")

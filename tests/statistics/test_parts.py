@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from gradbench.statistics import Figures, signed_interval, summarise
-from gradbench.statistics.parts import parts
+from gradbench.statistics.parts import variance_parts
 from gradbench.statistics.reduction import centred
 from tests.helpers import moments_of, reference_of
 
@@ -64,7 +64,7 @@ def test_parts_are_unbiased():
     for _ in range(2000):
         draws = rng.normal(size=(6, 1, 3)) + rng.normal(size=(6, 4, 3)) * math.sqrt(8 / 3)
         means = draws.mean(1)
-        each = parts(moments_with(draws), ["phi"], centred(means)[None])
+        each = variance_parts(moments_with(draws), ["phi"], centred(means)[None])
         assert each.data is not None
         found.append([each.total.mean(), each.latent.mean(), each.data.mean()])
     error = np.std(found, 0) / math.sqrt(len(found))

@@ -14,7 +14,7 @@ from gradbench.problems import PROBLEMS
 from gradbench.problems.rainforth import Rainforth
 from gradbench.results.outcomes import claims_of, verify
 from gradbench.runner import local
-from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, Outcome, judge, worst
+from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, ClaimOutcome, judge, worst
 from gradbench.suite.suites import Settings, resolve
 from tests.runner.test_local import Interrupt, broken_surrogate
 
@@ -44,12 +44,12 @@ def test_judgement():
 
 def test_the_worst_of_several_is_the_one_with_the_least_room():
     claim = Claim(claim="c", kind="value", select={}, above=1.0)
-    near, far = (Outcome(claim, REPRODUCED, low + 0.5, low, low + 1.0) for low in (1.1, 5.0))
+    near, far = (ClaimOutcome(claim, REPRODUCED, low + 0.5, low, low + 1.0) for low in (1.1, 5.0))
     assert worst([far, near], claim.band()) is near
     assert worst([near, far], (-math.inf, 10.0)) is far
-    open_ = Outcome(claim, UNRESOLVED, 1.0, 0.9, 1.1)
+    open_ = ClaimOutcome(claim, UNRESOLVED, 1.0, 0.9, 1.1)
     assert worst([far, open_, near], claim.band()) is open_
-    silent = Outcome(claim, REPRODUCED)
+    silent = ClaimOutcome(claim, REPRODUCED)
     assert worst([silent, far], claim.band()) is far
 
 

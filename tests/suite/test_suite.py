@@ -9,8 +9,8 @@ import torch
 from gradbench.core.canonical import digest
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.suite.grids import resolve_device
-from gradbench.suite.shipped import find, shipped
-from gradbench.suite.suites import Settings, load, resolve
+from gradbench.suite.shipped import find_suite, shipped
+from gradbench.suite.suites import Settings, load_suite, resolve
 
 GRID = {"problem": "gaussian-cost", "estimators": ["pathwise"]}
 VAE = {"problem": "gaussian-vae", "estimators": ["pathwise"]}
@@ -162,23 +162,23 @@ def test_a_file_that_is_no_suite_is_refused(tmp_path, content, says):
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
     with pytest.raises(SuiteError, match=says) as error:
-        load(str(path))
+        load_suite(str(path))
     assert str(path) in str(error.value)
     assert len(str(error.value).splitlines()) <= 2
 
 
 def test_a_suite_that_is_not_there_is_answered_with_the_nearest():
     with pytest.raises(UnknownNameError, match="did you mean 'quick'"):
-        find("quik")
+        find_suite("quik")
     with pytest.raises(SuiteError, match=r"expected a suite file .*quick"):
-        find("nowhere.toml")
+        find_suite("nowhere.toml")
     with pytest.raises(SuiteError, match="expected a suite file"):
-        find("/")
+        find_suite("/")
 
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_suites_are_valid(name):
-    found = load(name)
+    found = load_suite(name)
     assert found.name == name.rpartition("/")[2]
     assert found.title
     assert any(cell.skip is None for cell in found.cells)

@@ -157,3 +157,11 @@ def test_bits_of_a_bound_are_averaged_by_an_estimator_that_is_right_for_them():
     assert float((rows.mean(0) - expected).square().sum()) < (1 + 4 * math.sqrt(2)) * trace
     phi = torch.cat([v.flatten() for n, v in sampled.gradient.items() if n.startswith("phi")])
     assert float(phi.norm()) > 0
+
+
+def test_quadrature_ends_where_it_would_take_too_long(monkeypatch):
+    point = point_of("gaussian-vae", latent=3, hidden=3, batch=2)
+    elbo = ChosenObjective("elbo", "analytic")
+    assert exactly(point, elbo, 1) is not None
+    monkeypatch.setattr(exact, "MAX_EVALUATIONS", 2 * (24**3 + 32**3) - 1)
+    assert exactly(point, elbo, 1) is None

@@ -134,7 +134,7 @@ def rewritten(file: Path, change, hashed: bool = True) -> None:
     tensors = load_file(file)
     change(tensors)
     if hashed:
-        metadata[trained_parameters.HASH] = trained_parameters.digest(metadata[trained_parameters.MODEL], tensors)
+        metadata[trained_parameters.HASH] = trained_parameters.values_hash(metadata[trained_parameters.MODEL], tensors)
     save_file(tensors, file, metadata=metadata)
 
 

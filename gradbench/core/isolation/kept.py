@@ -107,7 +107,7 @@ def _structure(one: nn.Module) -> dict[str, Any]:
     return found | {"training": one.training, "forward": own.get("forward")}
 
 
-WORDS = {"training": "the mode (train or eval)", "forward": "forward", "_modules": "the parts"}
+_WORDS = {"training": "the mode (train or eval)", "forward": "forward", "_modules": "the parts"}
 
 
 def _put_back(one: nn.Module, before: dict[str, Any]) -> list[str]:
@@ -118,13 +118,13 @@ def _put_back(one: nn.Module, before: dict[str, Any]) -> list[str]:
                 continue
             vars(one)[name].clear()
             vars(one)[name].update(value)
-            found.append("the hooks" if "hook" in name else WORDS.get(name, f"the {name.strip('_')}"))
+            found.append("the hooks" if "hook" in name else _WORDS.get(name, f"the {name.strip('_')}"))
         elif now[name] is not value:
             if name == "forward" and value is None:
                 del vars(one)["forward"]
             else:
                 setattr(one, name, value)
-            found.append(WORDS[name])
+            found.append(_WORDS[name])
     return list(dict.fromkeys(found))
 
 

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.core.bank import side_by_side
-
-Array = NDArray[np.float64]
 
 
 class Factored:

@@ -34,7 +34,7 @@ CENTRE_REPLICATES, CENTRE_FEWEST = 32, 8
 """Replicates whose mean is the centre that distances are taken from; if a pass has less, but at least the second."""
 
 
-def measure(
+def measure_layers(
     task: Task,
     blocks: range,
     per_block: int,
@@ -84,7 +84,7 @@ def record(
     return linear, explicit
 
 
-def replicate_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
+def layer_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
     """Each replicate's gradient, [R, P] by parameter tensor, formed from layers. Raises NeedsGeneralPathError."""
     check_ties(task.point.problem)
     linear, explicit = record(task, noise, replicates, by_datapoint=False, check=True)
@@ -210,7 +210,7 @@ class _Cell:
             self.written.add(name)
 
     def _factors(self, one: Linear) -> bool:
-        """Is the layer's mean kept as factors? So it is where they are the smaller."""
+        """Whether the layer's mean is kept as factors: where they are the smaller."""
         name = f"{one.name}.weight"
         if name not in self.factors and one.shared:
             a, outputs = one.inputs.flatten(0, 2).cpu(), one.delta.shape[-1]

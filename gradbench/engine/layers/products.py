@@ -23,7 +23,7 @@ ENTRY = 20.0
 
 
 def forming_is_cheaper(rows: int, inputs: int, outputs: int, *, shared: bool, answers: int = 2) -> bool:
-    """Is it cheaper to form the gradients of replicates of ``rows`` rows than to go by Gram matrices?
+    """Whether it is cheaper to form the gradients of replicates of ``rows`` rows than to go by Gram matrices.
 
     ``answers``: inner products with given gradients that are wanted beside the norm.
     """

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradbench.engine.layers.chain import Chain, steps, unaltered
-from gradbench.engine.layers.trust import NeedsGeneralPathError, check_rows, check_uses, plain
+from gradbench.engine.layers.trust import NeedsGeneralPathError, check_rows, check_uses, is_plain_stack
 from gradbench.problems.base import Problem
 from gradbench.problems.networks import Calls, Form, leading, trainable
 
@@ -63,7 +63,7 @@ class Linear:
 
     @property
     def shared(self) -> bool:
-        """Is the input the same in every replicate?"""
+        """Whether the input is the same in every replicate."""
         return self.inputs.shape[0] == 1 and self.delta.shape[0] > 1
 
 
@@ -97,7 +97,7 @@ class RecordingCalls(Calls):
         if self.strict and output.shape[0] != self.replicates:
             raise NeedsGeneralPathError(f"{name} is called once for several replicates, on what depends on them")
         module = self.module.get_submodule(name)
-        if self.strict and self.replicates > 1 and not plain(module):
+        if self.strict and self.replicates > 1 and not is_plain_stack(module):
             lead = leading(inputs)
             rows = tuple(value.expand(*lead, *value.shape[3:]).flatten(0, 2) for value in inputs)
             check_rows(

@@ -1,4 +1,4 @@
-"""May a pass be read off its linear layers? Two checks, on the first pass of a cell.
+"""Two checks, on the first pass of a cell, of whether passes may be read off its linear layers.
 
 A layer's weight has the gradient Σ δ aᵀ only if all that the weight does is in the recorded calls. A surrogate that
 differentiates *through* an inner gradient (``create_graph``) uses it once more, on the way back; so does a module that
@@ -59,19 +59,19 @@ def check_uses(total: Tensor, recorded: Iterable[object], names: dict[int, str])
 
 
 def _recorded(node: object, users: dict[object, list[object]], known: set[object]) -> bool:
-    """Does everything that ``node`` gives go into recorded calls?"""
+    """Whether everything that ``node`` gives goes into recorded calls."""
     if node in known:
         return True
     passed_on = type(node).__name__.startswith(PASSED_ON) or (len(users[node]) == 1 and users[node][0] in known)
     return passed_on and bool(users[node]) and all(_recorded(user, users, known) for user in users[node])
 
 
-def plain(module: nn.Module) -> bool:
-    """Is it a stack of layers that are known to treat rows one by one?"""
+def is_plain_stack(module: nn.Module) -> bool:
+    """Whether it is a stack of layers that are known to treat rows one by one."""
     if not unaltered(module):
         return False
     if type(module) is nn.Sequential:
-        return all(plain(child) for child in module.children())
+        return all(is_plain_stack(child) for child in module.children())
     return type(module) is nn.Linear or type(module) in ELEMENTWISE
 
 

@@ -6,7 +6,8 @@ Surrogate: Σ_l h(w̃_l²) log w_l(z_l; h(φ), h(θ)) + h(w̃_l) log w_l(h(z_l);
 Held constant: q's parameters inside log w, because the score term that they leave out is itself reparameterised,
     which is what turns w̃ into w̃²; the weights, which both gradients only multiply by; θ along the path and z in the
     θ-part, so that each part carries one gradient.
-Unbiased for: φ and θ, of the bound with L samples; at L = 1 it is sticking the landing, for the ELBO.
+Unbiased for: φ and θ, of the bound with L samples; at L = 1 it is sticking the landing, for the ELBO. So it is on
+    layers of latents: z_l are all its layers, and log q_{h(φ)} is differentiated along the path through every one.
 Needs: latents with a differentiable sampling path (Gaussian), the objective "iwae".
 Cost: 2 evaluations per sample.
 Paper: Tucker, Lawson, Gu & Maddison 2019 (ICLR).
@@ -14,16 +15,14 @@ Paper: Tucker, Lawson, Gu & Maddison 2019 (ICLR).
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = live(q.sample(noise), "z")
     q_held = hold(q, "q in f")
     along_path = hold(objective, "θ along the path").f(z, q_held)
@@ -45,6 +44,7 @@ ESTIMATOR = Estimator(
         differentiated("f", "theta", "log p in θ, weighted as usual"),
     ),
     uses=frozenset({"reparameterised"}),
+    layered=True,
     unbiased=unbiased("iwae"),
     evaluations=lambda setting: 2.0 * setting.samples,
     paper="Tucker et al. 2019",

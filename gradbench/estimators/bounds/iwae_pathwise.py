@@ -12,16 +12,14 @@ Paper: Burda, Grosse & Salakhutdinov 2016 (ICLR).
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, live
+from gradbench.core.types import Noise, Values, live
 from gradbench.estimators.base import Estimator, differentiated
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = live(q.sample(noise), "z")
     log_w = live(objective.f(z, live(q, "q in f")), "f")
     return objective.reduce(log_w).mean(-1)

@@ -12,16 +12,14 @@ Paper: Mnih & Rezende 2016 (ICML), the naive estimator that VIMCO improves on.
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = hold(q.sample(noise), "z")
     log_w = live(objective.f(z, live(q, "q in f")), "f")
     bound = objective.reduce(log_w)

@@ -11,16 +11,14 @@ Paper: none; it is what one gets by adding a score term to a reparameterised sam
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.estimators.scope import Scope, unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = live(q.sample(noise), "z")
     f = live(objective.f(z, live(q, "q in f")), "f")
     score = hold(f, "f as weight") * live(q.log_prob(hold(z, "z in log q")), "log q")

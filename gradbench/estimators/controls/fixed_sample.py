@@ -12,16 +12,14 @@ Paper: none; it is what one gets by sampling without reparameterising and callin
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.estimators.scope import Scope, unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = hold(q.sample(noise), "z")
     return average(live(objective.f(z, live(q, "q in f")), "f"))
 

@@ -5,7 +5,7 @@ Surrogate: Σ_z q_φ(z|x) h(f(z)) + h(q_φ(z|x)) f(z), over all states, with q h
 Held constant: by the product rule, f where q is differentiated and q where f is. z is bound by the sum.
 Unbiased for: φ and θ, with variance 0.
 Needs: latents with finitely many states, at most 2^12 per datapoint. L plays no part.
-Cost: as many evaluations as there are states, 2^D for D bits.
+Cost: as many evaluations as there are states, 2^D for D bits, C^V for V variables of C categories.
 Paper: none; the definition of the expectation.
 """
 
@@ -18,7 +18,7 @@ from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, Setting, differentiated, held
 from gradbench.estimators.draws import NOTHING
 from gradbench.families.base import Family, states_of
-from gradbench.families.support import MAX_STATES
+from gradbench.families.support import MAX_STATES, number_of
 from gradbench.objectives.base import Objective
 
 
@@ -39,7 +39,7 @@ def needs(setting: Setting) -> str | None:
     if setting.states is None:
         return f"the {setting.family.name} latents of {setting.problem} have no finite number of states"
     if setting.states > MAX_STATES:
-        return f"{setting.states} latent states are too many to enumerate (at most {MAX_STATES})"
+        return f"{number_of(setting.states)} latent states are too many to enumerate (at most {MAX_STATES})"
     return None
 
 

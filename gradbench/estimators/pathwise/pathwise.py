@@ -11,15 +11,13 @@ Paper: Kingma & Welling 2014 (ICLR); Rezende, Mohamed & Wierstra 2014 (ICML).
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, live
+from gradbench.core.types import Noise, Values, live
 from gradbench.estimators.base import Estimator, differentiated
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = live(q.sample(noise), "z")
     return average(live(objective.f(z, live(q, "q in f")), "f"))
 

@@ -12,16 +12,14 @@ Paper: Roeder, Wu & Duvenaud 2017 (NeurIPS).
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held, needs_log_q
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = live(q.sample(noise), "z")
     return average(live(objective.f(z, hold(q, "q in f")), "f"))
 

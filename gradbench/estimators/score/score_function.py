@@ -13,15 +13,13 @@ Paper: Williams 1992 (Machine Learning 8); Ranganath, Gerrish & Blei 2014 (AISTA
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     return average(hold(f, "f as weight") * live(q.log_prob(z), "log q") + f)

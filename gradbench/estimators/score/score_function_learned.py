@@ -16,7 +16,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from gradbench.core.types import Values, hold, live
+from gradbench.core.types import Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, EstimatorParameters, differentiated, held
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
@@ -34,7 +34,7 @@ class Parameters(EstimatorParameters):
 def surrogate(
     objective: Objective,
     q: Family,
-    noise: Tensor,
+    noise: Noise,
     state: dict[str, Tensor],
     parameters: Parameters,
 ) -> Values:

@@ -11,15 +11,13 @@ Paper: Salimans & Knowles 2014; Kool, van Hoof & Welling 2019; Richter et al. 20
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gradbench.core.types import PerSample, Values, hold, live
+from gradbench.core.types import Noise, PerSample, Values, hold, live
 from gradbench.estimators.base import Estimator, Setting, differentiated, held
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
 
-def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
+def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     advantage = f - mean_of_others(f)

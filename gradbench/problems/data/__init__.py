@@ -6,8 +6,18 @@ however its path is written, the same numbers are the same data, and other numbe
 """
 
 from gradbench.problems.data.builtin import DATA_SETS
-from gradbench.problems.data.loading import DataSet, Shelf, check_data, find, load
+from gradbench.problems.data.loading import DataSet, Shelf, check_data, find_rows, load_rows
 from gradbench.problems.data.minibatch import check_batch, minibatch
 from gradbench.problems.data.spelling import whereabouts
 
-__all__ = ["DATA_SETS", "DataSet", "Shelf", "check_batch", "check_data", "find", "load", "minibatch", "whereabouts"]
+__all__ = [
+    "DATA_SETS",
+    "DataSet",
+    "Shelf",
+    "check_batch",
+    "check_data",
+    "find_rows",
+    "load_rows",
+    "minibatch",
+    "whereabouts",
+]

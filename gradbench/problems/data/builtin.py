@@ -16,7 +16,7 @@ DATA_SETS = ("digits", "synthetic")
 """Names that need no file; ``synthetic`` is drawn by a problem from its own prior."""
 
 
-def digits() -> Tensor:
+def binarised_digits() -> Tensor:
     """The binarised digits, float64 [1797, 64]."""
     from sklearn.datasets import load_digits
 

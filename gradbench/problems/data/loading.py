@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from gradbench.core.errors import UnknownNameError, UsageError
-from gradbench.problems.data.builtin import DATA_SETS, digits
+from gradbench.problems.data.builtin import DATA_SETS, binarised_digits
 from gradbench.problems.data.rows import read
 from gradbench.problems.data.spelling import PREFIX, parse
 
@@ -46,7 +46,7 @@ class Shelf:
     def find(self, name: str, scale: float | None = None) -> DataSet:
         """The data set of that name. Raises UsageError (see `find`)."""
         if (name, scale) not in self._named:
-            found = find(name, scale)
+            found = find_rows(name, scale)
             if found.contents is not None:
                 found = self._first.setdefault(found.contents, found)
             self._named[name, scale] = found
@@ -61,7 +61,7 @@ def check_data(name: str) -> None:
         raise UnknownNameError("data set", name, [*DATA_SETS, "file:PATH"])
 
 
-def find(name: str, scale: float | None = None) -> DataSet:
+def find_rows(name: str, scale: float | None = None) -> DataSet:
     """The data set called ``name``; a file is read now, whatever it held before.
 
     Raises UsageError where there is none, it cannot be read, or ``scale`` is given for one that is no file.
@@ -70,13 +70,13 @@ def find(name: str, scale: float | None = None) -> DataSet:
     _check_scale(name, scale)
     if name.startswith(PREFIX):
         rows = read(parse(name), scale)
-        contents = digest(rows)
+        contents = contents_hash(rows)
         _keep(contents, rows)
         return DataSet(name, scale, contents)
     return DataSet(name)
 
 
-def load(name: str, scale: float | None = None, contents: str | None = None) -> Tensor:
+def load_rows(name: str, scale: float | None = None, contents: str | None = None) -> Tensor:
     """All rows of data set ``name`` as float64 [N, features]; of a file those of ``contents``, if they are given.
 
     Raises UsageError where it cannot be read, or a file no longer has those contents. ``synthetic`` has no rows here:
@@ -88,18 +88,18 @@ def load(name: str, scale: float | None = None, contents: str | None = None) -> 
     key = contents or name
     rows = _unchanged(key)
     if rows is None:
-        found = find(name, scale)
+        found = find_rows(name, scale)
         if contents is not None and found.contents != contents:
             raise UsageError(f"data {name!r}: the file has changed since it was first read; start the run again")
         key = found.contents or name
         if found.contents is None:
-            _keep(key, digits())
+            _keep(key, binarised_digits())
         rows = _unchanged(key)
     assert rows is not None, "it has just been kept"
     return rows
 
 
-def digest(rows: Tensor) -> str:
+def contents_hash(rows: Tensor) -> str:
     """SHA-256 of the shape and values of float64 rows, in hexadecimal digits."""
     values = np.ascontiguousarray(rows.numpy(), dtype="<f8")
     told = hashlib.sha256(f"float64 {list(values.shape)}\n".encode())

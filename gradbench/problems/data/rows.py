@@ -13,7 +13,7 @@ from gradbench.problems.data import arrays, tables
 from gradbench.problems.data.spelling import DataFile
 
 READERS = {".npz": arrays.read_npz, ".npy": arrays.read_npy, ".csv": tables.read_csv, ".parquet": tables.read_parquet}
-KINDS = {"c": "complex numbers", "U": "text", "S": "text", "O": "Python objects", "M": "dates", "m": "durations"}
+_KINDS = {"c": "complex numbers", "U": "text", "S": "text", "O": "Python objects", "M": "dates", "m": "durations"}
 """What arrays that are refused hold, by numpy's letter."""
 LARGEST_WHOLE = 2**53
 """Whole numbers beyond it are not all float64 numbers."""
@@ -46,7 +46,7 @@ def read(file: DataFile, scale: float | None = None) -> Tensor:
 
 def _as_float64(file: DataFile, what: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
-        held = KINDS.get(array.dtype.kind, f"values of type {array.dtype}")
+        held = _KINDS.get(array.dtype.kind, f"values of type {array.dtype}")
         raise UsageError(f"{file}: {what} holds {held}; expected real numbers [rows, features]")
     if array.ndim < 2 or not array.size:
         raise UsageError(f"{file}: {what} has shape {list(array.shape)}; expected [rows, features], at least one each")

@@ -9,12 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gradbench.core.arrays import Array
 from gradbench.statistics.spread import LARGEST_LOG, UNCERTAINTY_OF_ERROR, quantile, skewness_of_mean
 
-Array = NDArray[np.float64]
 Estimate = tuple[float, float, float]
 """A value with the lower and upper end of its interval."""
 

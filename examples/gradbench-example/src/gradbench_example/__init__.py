@@ -1,1 +1,1 @@
-"""An estimator and a problem for gradbench."""
+"""A family, an objective, a problem and two estimators for gradbench, one file each."""

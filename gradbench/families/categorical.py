@@ -1,0 +1,83 @@
+"""Independent categorical variables, one-hot."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributions as td
+
+from gradbench.core.types import Latents, PerSample
+from gradbench.families.base import Family
+from gradbench.families.support import Support, digits
+
+SMALLEST = 2.0**-54
+"""In place of an exponential variable that came out as 0, one draw in 2⁵³: half of the smallest other."""
+
+
+class Categorical(Family):
+    """V independent variables of C categories each, with the given finite ``logits`` [R or 1, L or 1, B, V, C].
+
+    A sample is one-hot, [R, L, B, V, C]. How many states there are follows from V and C, and a problem says it in
+    `Problem.states`: its ``latent_dim`` is V alone.
+
+    The noise is one standard Gumbel variable for each category, and the largest logit + noise is the sample. The
+    relaxations (Gumbel-softmax and its kin) are smooth functions of that same noise, so that they share their samples
+    with all other estimators; the k largest are a sample without replacement; and exp(−noise) are the exponential
+    variables whose shares ARSM permutes. One uniform per variable through the inverse distribution function would be
+    less noise, but none of these is a function of it. It alone has a natural antithetic partner: estimators that couple
+    samples that way draw noise of their own, and there is no ``opposite`` here.
+    """
+
+    name = "categorical"
+
+    @cached_property
+    def log_probabilities(self) -> Tensor:
+        """The log-probability of each category, of the shape of the logits."""
+        return self.parameters["logits"].log_softmax(-1)
+
+    def _distribution(self) -> td.Distribution:
+        return td.OneHotCategorical(logits=self.log_probabilities, validate_args=False)
+
+    def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
+        """Standard Gumbel noise [R, L, B, V, C].
+
+        Drawn in double precision: the uniforms of single precision are multiples of 2⁻²⁴, and a category of less
+        probability would never be drawn.
+        """
+        like = self._like()
+        shape = self._shape(replicates, samples)
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=like["device"])
+        exponential = -torch.log1p(-uniform)
+        return -exponential.clamp_min_(SMALLEST).log_().to(like["dtype"])
+
+    def sample(self, noise: Any) -> Latents:
+        perturbed = self.log_probabilities + noise  # as small as they can be: large logits would round the noise off
+        return torch.zeros_like(perturbed).scatter_(-1, perturbed.argmax(-1, keepdim=True), 1.0)
+
+    def log_prob(self, z: Latents) -> PerSample:
+        return (z * self.log_probabilities).sum((-2, -1))
+
+    def kl(self, prior: Any) -> PerSample:
+        """KL(q ‖ prior) in closed form, [R or 1, 1, B], finite for finite logits.
+
+        torch's own is infinite once a probability of the prior underflows. Raises NoClosedFormError as `Family.kl`.
+        """
+        others = getattr(prior, "distribution", None)
+        own = self.distribution
+        if not (isinstance(own, td.OneHotCategorical) and isinstance(others, td.OneHotCategorical)):
+            return super().kl(prior)
+        return (own.logits.exp() * (own.logits - others.logits)).sum((-2, -1))
+
+    def states(self) -> Support:
+        logits = self.parameters["logits"]
+        variables, categories = logits.shape[3:]
+
+        def at(numbers: Tensor) -> tuple[Latents, PerSample]:
+            places = digits(numbers.to(logits.device), categories, variables)
+            z = torch.nn.functional.one_hot(places, categories).to(logits.dtype)[None, :, None]
+            return z, self.log_prob(z).exp()
+
+        return Support(categories**variables, at)
