@@ -39,7 +39,7 @@ def q_of(*probabilities: list[float]) -> Bernoulli:
 
 @pytest.mark.parametrize("count", [8, 32])
 def test_nodes_of_the_noise_have_the_masses_of_the_states(count):
-    """Of single samples, and of antithetic pairs: both bits are 1 with probability max(0, 2p − 1)."""
+    """Of single samples, and of antithetic pairs: both bits are 1, or 0, with probability max(0, ±(2p − 1))."""
     q = q_of([0.3, 0.8], [0.5, 0.1])
     mass, noise = noise_nodes(q, count)
     assert noise.shape == (1, (3 * count // 8) ** 2, 2, 2)
@@ -49,8 +49,10 @@ def test_nodes_of_the_noise_have_the_masses_of_the_states(count):
     for state, probability in zip(states[0], expected[0], strict=True):
         found = (mass[0] * (z[0] == state).all(-1)).sum(0)
         torch.testing.assert_close(found, probability.expand(2))
-    both = (mass[0, ..., None] * z[0] * q.sample(q.opposite(noise))[0]).sum(0)
+    one, two = z[0], q.sample(q.opposite(noise))[0]
+    both, neither = ((mass[0, ..., None] * pair).sum(0) for pair in (one * two, (1 - one) * (1 - two)))
     torch.testing.assert_close(both, torch.tensor([[0.0, 0.6], [0.0, 0.0]], dtype=torch.float64))
+    torch.testing.assert_close(neither, torch.tensor([[0.4, 0.0], [0.0, 0.8]], dtype=torch.float64))
 
 
 def test_smooth_functions_of_the_noise_are_integrated_too():
