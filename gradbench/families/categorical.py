@@ -17,6 +17,15 @@ SMALLEST = 2.0**-54
 """In place of an exponential variable that came out as 0, one draw in 2⁵³: half of the smallest other."""
 
 
+class _OneHot(td.OneHotCategorical):
+    """torch's law without its look at the values of the logits, which `validate_args` does not switch off there."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._categorical = td.Categorical(logits=logits, validate_args=False)
+        shape = self._categorical.batch_shape
+        td.Distribution.__init__(self, shape, self._categorical.param_shape[-1:], validate_args=False)
+
+
 class Categorical(Family):
     """V independent variables of C categories each, with the given finite ``logits`` [R or 1, L or 1, B, V, C].
 
@@ -39,7 +48,7 @@ class Categorical(Family):
         return self.parameters["logits"].log_softmax(-1)
 
     def _distribution(self) -> td.Distribution:
-        return td.OneHotCategorical(logits=self.log_probabilities, validate_args=False)
+        return _OneHot(self.log_probabilities)
 
     def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
         """Standard Gumbel noise [R, L, B, V, C].

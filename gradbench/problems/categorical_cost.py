@@ -21,7 +21,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
-from scipy.optimize import brentq
 from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
@@ -104,5 +103,7 @@ def _with_entropy(direction: Tensor, share: float) -> Tensor:
     far = 1.0
     while excess(far) > 0:  # entropy falls to 0 as the scale grows: one category is the largest
         far *= 2
+    from scipy.optimize import brentq  # only here: a list of problems needs no solver
+
     scale: Any = brentq(excess, 0.0, far, xtol=1e-15)
     return scale * direction

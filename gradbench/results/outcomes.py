@@ -140,8 +140,8 @@ def _verdict(claim: Claim, row: dict, at: str) -> ClaimOutcome:
 
 
 def _slope(claim: Claim, rows: pd.DataFrame) -> ClaimOutcome:
-    found = slopes(rows)
-    found = found[(found.against == claim.against) & (found.figure == claim.figure)]
+    found = slopes(rows, [claim.against])
+    found = found[found.figure == claim.figure]
     if found.empty:
         usable = int(np.isfinite(figure_values(rows, claim.figure)[1]).sum())
         return ClaimOutcome(claim, UNRESOLVED, note=f"{usable} of {len(rows)} rows can take part; a slope needs two")

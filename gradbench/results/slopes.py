@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ LINE = (*IDENTITY, "against", "figure", "slope", "slope_low", "slope_high", "poi
 """Columns of ``slopes.parquet``."""
 
 
-def slopes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every slope that measured ``rows`` give: one row per figure and axis, the axis's own column null."""
-    found = [record for axis in AXES for record in _along(rows, axis)]
+def slopes(rows: pd.DataFrame, axes: Iterable[str] = tuple(AXES)) -> pd.DataFrame:
+    """Every slope that measured ``rows`` give along ``axes``: one row per figure and axis, its own column null."""
+    found = [record for axis in axes for record in _along(rows, axis)]
     return pd.DataFrame(found, columns=list(LINE))
 
 

@@ -54,7 +54,7 @@ def verdicts(
 def verdict_families(groups: Sequence[str] | NDArray[np.object_] | None, rows: int) -> list[NDArray[np.int64]]:
     """The rows of each group, as indices; all rows where there are no groups.
 
-    >>> [family.tolist() for family in families(["phi", "theta", "phi"], 3)]
+    >>> [family.tolist() for family in verdict_families(["phi", "theta", "phi"], 3)]
     [[0, 2], [1]]
     """
     if groups is None:

@@ -85,7 +85,7 @@ def test_the_prior_sums_to_1_over_all_states():
 def test_a_suite_takes_the_sampled_kl_of_layers_and_refuses_the_other():
     cells = suite(stochastic_layers=[1, 2]).cells
     assert [cell.kl for cell in cells] == ["analytic", "monte-carlo"]
-    with pytest.raises(SuiteError, match="has kl = 'monte-carlo' alone"):
+    with pytest.raises(SuiteError, match="takes kl = 'monte-carlo' alone"):
         suite(stochastic_layers=2, kl="analytic")
 
 

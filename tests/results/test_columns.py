@@ -292,7 +292,7 @@ def test_the_page_has_each_column_once_in_order():
 ENTRY = """
     Column(
         "added", "real", "a column made up", "spread", interval=("variance_low", "variance_high"), readable=True,
-        compared=True, slope=Slope("added", "Added"), since=2, before=Before(same_as="variance"),
+        compared=True, slope=SlopeFigure("added", "Added"), since=2, before=Before(same_as="variance"),
     ),
 """
 SCRIPT = """

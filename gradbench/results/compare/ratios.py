@@ -34,6 +34,7 @@ ITSELF = Ratio(1.0, 1.0, 1.0, 1.0)
 def paired_ratio(a: Array, b: Array) -> Ratio:
     """The ratio of the means of block values [K] that belong together block by block.
 
+    >>> import numpy as np
     >>> noise = np.array([0.8, 1.3, 0.9, 1.0, 1.1, 0.9])
     >>> ratio = paired_ratio(noise, 2 * noise)  # noise that is shared cancels
     >>> ratio.low == ratio.value == ratio.high == 2.0
