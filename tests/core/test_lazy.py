@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+import gradbench
 from gradbench import statistics
 from gradbench.core.lazy import lazy
 
