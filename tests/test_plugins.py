@@ -219,7 +219,7 @@ REFUSED = {
     ),
     "a family without its law": (
         "import gradbench as gb\nclass Mine(gb.Family):\n    name = 'mine'\n",
-        "family 'mine' is unfinished; write _distribution, noise, sample in Mine",
+        "family 'mine' is unfinished; write noise, sample in Mine",
     ),
     "an objective without f": (
         "import gradbench as gb\nclass Mine(gb.Objective):\n    name = 'mine'\n",

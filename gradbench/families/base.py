@@ -49,11 +49,12 @@ class Family(ABC):
 
     def __init__(self, **parameters: Tensor) -> None:
         self.parameters = parameters
+        # made at once, never when it is first asked for: that may be under no_grad, and its KL would have no gradient
         self.distribution = self._distribution()
 
-    @abstractmethod
-    def _distribution(self) -> td.Distribution:
-        """The law as torch has it, with event axes after [R, L, B]."""
+    def _distribution(self) -> td.Distribution | None:
+        """The law as torch has it, with event axes after [R, L, B], for ``log_prob`` and KL; None where it has none."""
+        return None
 
     @abstractmethod
     def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Noise:
@@ -64,9 +65,13 @@ class Family(ABC):
         """z = g(φ, noise), distributed as q_φ(z|x)."""
 
     def log_prob(self, z: Latents) -> PerSample:
-        """log q_φ(z|x), summed over the event axes, [R, L, B]; for discrete latents linear in z."""
-        log_prob = self.distribution.log_prob(z)
-        return log_prob.flatten(3).sum(-1)
+        """log q_φ(z|x), summed over the event axes, [R, L, B]; for discrete latents linear in z.
+
+        Raises NotImplementedError for a family that gives neither this nor a distribution of torch's.
+        """
+        if self.distribution is None:
+            raise NotImplementedError(f"{type(self).__name__} gives no law; write log_prob(z), or _distribution()")
+        return self.distribution.log_prob(z).flatten(3).sum(-1)
 
     def kl(self, prior: Any) -> PerSample:
         """KL(q ‖ prior) in closed form, [R or 1, 1, B]: torch's for the two distributions.
@@ -77,11 +82,12 @@ class Family(ABC):
             f"kl = 'analytic': KL({type(self).__name__} ‖ {type(prior).__name__}) has no closed form; "
             f"use kl = 'monte-carlo'"
         )
-        if not isinstance(getattr(prior, "distribution", None), td.Distribution):
+        own, others = self.distribution, getattr(prior, "distribution", None)
+        if own is None or not isinstance(others, td.Distribution):
             raise fault
-        shape = torch.broadcast_shapes(self.distribution.batch_shape, prior.distribution.batch_shape)
+        shape = torch.broadcast_shapes(own.batch_shape, others.batch_shape)
         try:
-            divergence = td.kl_divergence(self.distribution.expand(shape), prior.distribution.expand(shape))
+            divergence = td.kl_divergence(own.expand(shape), others.expand(shape))
         except NotImplementedError:
             raise fault from None
         return divergence.flatten(3).sum(-1)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributions as td
 
 from gradbench.core.errors import BrokenProblemError, NoClosedFormError
 from gradbench.core.types import Latents, Noise, PerSample
@@ -38,9 +37,6 @@ class Layered(Family):
     @property
     def judge(self) -> Use:
         return self.first.judge
-
-    def _distribution(self) -> td.Distribution:
-        raise NotImplementedError("layers have no one distribution of torch's")
 
     @property
     def event(self) -> torch.Size:

@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
+from gradbench.core.errors import NoClosedFormError
 from gradbench.core.seeding import stream
 from gradbench.families.bernoulli import Bernoulli
 from gradbench.families.gaussian import Gaussian
@@ -81,3 +82,42 @@ def test_held_and_mapped_change_only_gradient_and_precision(q):
     single = q.mapped(lambda value: value.to(torch.float32))
     assert all(value.dtype == torch.float32 for value in single.parameters.values())
     assert single.sample(single.noise(1, 1, stream(0))).dtype == torch.float32
+
+
+class ByLogProb(Gaussian):
+    """The same law without torch's distribution, as a family of its own gives it that torch does not know."""
+
+    name = "by-log-prob"
+
+    def _distribution(self):
+        return None
+
+    def log_prob(self, z):
+        return stats_log_prob(z, **self.parameters)
+
+
+def stats_log_prob(z, loc, scale):
+    return (-0.5 * ((z - loc) / scale) ** 2 - scale.log() - 0.5 * np.log(2 * np.pi)).sum(-1)
+
+
+def test_a_family_may_give_its_log_prob_by_itself():
+    q = gaussian()
+    own = ByLogProb(**q.parameters)
+    z = q.sample(q.noise(3, 2, stream(0)))
+    torch.testing.assert_close(own.log_prob(z), q.log_prob(z), rtol=1e-12, atol=0)
+    with pytest.raises(NoClosedFormError, match="use kl = 'monte-carlo'"):
+        own.kl(q)
+    with pytest.raises(NoClosedFormError, match="use kl = 'monte-carlo'"):
+        q.kl(own)
+
+
+def test_a_family_without_a_law_says_what_to_write():
+    class Lawless(Gaussian):
+        name = "lawless"
+
+        def _distribution(self):
+            return None
+
+    q = Lawless(**gaussian().parameters)
+    with pytest.raises(NotImplementedError, match=r"write log_prob\(z\), or _distribution"):
+        q.log_prob(q.sample(q.noise(1, 1, stream(0))))
