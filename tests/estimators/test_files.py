@@ -12,11 +12,13 @@ from tests.estimators.trials import EACH
 
 SECTIONS = ("Estimates", "Surrogate", "Held constant", "Unbiased for", "Needs", "Cost", "Paper")
 TEST = "test_the_gradient_at_fixed_noise"
+SHARED = "parts"
+"""The room of what several estimators are made of."""
 
 
 def files(folder: Path, prefix: str = "") -> set[str]:
     """The modules in the rooms below a folder, as ``room/name``, the prefix taken off."""
-    found = {path for path in folder.glob("*/*.py") if path.stem != "__init__"}
+    found = {path for path in folder.glob("*/*.py") if path.stem != "__init__" and path.parent.name != SHARED}
     return {f"{path.parent.name}/{path.stem.removeprefix(prefix)}" for path in found}
 
 
