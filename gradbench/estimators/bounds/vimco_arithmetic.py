@@ -27,10 +27,10 @@ from gradbench.objectives.base import Objective
 
 
 def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
-    return against(control, objective, q, noise)
+    return against(arithmetic_control, objective, q, noise)
 
 
-def control(log_w: PerSample) -> Tensor:
+def arithmetic_control(log_w: PerSample) -> Tensor:
     """C_l: the bound with each sample's weight replaced by the arithmetic mean of the others, [R, L, B]."""
     return torch.logsumexp(of_others(log_w), 2) - math.log(log_w.shape[1] - 1)
 

@@ -28,10 +28,10 @@ from gradbench.objectives.base import Objective
 
 
 def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
-    return against(control, objective, q, noise)
+    return against(geometric_control, objective, q, noise)
 
 
-def control(log_w: PerSample) -> Tensor:
+def geometric_control(log_w: PerSample) -> Tensor:
     """C_l: the bound with each sample's weight replaced by the geometric mean of the others, [R, L, B]."""
     samples = log_w.shape[1]
     geometric = (log_w.sum(1, keepdim=True) - log_w) / (samples - 1)

@@ -82,6 +82,6 @@ def test_a_control_of_one_sample_is_refused():
 
 def test_weights_far_apart_stay_finite():
     log_w = torch.tensor([0.0, -800.0, 900.0], dtype=torch.float64)[None, :, None]
-    found = vimco_arithmetic.control(log_w)
+    found = vimco_arithmetic.arithmetic_control(log_w)
     expected = torch.tensor([900.0, 900.0, 0.0], dtype=torch.float64) - np.log(2)
     torch.testing.assert_close(found.flatten(), expected, rtol=1e-12, atol=0)
