@@ -10,22 +10,27 @@ import typer
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(
-        "--plugin", help="A .py file whose estimators and problems take part; repeatable.", show_default=False
+        "--plugin",
+        help="A .py file whose estimators, problems, families and objectives take part; repeatable.",
+        show_default=False,
     ),
 ]
 
 
 def load_plugins(files: list[Path] | None) -> None:
-    """Register installed packages' estimators and problems, then those of ``files``. Raises PluginError.
+    """Register what installed packages announce, then what ``files`` define. Raises PluginError.
 
     What plugins are made of is imported only where there are some.
     """
     from importlib.metadata import entry_points
 
     from gradbench.estimators import ESTIMATORS
+    from gradbench.families import FAMILIES
+    from gradbench.objectives import OBJECTIVES
     from gradbench.problems import PROBLEMS
 
-    if not files and not any(entry_points(group=registry.package) for registry in (ESTIMATORS, PROBLEMS)):
+    registries = (FAMILIES, OBJECTIVES, PROBLEMS, ESTIMATORS)
+    if not files and not any(entry_points(group=registry.package) for registry in registries):
         return
     from gradbench import plugins
     from gradbench.cli.output import warn

@@ -253,6 +253,16 @@ def test_plugins_of_a_package_are_loaded_only_where_names_are_looked_up(tmp_path
         assert ("torch" in ended.imported(), "mine" in ended.modules) == (loaded, loaded)
 
 
+@pytest.mark.parametrize("group", ["families", "objectives", "problems", "estimators"])
+def test_a_package_that_brings_one_kind_alone_is_loaded(tmp_path, group) -> None:
+    package = tmp_path / "mine-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(f"[gradbench.{group}]\nmine = nowhere:MINE\n")
+    ended = command("list", "families", PYTHONPATH=str(tmp_path))
+    assert "package mine: mine is left out" in ended.err
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
