@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradbench.core.errors import BrokenProblemError, NoClosedFormError
 from gradbench.core.types import Latents, Noise, PerSample
-from gradbench.families.base import Family, Use
+from gradbench.families.base import Family, Use, grid_of, states_of
 from gradbench.families.support import Support
 
 Conditional = Callable[..., Family]
@@ -100,11 +100,11 @@ class Layered(Family):
         return found
 
     def states(self) -> Support | None:
-        return self._support("states")
+        return self._support(states_of)
 
     def grid(self, nodes: int) -> Support | None:
         """The product of the layers' grids: as many dimensions as are drawn, in all layers."""
-        return self._support("grid", nodes)
+        return self._support(lambda q: grid_of(q, nodes))
 
     def held(self) -> Layered:
         found = copy.copy(self)
@@ -121,12 +121,8 @@ class Layered(Family):
     def _conditional(self, index: int, above: list[Latents]) -> Family:
         return self.first if index == 0 else family_of(self.layers[index](self.calls, *above), index)
 
-    def _support(self, what: str, *arguments: int) -> Support | None:
+    def _support(self, of: Callable[[Family], Support | None]) -> Support | None:
         """The product of the layers' supports, each at the values of the layers before; None where one has none."""
-
-        def of(q: Family) -> Support | None:
-            return getattr(q, what)(*arguments) if q.says(what) else None
-
         sizes: list[int] = []
         above: list[Latents] = []
         for index in range(len(self.layers)):

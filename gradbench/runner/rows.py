@@ -128,7 +128,7 @@ def _common(cell: Cell, suite: str) -> dict[str, Any]:
     problem = PROBLEMS[cell.axes.problem]
     return {
         **identity,
-        **{name: canonical(identity.get(name, {})) for name in PARAMETERS},
+        **{name: canonical(identity[name]) for name in PARAMETERS},
         "schema_version": SCHEMA_VERSION,
         "cell_id": cell.cell_id,
         "suite": suite,

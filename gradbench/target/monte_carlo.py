@@ -33,7 +33,12 @@ def averaged(point: Point, chosen: ChosenObjective, samples: int, q: Family) -> 
 
     Raises MeasurementError where no estimator is right for these latents and this objective.
     """
-    if chosen.kind.averaged_by:
+    if chosen.inside(samples) > 1 and not chosen.joint:
+        raise MeasurementError(
+            f"no reference: {chosen.name} reduces its samples by more than a mean, and says no estimator to average\n"
+            f"name one in its averaged_by"
+        )
+    if chosen.joint:
         names = chosen.kind.averaged_by
     else:
         own = [q.averaged_by] if q.says("name") and q.averaged_by else []
@@ -88,15 +93,10 @@ def draws_per_replicate(chosen: ChosenObjective, samples: int) -> int:
     return BOUND_REPLICATES if chosen.inside(samples) > 1 else MONTE_CARLO_SAMPLES
 
 
-def _samples(chosen: ChosenObjective, samples: int) -> int:
-    """L of the gradients that are averaged: an even number of single samples serves pairs, too."""
-    return samples if chosen.joint else 2
-
-
 def _single_samples(
     point: Point, chosen: ChosenObjective, samples: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    estimator = averaged(point, chosen, _samples(chosen, 1), posterior(point))
+    estimator = averaged(point, chosen, 2, posterior(point))  # an even L serves pairs, too
     batch = 1 if point.x is None else point.x.shape[2]
     at_once = min(samples, max(2, EVALUATIONS_AT_ONCE // batch // 2 * 2))
     done = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
@@ -65,8 +66,6 @@ class TargetReference:
         """
         self.point, self.chosen, self.samples, self.per_block = point, chosen, samples, per_block
         self.kept = BlockGradients(point, budget)
-        self._exact: Reference | None = None
-        self._asked = False
         self._latest: Reference | None = None
 
     def upto(self, blocks: int) -> Reference:
@@ -74,9 +73,6 @@ class TargetReference:
 
         Raises MeasurementError where there is none, or a block of it is not finite.
         """
-        if not self._asked:
-            found = exactly(self.point.to(torch.float64), self.chosen, self.samples)
-            self._exact, self._asked = None if found is None else Reference(*found), True
         if self._exact is not None:
             return self._exact
         if self._latest is None or self._latest.count != blocks:
@@ -85,6 +81,11 @@ class TargetReference:
             )
             self._latest = Reference("monte-carlo", self.kept.mean(blocks), self.kept.first(blocks))
         return self._latest
+
+    @cached_property
+    def _exact(self) -> Reference | None:
+        found = exactly(self.point.to(torch.float64), self.chosen, self.samples)
+        return None if found is None else Reference(*found)
 
 
 class BlockGradients:
@@ -104,16 +105,15 @@ class BlockGradients:
             return
         self._make_room(blocks)
         for block in range(self.count, blocks):
-            self.put(block, gradient(block))
+            self._put(block, gradient(block))
 
-    def put(self, block: int, gradient: Gradients) -> None:
-        """Keep the gradient of a block for which there is room."""
+    def _put(self, block: int, gradient: Gradients) -> None:
         if not all(bool(torch.isfinite(value).all()) for value in gradient.values()):
             raise MeasurementError("the reference gradient is not finite")
         assert self.bank is not None
         for name, value in gradient.items():
             self.bank.rows[name][block] = value.flatten()
-        self.count = max(self.count, block + 1)
+        self.count = block + 1
 
     def first(self, blocks: int) -> Gradients:
         """The gradients of the first ``blocks``, [K, *shape]."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,8 +66,6 @@ class WholeDataReference:
         """
         self.point, self.chosen, self.samples, self.per_block, self.tick = point, chosen, samples, per_block, tick
         self.budget = budget
-        self._whole: tuple[Exact, Gradients] | None = None
-        self._asked = False
         self._latest: Reference | None = None
 
     def upto(self, blocks: int) -> Reference:
@@ -74,29 +73,41 @@ class WholeDataReference:
 
         Raises MeasurementError where there is none, or the terms of a minibatch are more than those of its datapoints.
         """
-        if not self._asked:
-            check_rows_apart(self.point, self.chosen)
-            self._whole = _exact_over_data(self.point, self.chosen, self.samples, self.tick)
-            share = self.budget if self._whole else self.budget // 2
-            self.own, self.blocks = BlockGradients(self.point, share), BlockGradients(self.point, share)
-            self._asked = True
         if self._latest is None or self._latest.count != blocks:
             self._latest = self._grown(blocks)
         return self._latest
 
+    @cached_property
+    def _whole(self) -> tuple[Exact, Gradients] | None:
+        check_rows_apart(self.point, self.chosen)
+        return _exact_over_data(self.point, self.chosen, self.samples, self.tick)
+
+    @cached_property
+    def _own(self) -> BlockGradients:
+        """The gradients at the blocks' own minibatches."""
+        return self._room()
+
+    @cached_property
+    def _blocks(self) -> BlockGradients:
+        """The blocks of a Monte-Carlo gradient over all the data."""
+        return self._room()
+
+    def _room(self) -> BlockGradients:
+        return BlockGradients(self.point, self.budget if self._whole is not None else self.budget // 2)
+
     def _grown(self, blocks: int) -> Reference:
         precise = self.point.to(torch.float64)
-        more = max(blocks - self.own.count, 1)
+        more = max(blocks - self._own.count, 1)
 
         def at_minibatch(block: int) -> Gradients:
             self.tick(0.5 / more)
             return self._at_minibatch(precise, block)
 
-        self.own.grow(blocks, at_minibatch)
+        self._own.grow(blocks, at_minibatch)
         if self._whole is not None:
-            return Reference(*self._whole, None, self.own.first(blocks))
-        self.blocks.grow(blocks, self._whole_block)
-        return Reference("monte-carlo", self.blocks.mean(blocks), self.blocks.first(blocks), self.own.first(blocks))
+            return Reference(*self._whole, None, self._own.first(blocks))
+        self._blocks.grow(blocks, self._whole_block)
+        return Reference("monte-carlo", self._blocks.mean(blocks), self._blocks.first(blocks), self._own.first(blocks))
 
     def _at_minibatch(self, precise: Point, block: int) -> Gradients:
         point, batch = self.point, self.point.axes.parameters.batch

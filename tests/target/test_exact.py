@@ -165,3 +165,11 @@ def test_quadrature_ends_where_it_would_take_too_long(monkeypatch):
     assert exactly(point, elbo, 1) is not None
     monkeypatch.setattr(exact, "MAX_EVALUATIONS", 2 * (24**3 + 32**3) - 1)
     assert exactly(point, elbo, 1) is None
+
+
+def test_an_objective_that_reduces_its_samples_and_says_nothing_to_average_has_no_reference(monkeypatch):
+    """Averaging single samples would be the gradient of something else."""
+    monkeypatch.setattr(IWAE.kind, "averaged_by", ())
+    point = point_of("gaussian-vae", latent=5, hidden=3, batch=2)
+    with pytest.raises(MeasurementError, match="name one in its averaged_by"):
+        monte_carlo.block_gradient(point, IWAE, 2, 4, 0)
