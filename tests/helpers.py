@@ -151,6 +151,15 @@ class Case:
         return getattr(self.values, "batch", 1)
 
 
+def same_draw_by_draw(point: Point, one: str, other: str, samples: int) -> None:
+    """Assert that two estimators give the same gradients from the same noise, with a sampled KL."""
+    tasks = [task_of(point, name, samples, "monte-carlo") for name in (one, other)]
+    noise = noise_of(tasks[0], 3)
+    found, expected = (gradients_by_loop(task, noise, 3) for task in tasks)
+    for key, value in found.items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-9, atol=1e-12)
+
+
 def case(label: str, problem: str, **parameters: Any) -> Case:
     return Case(label, problem, tuple(parameters.items()))
 

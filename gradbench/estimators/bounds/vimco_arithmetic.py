@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from gradbench.core.types import Noise, PerSample, Values
-from gradbench.estimators.base import Estimator, Setting, differentiated, held
-from gradbench.estimators.parts.leave_one_out import against, of_others
+from gradbench.estimators.base import Estimator, differentiated, held
+from gradbench.estimators.parts.leave_one_out import against, needs_others, of_others
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
@@ -33,12 +33,6 @@ def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
 def arithmetic_control(log_w: PerSample) -> Tensor:
     """C_l: the bound with each sample's weight replaced by the arithmetic mean of the others, [R, L, B]."""
     return torch.logsumexp(of_others(log_w), 2) - math.log(log_w.shape[1] - 1)
-
-
-def needs(setting: Setting) -> str | None:
-    if setting.samples < 2:
-        return "leaving one out needs samples >= 2"
-    return None
 
 
 LEDGER = (
@@ -55,6 +49,6 @@ ESTIMATOR = Estimator(
     surrogate=surrogate,
     ledger=LEDGER,
     unbiased=unbiased("iwae"),
-    needs=needs,
+    needs=needs_others,
     paper="Mnih & Rezende 2016",
 )

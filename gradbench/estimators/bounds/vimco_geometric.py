@@ -21,7 +21,7 @@ from torch import Tensor
 from gradbench.core.types import Noise, PerSample, Values
 from gradbench.estimators.base import Estimator
 from gradbench.estimators.bounds import vimco_arithmetic
-from gradbench.estimators.parts.leave_one_out import against, of_others
+from gradbench.estimators.parts.leave_one_out import against, mean_of_others, needs_others, of_others
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
@@ -33,9 +33,7 @@ def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
 
 def geometric_control(log_w: PerSample) -> Tensor:
     """C_l: the bound with each sample's weight replaced by the geometric mean of the others, [R, L, B]."""
-    samples = log_w.shape[1]
-    geometric = (log_w.sum(1, keepdim=True) - log_w) / (samples - 1)
-    return torch.logaddexp(torch.logsumexp(of_others(log_w), 2), geometric) - math.log(samples)
+    return torch.logaddexp(torch.logsumexp(of_others(log_w), 2), mean_of_others(log_w)) - math.log(log_w.shape[1])
 
 
 ESTIMATOR = Estimator(
@@ -44,6 +42,6 @@ ESTIMATOR = Estimator(
     surrogate=surrogate,
     ledger=vimco_arithmetic.LEDGER,
     unbiased=unbiased("iwae"),
-    needs=vimco_arithmetic.needs,
+    needs=needs_others,
     paper="Mnih & Rezende 2016",
 )

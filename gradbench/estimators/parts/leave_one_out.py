@@ -1,4 +1,4 @@
-"""The score function of a bound, against a control that sees the other samples alone."""
+"""Each sample against the others: baselines and controls in which it has no part itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,22 @@ import torch
 from torch import Tensor
 
 from gradbench.core.types import Noise, PerSample, Values, hold, live
+from gradbench.estimators.base import Setting
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
+
+
+def needs_others(setting: Setting) -> str | None:
+    """The need of estimators that leave one sample out: that there are others."""
+    if setting.samples < 2:
+        return "leaving one out needs samples >= 2"
+    return None
+
+
+def mean_of_others(f: PerSample) -> PerSample:
+    """For each sample, the mean of f over the other L − 1, [R, L, B]."""
+    samples = f.shape[1]
+    return (f.sum(1, keepdim=True) - f) / (samples - 1)
 
 
 def against(control: Callable[[PerSample], Tensor], objective: Objective, q: Family, noise: Noise) -> Values:

@@ -11,8 +11,9 @@ Paper: Salimans & Knowles 2014; Kool, van Hoof & Welling 2019; Richter et al. 20
 
 from __future__ import annotations
 
-from gradbench.core.types import Noise, PerSample, Values, hold, live
-from gradbench.estimators.base import Estimator, Setting, differentiated, held
+from gradbench.core.types import Noise, Values, hold, live
+from gradbench.estimators.base import Estimator, differentiated, held
+from gradbench.estimators.parts.leave_one_out import mean_of_others, needs_others
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
@@ -22,18 +23,6 @@ def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     f = live(objective.f(z, hold(q, "q in f")), "f")
     advantage = f - mean_of_others(f)
     return average(hold(advantage, "f - baseline") * live(q.log_prob(z), "log q") + f)
-
-
-def mean_of_others(f: PerSample) -> PerSample:
-    """For each sample, the mean of f over the other L − 1, [R, L, B]."""
-    samples = f.shape[1]
-    return (f.sum(1, keepdim=True) - f) / (samples - 1)
-
-
-def needs(setting: Setting) -> str | None:
-    if setting.samples < 2:
-        return "leaving one out needs samples >= 2"
-    return None
 
 
 ESTIMATOR = Estimator(
@@ -48,6 +37,6 @@ ESTIMATOR = Estimator(
         differentiated("f", "theta", "f's own θ-gradient; the baseline has no part in it"),
     ),
     layered=True,
-    needs=needs,
+    needs=needs_others,
     paper="Salimans & Knowles 2014; Kool et al. 2019; Richter et al. 2020",
 )
