@@ -212,7 +212,7 @@ def import_file(file: Path) -> ModuleType:
 
 
 def defined_in(module: ModuleType) -> list[Thing]:
-    """What a module's top level defines, in the order of `KINDS`; what it only imports is not its own.
+    """What a module's top level defines, in the order of `ENTRY_POINTS`; what it only imports is not its own.
 
     A class without a name of its own, such as a base class or a law that changes a family's, is no thing of its own.
     """

@@ -10,7 +10,7 @@ import torch
 
 from tests.shapes import check_shapes
 
-check_shapes()
+check_shapes()  # of what is imported from here on, which is why these imports stand below it
 
 from gradbench import plugins  # noqa: E402
 from gradbench.engine import timing  # noqa: E402

@@ -30,7 +30,7 @@ def check(
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Is it right? Its contract, then bias and variance of an estimator against exact gradients.
+    """Check that it is right: its contract, then bias and variance of an estimator against exact gradients.
 
     Exit code 0: it is what it declares; 1: it is not, or more replicates are needed; 2: it cannot be checked.
     """

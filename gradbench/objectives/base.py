@@ -115,6 +115,6 @@ def has_closed_form_kl(problem: Problem, theta: Calls, q: Family) -> bool:
     try:
         with torch.no_grad():
             q.kl(problem.prior(theta.held()))
-    except (NoClosedFormError, NotImplementedError):
+    except (NoClosedFormError, NotImplementedError):  # the latter of a problem without a prior, which has no KL
         return False
     return True

@@ -158,7 +158,12 @@ REGISTRY: tuple[Column, ...] = (
     ),
     Column("replicates", "int64", "R, independent draws of the gradient estimate", "counts"),
     Column("blocks", "int32", "K, independent blocks that the replicates come in", "counts"),
-    Column("evaluations", "real", "evaluations of log p(x,z) per datapoint for one gradient", "counts"),
+    Column(
+        "evaluations",
+        "real",
+        "evaluations of log p(x,z), or gradients of it in z, per datapoint for one gradient",
+        "counts",
+    ),
     Column(
         "reference",
         "text",

@@ -41,8 +41,11 @@ class ReturnsOne(TwoLayers):
 
 class OtherFamily(TwoLayers):
     def posterior(self, phi, x):
-        second = lambda calls, z1: Bernoulli(logits=calls.call("encoder2", z1)[..., :1])  # noqa: E731
-        return Layered(phi, lambda calls: gaussian(calls.call("encoder", x)), second)
+        return Layered(
+            phi,
+            lambda calls: gaussian(calls.call("encoder", x)),
+            lambda calls, z1: Bernoulli(logits=calls.call("encoder2", z1)[..., :1]),
+        )
 
 
 class NoFamily(TwoLayers):
