@@ -133,6 +133,7 @@ def needs_pairs(setting: Setting) -> str | None:
 
 CAPABILITIES = {
     "reparameterised": "a differentiable sampling path",
+    "from_uniforms": "noise that is made of uniforms",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
     "states": "finitely many states",
@@ -157,7 +158,7 @@ class Estimator:
     latents: frozenset[str] | None = None
     """The families of latents that it is for, by name; None: any that has what it ``uses``."""
     uses: frozenset[str] = frozenset()
-    """What it asks of a family: ``reparameterised``, ``opposite``, ``noise_of``, ``states`` or ``grid``."""
+    """What it asks of a family: any of ``CAPABILITIES``."""
     layered: bool = False
     """Whether it works on layers of latents, each drawn given the one before."""
     unbiased: Mapping[str, Unbiased] = field(default_factory=lambda: {"elbo": Unbiased(), "cost": Unbiased()})

@@ -40,6 +40,8 @@ class Family(ABC):
     name: ClassVar[str]
     reparameterised: ClassVar[bool] = False
     """Whether ``sample`` is differentiable in the parameters: z = g(φ, ε), with a law of ε that has no φ in it."""
+    implicit: ClassVar[bool] = False
+    """Whether the derivative of that path is found implicitly, from the distribution function, to numerical accuracy."""
     judged_by: ClassVar[Use] = Use("score-function-loo", 2)
     """An estimator that is right whatever the law, as long as it is the law of ``log_prob``."""
     trained_by: ClassVar[Use | None] = None
@@ -91,6 +93,14 @@ class Family(ABC):
         except NotImplementedError:
             raise fault from None
         return divergence.flatten(3).sum(-1)
+
+    def from_uniforms(self, uniforms: Tensor) -> Noise:
+        """The noise at ``uniforms`` [R, L, B, *event] in (0, 1): uniform draws become draws of the noise's law.
+
+        Each latent variable has a uniform of its own, and moves smoothly with it. Raises NotImplementedError for a
+        family without such a map.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no noise of uniforms")
 
     def opposite(self, noise: Noise) -> Noise:
         """The antithetic partner of ``noise``, of the same law and shape.

@@ -33,6 +33,9 @@ class Gaussian(Family):
     def sample(self, noise: Any) -> Latents:
         return self.parameters["loc"] + self.parameters["scale"] * noise
 
+    def from_uniforms(self, uniforms: Tensor) -> Tensor:
+        return torch.special.ndtri(uniforms)
+
     def opposite(self, noise: Any) -> Tensor:
         return -noise
 

@@ -24,6 +24,8 @@ from tests.helpers import Case
 
 EXACT, DEAR = 1e-8, 1e-5
 """Allowed for rounding and quadrature, where the draws are cheap to sum over and where they are not."""
+IMPLICIT = 1e-3
+"""Allowed along a path whose derivative is an implicit one: torch's are good to some 1e-4."""
 BIASED = 1e-2
 """Relative to the norm of the gradient: what is biased is so by more, somewhere."""
 
@@ -85,12 +87,19 @@ def bias(trial: Trial) -> dict[str, float]:
     return {group: value**0.5 / whole for group, value in sums.items()}
 
 
+def allowed(trial: Trial) -> float:
+    """What rounding, quadrature and an implicit path may change, relative to ‖g‖."""
+    if type(trial.task().held_q).implicit:
+        return IMPLICIT
+    return EXACT if tuples(trial.task()) <= CHEAP else DEAR
+
+
 @pytest.mark.parametrize("trial", [trial for name in ESTIMATORS.lines for trial in integrable(name)], ids=str)
 def test_an_unbiased_estimator_has_the_reference_as_its_exact_mean(trial):
     found, estimator = bias(trial), ESTIMATORS[trial.estimator]
     for part in ("phi", "theta"):
         if estimator.is_unbiased(trial.objective, part, trial.samples):
-            assert found[part] < (EXACT if tuples(trial.task()) <= CHEAP else DEAR)
+            assert found[part] < allowed(trial)
 
 
 @EACH
