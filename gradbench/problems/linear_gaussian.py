@@ -2,7 +2,8 @@
 
 z ~ N(0, I), x given z ~ N(W z + b, noise² I); q_φ(z|x) = N(A x + c, diag(scale²)). The columns of W start
 orthogonal, so that the exact posterior N(Λ Wᵀ(x − b), noise² Λ), Λ = (noise² I + WᵀW)⁻¹, has a diagonal
-covariance and lies within q's family: ``start = "posterior"`` puts q there.
+covariance and lies within q's family: ``start = "posterior"`` puts q there, "near" and "far" at small and at large
+random steps from there.
 """
 
 from __future__ import annotations
@@ -25,15 +26,23 @@ from gradbench.problems.networks import Calls
 
 class Parameters(ModelParameters):
     sizes: ClassVar[frozenset[str]] = frozenset({"latent", "features"})
+    later: ClassVar[frozenset[str]] = frozenset({"width"})
 
     batch: PositiveInt = 16
     latent: PositiveInt = 2
     features: PositiveInt = 8
     """Columns of the synthetic data; other data bring their own."""
     noise: PositiveFloat = 0.5
-    start: Literal["random", "posterior", "near"] = "random"
+    start: Literal["random", "posterior", "near", "far"] = "random"
     perturb: NonNegativeFloat | None = None
-    """Standard deviation added to q's parameters after the start; by default 0.1 for "near", else 0."""
+    """Standard deviation added to q's parameters after the start; by default that of ``STEPS``."""
+    width: PositiveFloat = 1.0
+    """q's standard deviations at the start, as multiples of what they are by ``start``: of the posterior's but for
+    "random"."""
+
+
+STEPS = {"random": 0.0, "posterior": 0.0, "near": 0.1, "far": 1.0}
+"""Standard deviation of the random step that each start takes from the posterior, or from where it is drawn."""
 
 
 class LinearGaussian(Problem):
@@ -44,7 +53,7 @@ class LinearGaussian(Problem):
     data = "synthetic"
     dtype = "float64"
     unit_interval = False
-    start_parameters = ("start", "perturb")
+    start_parameters = ("start", "perturb", "width")
     small = MappingProxyType({"batch": 2, "features": 4, "start": "near", "perturb": 0.3})
     checked = (
         # from this seed every tensor's gradient stands out from the score function's noise
@@ -70,10 +79,12 @@ class LinearGaussian(Problem):
             encoder.weight.data = shrink[:, None] * decoder.weight.data.T
             encoder.bias.data = -encoder.weight.data @ decoder.bias.data
             log_scale = math.log(p.noise) + shrink.log() / 2
+        if p.width != 1:
+            log_scale += math.log(p.width)
         self.phi = Free(log_scale=log_scale)
         self.phi.add_module("encoder", encoder)
         self.theta = nn.ModuleDict({"decoder": decoder})
-        perturb = p.perturb if p.perturb is not None else 0.1 if p.start == "near" else 0.0
+        perturb = p.perturb if p.perturb is not None else STEPS[p.start]
         for parameter in self.phi.parameters():
             shift = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.data += perturb * shift

@@ -79,7 +79,7 @@ class Axes:
         axes = self.model()
         axes.pop("train_steps")
         for parameter in PROBLEMS[self.problem].start_parameters:
-            axes["problem_params"].pop(parameter)
+            axes["problem_params"].pop(parameter, None)  # one that came later is not among them at its default
         return stream(self.seed, axes, *name)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -299,7 +300,10 @@ def test_the_start_at_the_posterior_is_the_posterior(latent):
     assert (f - f[:, :1]).abs().max().item() < 1e-12 * f.abs().max().item()
 
 
-@pytest.mark.parametrize(("keys", "spread"), [({"start": "near"}, 0.1), ({"start": "posterior", "perturb": 0.3}, 0.3)])
+@pytest.mark.parametrize(
+    ("keys", "spread"),
+    [({"start": "near"}, 0.1), ({"start": "posterior", "perturb": 0.3}, 0.3), ({"start": "far"}, 1.0)],
+)
 def test_starts_near_the_posterior_are_perturbed_by_what_they_say(keys, spread):
     point = point_of("linear-gaussian", latent=4, features=20, batch=3, **keys)
     weight, bias = (parameters(point)[f"theta.decoder.{name}"] for name in ("weight", "bias"))
@@ -316,6 +320,14 @@ def test_starts_near_the_posterior_are_perturbed_by_what_they_say(keys, spread):
     assert low < float(together.square().sum()) < high
 
 
+@pytest.mark.parametrize("start", ["random", "posterior", "near"])
+def test_the_width_of_q_multiplies_its_standard_deviations(start):
+    one, wide = (point_of("linear-gaussian", batch=3, start=start, **keys) for keys in ({}, {"width": 1.5}))
+    for name, value in parameters(one).items():
+        away = math.log(1.5) if name == "phi.log_scale" else 0.0
+        torch.testing.assert_close(parameters(wide)[name], value + away)
+
+
 def test_the_gradient_of_phi_at_the_posterior_is_zero():
     found = exact_reference(point_of("linear-gaussian", batch=3, start="posterior")).gradient
     size = max(float(value.abs().max()) for name, value in found.items() if name.startswith("theta."))
@@ -324,7 +336,7 @@ def test_the_gradient_of_phi_at_the_posterior_is_zero():
 
 def test_where_q_starts_leaves_model_and_data_as_they_are():
     points = {}
-    for start, perturb in (("random", None), ("posterior", None), ("near", 0.1), ("near", 0.5)):
+    for start, perturb in (("random", None), ("posterior", None), ("near", 0.1), ("near", 0.5), ("far", None)):
         parameters = PROBLEMS["linear-gaussian"].Parameters(start=start, perturb=perturb)
         points[start, perturb] = build(Axes("linear-gaussian", parameters, "synthetic", 0, 0), "cpu", torch.float64)
     first = points["posterior", None]
