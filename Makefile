@@ -32,7 +32,7 @@ venv: .venv/installed
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,pyro]'
 	touch $@
 
 .venv/installed-dev: .venv/installed
