@@ -1,15 +1,17 @@
-"""A control variate for *measuring bias*: the score of the samples, whose mean is exactly 0.
+"""A control variate for *measuring bias*: functions of the samples whose means are exactly 0.
 
-Most of the noise of an estimate that weighs a score by f is f times the score with f near its mean. The mean of f, w_b,
-is found for each datapoint on draws of its own, and the score weighted by w_b is subtracted from each block's mean
-gradient: its expectation is 0 whatever the weights, so that what the estimator's mean differs by from the
-reference is left as it is, and is measured as if by many times the replicates. The variance that is reported is
-that of the estimator itself; only bias is measured through the control.
+Most of the noise of an estimate that weighs scores by f is that of f's mean and of f's slope, each times a score. What
+these contribute has a known mean, whatever the estimator: it is subtracted from each block's mean gradient, so that
+what the estimator's mean differs by from the reference is left as it is, and is measured as if by many times the
+replicates. How much is subtracted is found on draws of their own. The variance that is reported is that of the
+estimator itself; only bias is measured through the control.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from gradbench.core.bank import UNLIMITED, Bank
 from gradbench.core.types import Noise, Values
+from gradbench.engine import regression
 from gradbench.engine.general import block_stream
 from gradbench.engine.layers.recording import RecordingCalls, sensitivities
 from gradbench.engine.moments import Moments
@@ -28,29 +31,56 @@ from gradbench.objectives.base import Objective, average
 from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of
 
 PILOT_REPLICATES, PILOT_DRAWS = 32, 64
-"""Replicates that the control is fitted on: at least so many, with at least so many draws among them."""
-FEWEST_REPLICATES = 8
-FIRST_LOOK = 256
-"""Samples × datapoints of a first look: most estimators are seen there to have no use for the control."""
+"""Replicates that the control of layers is fitted on: at least so many, with at least so many draws among them."""
 WORTHWHILE = 0.5
 """Share of the φ-variance that the control must explain on the pilot draws to be used at all."""
 
 
+class Control(Protocol):
+    """What is subtracted from the gradients of a task."""
+
+    def task(self, task: Task) -> Task:
+        """The control at ``task``'s own draws, as a task whose gradient has mean 0."""
+        ...
+
+
 @dataclass(frozen=True)
-class Control:
-    """Weights w [1, 1, B], and how much of the weighted score is subtracted."""
+class Regressed:
+    """Zero-mean features of the samples, each with a coefficient for every parameter of q at every datapoint."""
+
+    features: regression.Features
+    coefficients: dict[str, Tensor]
+    """By parameter of q, [K, 1, 1, B, *its shape] for K features."""
+
+    def task(self, task: Task) -> Task:
+        def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
+            total = torch.zeros((), dtype=task.point.dtype(), device=task.point.device)
+            for name, features in self.features(noise).items():
+                weight = (self.coefficients[name].to(features) * features).sum(0)
+                total = total + (weight * q.parameters[name]).flatten(1).sum(1)
+            return total
+
+        return _control_task(task, surrogate)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """The score of all layers weighted by f's mean at each datapoint [1, 1, B], and how much of it is subtracted."""
 
     weights: Tensor
     coefficient: float
 
     def task(self, task: Task) -> Task:
-        """The weighted score of ``task``'s own samples, as a task of mean 0."""
-
         def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
-            return average(self.weights * q.log_prob(_samples(task, q, noise).detach()))
+            z = regression.samples(task, q, noise).detach()
+            return self.coefficient * average(self.weights * q.log_prob(z))
 
-        estimator = Estimator("control", "weighted score", surrogate, ledger=(), paper="-")
-        return replace(task, estimator=estimator, parameters={}, objective=replace(task.objective, kl=None), state={})
+        return _control_task(task, surrogate)
+
+
+def _control_task(task: Task, surrogate: Callable[[Objective, Family, Noise], Values]) -> Task:
+    estimator = Estimator("control", "control", surrogate, ledger=(), paper="-", draws=task.estimator.draws)
+    return replace(task, estimator=estimator, parameters={}, objective=replace(task.objective, kl=None), state={})
 
 
 def control_for(task: Task) -> Control | None:
@@ -60,13 +90,11 @@ def control_for(task: Task) -> Control | None:
     if not task.estimator.scored and not task.objective.has_log_q:  # else f has log q in it
         return None
     generator = task.point.axes.stream("control", device=task.point.device)
-    batch = 1 if task.point.x is None else task.point.x.shape[2]
-    many = max(PILOT_REPLICATES, PILOT_DRAWS // (batch * task.samples))
-    few = max(FEWEST_REPLICATES, min(many, FIRST_LOOK // (batch * task.samples)))
-    control = _fitted(task, few, generator)
-    if control is None or few == many:
-        return control
-    return _fitted(task, many, generator)
+    if hasattr(task.held_q, "split"):
+        return _weighted(task, generator)
+    features = regression.Features(task)
+    coefficients = regression.fitted(task, features, generator, WORTHWHILE)
+    return None if coefficients is None else Regressed(features, coefficients)
 
 
 def _standard(task: Task) -> bool:
@@ -86,18 +114,15 @@ def _alike(a: Noise, b: Noise) -> bool:
     return a.shape == b.shape and torch.equal(a, b)
 
 
-def _samples(task: Task, q: Family, noise: Noise) -> Tensor:
-    latents = task.estimator.draws.latents
-    return q.sample(noise) if latents is None else latents(q, noise)
-
-
-def _fitted(task: Task, replicates: int, generator: torch.Generator) -> Control | None:
+def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    replicates = max(PILOT_REPLICATES, PILOT_DRAWS // (batch * task.samples))
     noise = task.noise(replicates, generator)
     with torch.no_grad():
-        f = task.f(_samples(task, task.held_q, noise))
+        f = task.f(regression.samples(task, task.held_q, noise))
     if not torch.isfinite(f).all():
         return None
-    control = Control(f.mean((0, 1), keepdim=True), 1.0)
+    control = Weighted(f.mean((0, 1), keepdim=True), 1.0)
     own, score = (_sensitivities(one, noise, replicates) for one in (task, control.task(task)))
     inner = size = total = 0.0
     for name, value in own.items():
@@ -128,7 +153,7 @@ def adjusted(task: Task, moments: Moments, blocks: range, budget: int = UNLIMITE
         noises = task.noises(moments.per_block, [block_stream(task, block) for block in blocks[rows]])
         for name, value in _block_means(score, noises, moments.per_block).items():
             own = np.asarray(moments.means[name][rows])
-            bank.rows[name][rows] = torch.from_numpy(own - control.coefficient * value)
+            bank.rows[name][rows] = torch.from_numpy(own - value)
     return replace(moments, adjusted=bank.arrays())
 
 

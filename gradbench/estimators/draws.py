@@ -20,10 +20,14 @@ class Draws:
     noise: Callable[..., Noise]
     """(q held, R, L, generator[, parameters]) -> noise, each tensor with R first."""
     latents: Callable[[Family, Any], Latents] | None = None
-    """(q, noise) -> the L samples of q that the noise makes, [R, L, B, *event], independent of one another.
+    """(q, noise) -> samples that are each distributed as q, made of the noise, [R, L, B, *event].
 
-    None where there are none. Where there are, the score of those samples is a control for the bias test.
+    None where there are none. Where there are, functions of them whose means are known are a control for the bias test.
     """
+    coupled: bool = False
+    """Whether those samples depend on one another, each being distributed as q all the same."""
+    pairs: bool = False
+    """Whether their second half are the partners, by opposite noise, of the first, and they depend on nothing else."""
     nothing: bool = False
     """Whether nothing is drawn: every replicate is then the same number."""
 
@@ -55,10 +59,18 @@ def with_partners(q: Family, noise: Noise) -> Noise:
 
 
 SAMPLES = Draws("L independent samples", draw_samples, lambda q, noise: q.sample(noise))
-PAIRS = Draws("L / 2 antithetic pairs", draw_pairs)
+PAIRS = Draws(
+    "L / 2 antithetic pairs",
+    draw_pairs,
+    lambda q, noise: q.sample(with_partners(q, noise)),
+    coupled=True,
+    pairs=True,
+)
 NOTHING = Draws("nothing", draw_nothing, nothing=True)
 
 
-def own(noise: Callable[..., Noise], latents: Callable[[Family, Any], Latents] | None = None) -> Draws:
-    """A law of the estimator's own; ``latents`` says which independent samples of q are in it, where there are any."""
-    return Draws("a law of its own", noise, latents)
+def own(
+    noise: Callable[..., Noise], latents: Callable[[Family, Any], Latents] | None = None, *, coupled: bool = False
+) -> Draws:
+    """A law of the estimator's own; ``latents`` says which samples of q are in it, where there are any."""
+    return Draws("a law of its own", noise, latents, coupled)

@@ -116,6 +116,20 @@ class Family(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no inverse of its path")
 
+    def mean(self) -> Latents:
+        """E z, [R, L, B, *event], differentiable in the parameters.
+
+        Raises NotImplementedError for a family that does not say it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says no mean")
+
+    def partner_covariance(self, slope: Tensor) -> dict[str, Tensor]:
+        """E[slope·(z − E z) ∇ log q(z̃)] for z̃ of the opposite noise of z, by parameter, each of its shape.
+
+        ``slope`` is [1, 1, B, *event]. Raises NotImplementedError for a family that does not say it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says no covariance of a sample and its partner")
+
     def states(self) -> Support | None:
         """Every state with its probability; None where they are not finitely many."""
         return None

@@ -32,6 +32,14 @@ class Bernoulli(Family):
     def opposite(self, noise: Any) -> Tensor:
         return 1 - noise
 
+    def mean(self) -> Tensor:
+        return torch.sigmoid(self.parameters["logits"])
+
+    def partner_covariance(self, slope: Tensor) -> dict[str, Tensor]:
+        """Both of a pair are 1 with probability max(0, 2p − 1)."""
+        p = self.mean()
+        return {"logits": slope * ((2 * p - 1).clamp_min(0) - p**2)}
+
     def states(self) -> Support:
         logits = self.parameters["logits"]
         event = logits.shape[3:]

@@ -80,6 +80,9 @@ class Categorical(Family):
             return super().kl(prior)
         return (own.logits.exp() * (own.logits - others.logits)).sum((-2, -1))
 
+    def mean(self) -> Tensor:
+        return self.log_probabilities.exp()
+
     def states(self) -> Support:
         logits = self.parameters["logits"]
         variables, categories = logits.shape[3:]

@@ -39,6 +39,12 @@ class Gaussian(Family):
     def opposite(self, noise: Any) -> Tensor:
         return -noise
 
+    def mean(self) -> Tensor:
+        return self.parameters["loc"]
+
+    def partner_covariance(self, slope: Tensor) -> dict[str, Tensor]:
+        return {"loc": -slope, "scale": torch.zeros_like(slope)}
+
     def noise_of(self, z: Latents) -> Tensor:
         return (z - self.parameters["loc"]) / self.parameters["scale"]
 

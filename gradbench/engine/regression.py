@@ -1,0 +1,219 @@
+"""Zero-mean features of samples of q, and how much of an estimator's noise they explain.
+
+λ are q's own parameters, s = ∇_λ log q(z) the score of a sample, μ = E z, and c = ∇f(μ) the slope of f. For samples
+that are each distributed as q, these have mean 0 whatever f is:
+
+    the mean score                        (1/L) Σ_l s_l
+    the score times f's linear part       (1/L) Σ_l c·(z_l − μ) s_l − ∇_λ c·μ
+    the same between independent samples  (1/L) Σ_i c·(z_i − μ) Σ_j s_j − ∇_λ c·μ
+    the same between partners of a pair   ½ (c·(z − μ) s̃ + c·(z̃ − μ) s) − its mean, which the family knows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradbench.core.types import Latents, Noise
+from gradbench.engine.passes import replicates_at_once
+from gradbench.engine.task import Task, slice_noise
+from gradbench.families.base import Family
+from gradbench.problems.networks import Calls
+
+FIRST_LOOK = 32
+"""Replicates of a first look: most estimators are seen there to have no use for the control."""
+PILOT, PILOT_OF_A_MINIBATCH = 256, 64
+"""Replicates that coefficients are fitted on: once for a cell, or for each minibatch where blocks have their own."""
+RIDGE = 1e-6
+"""Added to a feature's mean square, relative to it: of features that are the same, any mixture does."""
+
+Derivatives = dict[str, Tensor]
+"""By parameter of q, [R, 1, B, *its shape], or with features or samples in front or along the second axis."""
+
+
+def samples(task: Task, q: Family, noise: Noise) -> Latents:
+    """The samples of q that the noise makes, [R, L, B, *event]."""
+    latents = task.estimator.draws.latents
+    return q.sample(noise) if latents is None else latents(q, noise)
+
+
+class Features:
+    """The features of a task's samples: noise -> by parameter of q, [K, R, 1, B, *its shape]."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.slope = slope_of(task)
+        draws = task.estimator.draws
+        self.independent = not draws.coupled and task.samples > 1
+        self.pairs = draws.pairs and task.held_q.has("partner_covariance")
+        self.means: list[Derivatives] = []
+        if self.slope is not None:
+            slope = self.slope
+            own = _derivatives(task.held_q, 1, 1, lambda q: (slope * q.mean()).sum())
+            self.means = [own] * (2 if self.independent else 1)
+            if self.pairs:
+                self.means.append(task.held_q.partner_covariance(slope))
+
+    def __call__(self, noise: Noise) -> Derivatives:
+        score, along = self._terms(noise)
+        return {name: torch.stack(self._of(name, value, along)) for name, value in score.items()}
+
+    def scales(self, noise: Noise) -> Derivatives:
+        """The mean square of what each feature is a sum of, [K, 1, 1, B, *shape]: beside it, rounding is nothing."""
+        score, along = self._terms(noise)
+        weight = None if along is None else along.square().mean((0, 1), keepdim=True)
+        found = {}
+        for name, value in score.items():
+            square = value.square().mean((0, 1), keepdim=True)
+            rest = [] if weight is None else [_beside(weight, square) * square] * len(self.means)
+            found[name] = torch.stack([square, *rest])
+        return found
+
+    def _terms(self, noise: Noise) -> tuple[Derivatives, Tensor | None]:
+        """The scores of the samples, by parameter [R, L, B, *shape], and c·(z − μ), [R, L, B]."""
+        q = self.task.held_q
+        with torch.no_grad():
+            z = samples(self.task, q, noise)
+            along = None if self.slope is None else (self.slope * (z - q.mean())).flatten(3).sum(-1)
+        return _derivatives(q, z.shape[0], z.shape[1], lambda wide: wide.log_prob(z).sum()), along
+
+    def _of(self, name: str, score: Tensor, along: Tensor | None) -> list[Tensor]:
+        found = [score.mean(1, keepdim=True)]
+        if along is None:
+            return found
+        along = _beside(along, score)
+        products = [(along * score).mean(1, keepdim=True)]
+        if self.independent:
+            products.append(along.mean(1, keepdim=True) * score.sum(1, keepdim=True))
+        if self.pairs:
+            (one, other), (first, second) = along.chunk(2, 1), score.chunk(2, 1)
+            products.append((one * second + other * first).mean(1, keepdim=True) / 2)
+        return found + [product - mean[name] for product, mean in zip(products, self.means, strict=True)]
+
+
+def slope_of(task: Task) -> Tensor | None:
+    """∇f at the mean of q, [1, 1, B, *event]; None where the family has no mean, or f no finite slope there."""
+    q = task.held_q
+    if not q.has("mean"):
+        return None
+    with torch.no_grad():
+        centre = q.mean()
+    leaf = centre.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            f = task.at(Calls(task.point.problem.theta).held()).f(leaf, q)
+            (slope,) = torch.autograd.grad(f.sum(), leaf)
+    except Exception:  # a user's cost may be defined at the states alone: then there is no slope to use
+        return None
+    return slope if bool(torch.isfinite(slope).all()) else None
+
+
+def fitted(task: Task, features: Features, generator: torch.Generator, worthwhile: float) -> Derivatives | None:
+    """The coefficients of least squares, by parameter of q, [K, 1, 1, B, *its shape].
+
+    None where a first look sees less than the share ``worthwhile`` of the noise explained, or what is not finite.
+    """
+    replicates = PILOT if task.together > 1 else PILOT_OF_A_MINIBATCH
+    noise = task.noise(replicates, generator)
+    first = slice_noise(noise, slice(0, FIRST_LOOK))
+    sums = _Sums(features.scales(first))
+    if not sums.add(task, features, first, FIRST_LOOK):
+        return None
+    if sums.share() < worthwhile:
+        return None
+    step = max(1, min(replicates_at_once(task), replicates))
+    for start in range(FIRST_LOOK, replicates, step):
+        stop = min(start + step, replicates)
+        if not sums.add(task, features, slice_noise(noise, slice(start, stop)), stop - start):
+            return None
+    return sums.coefficients()
+
+
+class _Sums:
+    """What least squares need of the gradients y in λ and the features x: sums of xx, xy, x, y, yy over replicates."""
+
+    def __init__(self, scales: Derivatives) -> None:
+        self.scales = scales
+        self.count = 0
+        self.sums: dict[str, list[Tensor]] = {}
+
+    def add(self, task: Task, features: Features, noise: Noise, replicates: int) -> bool:
+        """Count the replicates of ``noise`` in; False where a gradient or a feature is not finite."""
+        y = _gradients(task, noise, replicates)
+        x = features(noise)
+        for name in y:
+            a, b = x[name].double(), y[name].double()
+            if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
+                return False
+            parts = [(a[:, None] * a[None]).sum(2), (a * b).sum(1), a.sum(1), b.sum(0), b.square().sum(0)]
+            known = self.sums.get(name)
+            self.sums[name] = parts if known is None else [one + two for one, two in zip(known, parts, strict=True)]
+        self.count += replicates
+        return True
+
+    def share(self) -> float:
+        """The share of all noise that the features explain with coefficients that all entries have in common."""
+        xx = xy = None
+        yy = 0.0
+        for square, product, x, y, size in self.sums.values():
+            centred = (product - x * y / self.count).flatten(1).sum(1)
+            xx = square.flatten(2).sum(2) if xx is None else xx + square.flatten(2).sum(2)
+            xy = centred if xy is None else xy + centred
+            yy += float((size - y.square() / self.count).sum())
+        assert xx is not None
+        assert xy is not None
+        found = _solved(xx, xy)
+        return 0.0 if yy <= 0 else float(2 * found @ xy - found @ xx @ found) / yy
+
+    def coefficients(self) -> Derivatives:
+        """The coefficients of each entry of each parameter on its own."""
+        found = {}
+        for name, (square, product, x, y, _) in self.sums.items():
+            centred = product - x * y / self.count
+            count, scale = len(centred), self.scales[name]
+            size = square.diagonal().movedim(-1, 0) / self.count
+            # where its terms cancel, as in one parameter of antithetic pairs, a feature is its own rounding
+            real = size > torch.finfo(scale.dtype).eps * scale.double().squeeze(1)
+            square, centred = square * (real[:, None] & real[None]), centred * real
+            each = _solved(square.flatten(2).permute(2, 0, 1), centred.flatten(1).T)
+            found[name] = (each.T.reshape(centred.shape) * real).reshape(count, 1, *centred.shape[1:])
+        return found
+
+
+def _beside(along: Tensor, score: Tensor) -> Tensor:
+    """``along`` [R, L, B] with the axes of an event's parameters behind it."""
+    return along.reshape(*along.shape, *[1] * (score.ndim - along.ndim))
+
+
+def _solved(square: Tensor, product: Tensor) -> Tensor:
+    """Coefficients [..., K] of least squares from [..., K, K] and [..., K]."""
+    scale = square.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(square.dtype).tiny)
+    root = scale.sqrt()
+    unit = square / (root[..., :, None] * root[..., None, :])
+    unit = unit + RIDGE * torch.eye(unit.shape[-1], dtype=unit.dtype, device=unit.device)
+    return torch.linalg.solve(unit, (product / root)[..., None])[..., 0] / root
+
+
+def _gradients(task: Task, noise: Noise, replicates: int) -> Derivatives:
+    """The derivative of the surrogate in q's own parameters, [R, 1, B, *shape] each."""
+    objective = task.at(Calls(task.point.problem.theta).held())
+    return _derivatives(task.held_q, replicates, 1, lambda q: task.surrogate(objective, q, noise).sum())
+
+
+def _derivatives(q: Family, replicates: int, count: int, value: Callable[[Family], Tensor]) -> Derivatives:
+    """The derivatives of ``value(q)`` in the parameters of q, each with axes of replicates and samples of its own."""
+    wide = {
+        name: parameter.detach().expand(replicates, count, *parameter.shape[2:]).clone().requires_grad_()
+        for name, parameter in q.parameters.items()
+    }
+    with torch.enable_grad():
+        total = value(type(q)(**wide))
+        if not total.requires_grad:
+            return {name: torch.zeros_like(parameter) for name, parameter in wide.items()}
+        found = torch.autograd.grad(total, list(wide.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(parameter) if gradient is None else gradient
+        for (name, parameter), gradient in zip(wide.items(), found, strict=True)
+    }
