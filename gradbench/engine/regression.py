@@ -26,8 +26,12 @@ FIRST_LOOK = 32
 """Replicates of a first look: most estimators are seen there to have no use for the control."""
 PILOT, PILOT_OF_A_MINIBATCH = 256, 64
 """Replicates that coefficients are fitted on: once for a cell, or for each minibatch where blocks have their own."""
-RIDGE = 1e-6
-"""Added to a feature's mean square, relative to it: of features that are the same, any mixture does."""
+HEAVY = 30.0
+"""Kurtosis of a score above which its values are too rare to be met in the pilot draws."""
+VALUES_EACH = 8
+"""Different values that the samples must have taken in the pilot draws, for each feature."""
+SAME = 1e-6
+"""Eigenvalues of the features' correlations below which a mixture of them is left out: features that are the same."""
 
 Derivatives = dict[str, Tensor]
 """By parameter of q, [R, 1, B, *its shape], or with features or samples in front or along the second axis."""
@@ -57,12 +61,15 @@ class Features:
                 self.means.append(task.held_q.partner_covariance(slope))
 
     def __call__(self, noise: Noise) -> Derivatives:
-        score, along = self._terms(noise)
+        return self.of(*self.terms(noise))
+
+    def of(self, score: Derivatives, along: Tensor | None) -> Derivatives:
+        """The features made of their `terms`."""
         return {name: torch.stack(self._of(name, value, along)) for name, value in score.items()}
 
     def scales(self, noise: Noise) -> Derivatives:
         """The mean square of what each feature is a sum of, [K, 1, 1, B, *shape]: beside it, rounding is nothing."""
-        score, along = self._terms(noise)
+        score, along = self.terms(noise)
         weight = None if along is None else along.square().mean((0, 1), keepdim=True)
         found = {}
         for name, value in score.items():
@@ -71,7 +78,7 @@ class Features:
             found[name] = torch.stack([square, *rest])
         return found
 
-    def _terms(self, noise: Noise) -> tuple[Derivatives, Tensor | None]:
+    def terms(self, noise: Noise) -> tuple[Derivatives, Tensor | None]:
         """The scores of the samples, by parameter [R, L, B, *shape], and c·(z − μ), [R, L, B]."""
         q = self.task.held_q
         with torch.no_grad():
@@ -138,11 +145,16 @@ class _Sums:
         self.scales = scales
         self.count = 0
         self.sums: dict[str, list[Tensor]] = {}
+        self.powers: dict[str, list[Tensor]] = {}
+        """Sums of powers of the scores, by parameter, over replicates and samples."""
+        self.along: list[Tensor] = []
 
     def add(self, task: Task, features: Features, noise: Noise, replicates: int) -> bool:
         """Count the replicates of ``noise`` in; False where a gradient or a feature is not finite."""
         y = _gradients(task, noise, replicates)
-        x = features(noise)
+        score, along = features.terms(noise)
+        x = features.of(score, along)
+        self._remember(score, along)
         for name in y:
             a, b = x[name].double(), y[name].double()
             if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
@@ -153,13 +165,40 @@ class _Sums:
         self.count += replicates
         return True
 
+    def _remember(self, score: Derivatives, along: Tensor | None) -> None:
+        for name, value in score.items():
+            powers = [value.double().pow(power).sum((0, 1)) for power in range(5)]
+            known = self.powers.get(name)
+            self.powers[name] = powers if known is None else [a + b for a, b in zip(known, powers, strict=True)]
+        if along is not None:
+            self.along.append(along.sort(1).values)
+
+    def _usual(self, name: str, features: int) -> Tensor:
+        """Where features beyond the mean score are used at all: [B, *shape] of bits.
+
+        Not where samples take few values, or a score nearly always the same one: all that were drawn could be matched,
+        and what is left would be the events that were not.
+        """
+        count, *sums = self.powers[name]
+        m1, m2, m3, m4 = (value / count for value in sums)
+        variance = m2 - m1**2
+        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+        light = (variance > 1e-12 * m2) & (fourth <= HEAVY * variance**2)
+        if not self.along:
+            return light
+        along = torch.cat(self.along)
+        values = [len(along[:, :, one].unique(dim=0)) for one in range(along.shape[2])]
+        many = torch.tensor([value >= VALUES_EACH * features for value in values], device=along.device)
+        return light & many.reshape(-1, *[1] * (light.ndim - 1))
+
     def share(self) -> float:
         """The share of all noise that the features explain with coefficients that all entries have in common."""
         xx = xy = None
         yy = 0.0
         for square, product, x, y, size in self.sums.values():
-            centred = (product - x * y / self.count).flatten(1).sum(1)
-            xx = square.flatten(2).sum(2) if xx is None else xx + square.flatten(2).sum(2)
+            own, centred = self._centred(square, product, x, y)
+            own, centred = own.flatten(2).sum(2), centred.flatten(1).sum(1)
+            xx = own if xx is None else xx + own
             xy = centred if xy is None else xy + centred
             yy += float((size - y.square() / self.count).sum())
         assert xx is not None
@@ -167,15 +206,20 @@ class _Sums:
         found = _solved(xx, xy)
         return 0.0 if yy <= 0 else float(2 * found @ xy - found @ xx @ found) / yy
 
+    def _centred(self, square: Tensor, product: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ xx and Σ xy about the means of the pilot draws: gradients that the features match are matched exactly."""
+        return square - x[:, None] * x[None] / self.count, product - x * y / self.count
+
     def coefficients(self) -> Derivatives:
         """The coefficients of each entry of each parameter on its own."""
         found = {}
         for name, (square, product, x, y, _) in self.sums.items():
-            centred = product - x * y / self.count
+            square, centred = self._centred(square, product, x, y)
             count, scale = len(centred), self.scales[name]
             size = square.diagonal().movedim(-1, 0) / self.count
             # where its terms cancel, as in one parameter of antithetic pairs, a feature is its own rounding
             real = size > torch.finfo(scale.dtype).eps * scale.double().squeeze(1)
+            real[1:] &= self._usual(name, count)
             square, centred = square * (real[:, None] & real[None]), centred * real
             each = _solved(square.flatten(2).permute(2, 0, 1), centred.flatten(1).T)
             found[name] = (each.T.reshape(centred.shape) * real).reshape(count, 1, *centred.shape[1:])
@@ -192,8 +236,8 @@ def _solved(square: Tensor, product: Tensor) -> Tensor:
     scale = square.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(square.dtype).tiny)
     root = scale.sqrt()
     unit = square / (root[..., :, None] * root[..., None, :])
-    unit = unit + RIDGE * torch.eye(unit.shape[-1], dtype=unit.dtype, device=unit.device)
-    return torch.linalg.solve(unit, (product / root)[..., None])[..., 0] / root
+    inverse = torch.linalg.pinv(unit, rtol=SAME, hermitian=True)
+    return (inverse @ (product / root)[..., None])[..., 0] / root
 
 
 def _gradients(task: Task, noise: Noise, replicates: int) -> Derivatives:
