@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from gradbench.families import FAMILIES
-from gradbench.problems import PROBLEMS
+from gradbench.problems import PROBLEMS, written_out
 from gradbench.report.format import number, percent, span
 from gradbench.report.markdown import markdown_table, plain
-from gradbench.report.tables import also_varying, each, estimator_label, varied, varying_parameters
+from gradbench.report.tables import also_varying, each, estimator_label, short, varying_parameters
 from gradbench.report.words import ZERO_MARK, group_title, without_gradient
 from gradbench.results.columns import POINT
 from gradbench.results.compare import rank
 from gradbench.results.store import Run
 
 HEADERS = ("estimator", "L", "variance of φ", "over the baseline's", "bias of φ", "at most", "φ", "θ", "evaluations")
-KEYS = ["cell_id", "group"]
 
 
 class Kept:
@@ -41,7 +41,7 @@ class Kept:
                 yield markdown_table(HEADERS, rows)
 
     def _title(self, row: Any, baseline: str) -> str:
-        words = [row.problem, row["size"], *varied(row.problem, row.problem_params, self.varying, said=row["size"])]
+        words = [row.problem, row["size"], *_parameters(row)]
         words += [f"{row['data']}, batch {row.batch_size}"] if isinstance(row["data"], str) else []
         words += [f"{row.train_steps} steps"] if row.train_steps else []
         words += [f"{row.kl} KL"] if isinstance(row.kl, str) else []
@@ -80,6 +80,13 @@ class Kept:
             return "–"
         value, low, high = (found.iloc[0][f"variance_ratio{end}"] for end in ("", "_low", "_high"))
         return number(value) if low == high == value else f"{number(value)} ({span(low, high)})"
+
+
+def _parameters(row: Any) -> list[str]:
+    """The parameters of a row's problem that its size does not say; the batch is said with the data."""
+    values = written_out(row.problem, json.loads(row.problem_params))
+    words = [f"{name}={short(value)}" for name, value in values.items() if value is not None and name != "batch"]
+    return [word for word in words if word not in row["size"].split()]
 
 
 def baseline_of(there: pd.DataFrame) -> str:
