@@ -9,9 +9,9 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import CAPABILITIES, Estimator
 from gradbench.families import FAMILIES
 from gradbench.report.described import documentation, factor_row, field_of, said_of
-from gradbench.report.markdown import markdown_table, plain
+from gradbench.report.markdown import markdown_table, unmarked
 from gradbench.report.sections import sections
-from gradbench.report.standing import Kept, explained
+from gradbench.report.standing import KeptRun, explained
 
 EQUATIONS = ("Estimates", "Surrogate")
 ROOMS = {
@@ -29,7 +29,7 @@ LEGEND = (
 FOOT = "*Made from the code and the kept runs by `make docs`.*"
 
 
-def estimator_pages(kept: Sequence[Kept], suites: dict[str, frozenset[str]]) -> dict[str, str]:
+def estimator_pages(kept: Sequence[KeptRun], suites: dict[str, frozenset[str]]) -> dict[str, str]:
     """File name to text. ``suites`` are the names of the estimators in each shipped suite."""
     pages = {f"{name}.md": _page(estimator, kept, suites) for name, estimator in ESTIMATORS.items()}
     return {"index.md": _index(), **pages}
@@ -41,7 +41,7 @@ def room_of(name: str) -> str:
 
 
 def _index() -> str:
-    parts = ["# Estimators", plain(LEGEND)]
+    parts = ["# Estimators", unmarked(LEGEND)]
     for room, title in ROOMS.items():
         rows = [_row(estimator) for name, estimator in ESTIMATORS.items() if room_of(name) == room]
         headers = ("estimator", "what it is", "latents", "φ unbiased", "θ unbiased", "evaluations", "paper")
@@ -56,7 +56,7 @@ def _row(estimator: Estimator) -> tuple[str, ...]:
     )
     cost = sections(documentation(estimator))["Cost"].replace("\n", " ").partition(". ")[0].removesuffix(".")
     link = f"[{estimator.name}]({estimator.name}.md)"
-    return link, *(plain(text) for text in (estimator.title, _latents(estimator), phi, theta, cost, estimator.paper))
+    return link, *(unmarked(text) for text in (estimator.title, _latents(estimator), phi, theta, cost, estimator.paper))
 
 
 def _by_scope(estimator: Estimator, part: str) -> dict[str, list[str]]:
@@ -72,17 +72,17 @@ def _latents(estimator: Estimator) -> str:
     return ", ".join(name for name in FAMILIES if estimator.suits(FAMILIES[name]))
 
 
-def _page(estimator: Estimator, kept: Sequence[Kept], suites: dict[str, frozenset[str]]) -> str:
+def _page(estimator: Estimator, kept: Sequence[KeptRun], suites: dict[str, frozenset[str]]) -> str:
     told = sections(documentation(estimator))
-    parts = [f"# {estimator.name}: {plain(estimator.title)}", plain(told.pop("")), _declared(estimator)]
+    parts = [f"# {estimator.name}: {unmarked(estimator.title)}", unmarked(told.pop("")), _declared(estimator)]
     equations = "\n".join(f"{title}: {told.pop(title)}" for title in EQUATIONS)
-    parts += ["## What it computes", f"```text\n{equations}\n```", plain(LEGEND)]
-    parts += ["## What is held constant", plain(told.pop("Held constant")), _ledger(estimator)]
+    parts += ["## What it computes", f"```text\n{equations}\n```", unmarked(LEGEND)]
+    parts += ["## What is held constant", unmarked(told.pop("Held constant")), _ledger(estimator)]
     paper = told.pop("Paper")
-    parts += [part for title, text in told.items() for part in (f"## {title}", plain(text))]
+    parts += [part for title, text in told.items() for part in (f"## {title}", unmarked(text))]
     if estimator.Parameters.model_fields:
         parts += ["## Parameters", _parameters(estimator)]
-    parts += ["## Paper", plain(paper), "## Measured", *_measured(estimator.name, kept, suites), FOOT]
+    parts += ["## Paper", unmarked(paper), "## Measured", *_measured(estimator.name, kept, suites), FOOT]
     return "\n\n".join(parts) + "\n"
 
 
@@ -97,11 +97,11 @@ def _declared(estimator: Estimator) -> str:
     rows += [
         (f"unbiased for {name}", f"φ {scopes.phi}; θ {scopes.theta}") for name, scopes in estimator.unbiased.items()
     ]
-    return markdown_table(("declaration", "value"), [(plain(what), plain(text)) for what, text in rows])
+    return markdown_table(("declaration", "value"), [(unmarked(what), unmarked(text)) for what, text in rows])
 
 
 def _ledger(estimator: Estimator) -> str:
-    rows = [[plain(cell) for cell in factor_row(factor)] for factor in estimator.ledger]
+    rows = [[unmarked(cell) for cell in factor_row(factor)] for factor in estimator.ledger]
     return markdown_table(("factor", "held", "in φ", "in θ", "why"), rows)
 
 
@@ -110,11 +110,11 @@ def _parameters(estimator: Estimator) -> str:
     rows = []
     for name, field in fields:
         told = field_of(field)
-        rows.append((f"`{name}`", plain(told["type"]), plain(said_of(told)), plain(field.description or "–")))
+        rows.append((f"`{name}`", unmarked(told["type"]), unmarked(said_of(told)), unmarked(field.description or "–")))
     return markdown_table(("parameter", "type", "default", "meaning"), rows)
 
 
-def _measured(name: str, kept: Sequence[Kept], suites: dict[str, frozenset[str]]) -> list[str]:
+def _measured(name: str, kept: Sequence[KeptRun], suites: dict[str, frozenset[str]]) -> list[str]:
     parts = []
     for run in kept:
         if tables := list(run.tables(name)):

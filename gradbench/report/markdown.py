@@ -11,10 +11,10 @@ MARKUP = re.compile(r"([\\`*_\[\]<>|])")
 CODE = re.compile(r"`+([^`|]+)`+")
 
 
-def plain(text: str) -> str:
+def unmarked(text: str) -> str:
     r"""``text`` on one line, with no markup in it but code, which stands between backticks.
 
-    >>> print(plain("q_φ(z|x) * 2, ``hidden_units`` of them"))
+    >>> print(unmarked("q_φ(z|x) * 2, ``hidden_units`` of them"))
     q\_φ(z\|x) \* 2, `hidden_units` of them
     """
     parts = CODE.split(one_line(" ".join(text.split())))

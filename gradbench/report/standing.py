@@ -11,7 +11,7 @@ import pandas as pd
 from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS, written_out
 from gradbench.report.format import number, percent, span
-from gradbench.report.markdown import markdown_table, plain
+from gradbench.report.markdown import markdown_table, unmarked
 from gradbench.report.tables import also_varying, each, estimator_label, short, varying_parameters
 from gradbench.report.words import ZERO_MARK, group_title, without_gradient
 from gradbench.results.columns import POINT
@@ -21,7 +21,7 @@ from gradbench.results.store import Run
 HEADERS = ("estimator", "L", "variance of φ", "over the baseline's", "bias of φ", "at most", "φ", "θ", "evaluations")
 
 
-class Kept:
+class KeptRun:
     """A kept run of a suite, with the ratios over each baseline that its cells are held against."""
 
     def __init__(self, suite: str, run: Run) -> None:
@@ -47,7 +47,7 @@ class Kept:
         words += [f"{row.kl} KL"] if isinstance(row.kl, str) else []
         words += [] if row.objective in ("elbo", "cost") else [row.objective]
         words += also_varying(row, self.varying, shown=("train_steps", "kl", "objective"))
-        told = " · ".join(plain(str(word)) for word in words if word)
+        told = " · ".join(unmarked(str(word)) for word in words if word)
         return f"*{told}* ({row.reference} reference, {row.replicates} replicates); baseline: {baseline}."
 
     def _row(self, row: Any, there: pd.DataFrame, baseline: str) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ class Kept:
             else (row.bias_norm / scale, row.bias_high / scale)
         )
         return (
-            plain(estimator_label(row.estimator, row.estimator_params, self.varying)),
+            unmarked(estimator_label(row.estimator, row.estimator_params, self.varying)),
             str(row.samples),
             f"{number(row.variance)} ({span(row.variance_low, row.variance_high)})",
             self._ratio(row, baseline),

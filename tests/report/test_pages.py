@@ -14,8 +14,8 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.report.described import documentation
 from gradbench.report.estimator_pages import ROOMS, room_of
 from gradbench.report.format import number, span
-from gradbench.report.markdown import plain
-from gradbench.report.pages import ESTIMATORS as FOLDER
+from gradbench.report.markdown import unmarked
+from gradbench.report.pages import ESTIMATORS_FOLDER as FOLDER
 from gradbench.report.pages import pages, write
 from gradbench.report.sections import sections
 from gradbench.results.compare import rank
@@ -64,7 +64,7 @@ def test_the_page_renders(name: str) -> None:
 def test_text_is_shown_as_it_is_written() -> None:
     texts = [text for name in ESTIMATORS for text in sections(documentation(ESTIMATORS[name])).values()]
     for text in [*texts, "a * b * c, _x_ <b> [link](to) \\ | ~ & `code_of` 2 ` 3"]:
-        (inline,) = [token for token in MARKDOWN.parse(plain(text)) if token.type == "inline"]
+        (inline,) = [token for token in MARKDOWN.parse(unmarked(text)) if token.type == "inline"]
         assert {child.type for child in inline.children or []} <= {"text", "code_inline"}
         shown = "".join(child.content for child in inline.children or [])
         assert shown == re.sub(r"`+([^`|]+)`+", r"\1", " ".join(text.split()))
@@ -86,8 +86,8 @@ def test_the_index_leads_to_every_page_by_room() -> None:
 def test_the_page_has_its_declarations(name: str) -> None:
     estimator, text = ESTIMATORS[name], page(name)
     for factor in estimator.ledger:
-        assert f"| {plain(factor.name)} |" in text
-        assert plain(factor.why) in text
+        assert f"| {unmarked(factor.name)} |" in text
+        assert unmarked(factor.why) in text
     for parameter, field in estimator.Parameters.model_fields.items():
         assert field.description, f"{name}: say in a docstring below {parameter} what it means"
         assert f"| `{parameter}` |" in text
