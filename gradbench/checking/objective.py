@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gradbench.checking import sequential
 from gradbench.checking.targets import targets
-from gradbench.checking.verdict import Result, check_estimator
+from gradbench.checking.verdict import LeftOut, Result, check_estimator
 from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
@@ -56,7 +56,9 @@ def check_objective(
     chosen = [target for target in targets(names, seed) if target.objective == kind.name]
     result = check_estimator(judge, at=chosen, margin=margin, replicates=replicates, seed=seed, tick=tick)
     others = {
-        name: f"its latents are {PROBLEMS[name].family}; --problem {name}" for name in naming if name not in names
+        name: LeftOut("latents", PROBLEMS[name].family, f"its latents are {PROBLEMS[name].family}; --problem {name}")
+        for name in naming
+        if name not in names
     }
     left_out = result.left_out | others
     return replace(result, estimator=f"{kind.name} (judged by {judge.name})", left_out=left_out)

@@ -23,6 +23,18 @@ PARTS: tuple[Part, ...] = ("phi", "theta")
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Why nothing was measured at a target."""
+
+    cause: str
+    """What of the target that is about: its objective, its latents, its layers, its KL, or the estimator's needs."""
+    what: str
+    """The name of that, or of the problem."""
+    reason: str
+    """In full."""
+
+
+@dataclass(frozen=True)
 class Result:
     """What `gradbench check` found out."""
 
@@ -36,7 +48,7 @@ class Result:
     violations: list[Violation] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     diagnoses: list[Diagnosis] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
     """Targets at which it cannot work, with the reason."""
     margin: float = sequential.CHECK_MARGIN
     false_alarms: float = sequential.FALSE_ALARMS
@@ -74,6 +86,7 @@ class Result:
         """As plain data, for JSON."""
         return {
             **asdict(self),
+            "left_out": {target: why.reason for target, why in self.left_out.items()},
             "as_declared": self.as_declared,
             "bound": self.bound,
             "detectable": self.detectable,
@@ -133,7 +146,8 @@ def check_estimator(
     called = estimator.name if isinstance(thing, Estimator) else estimator.title
     start = Result(called, "violation", {}, declared, margin=margin, false_alarms=false_alarms)
     if not tasks:
-        raise UsageError(f"{estimator.name}: no problem to check it on; {next(iter(left_out.values()), 'none given')}")
+        why = next((one.reason for one in left_out.values()), "none given")
+        raise UsageError(f"{estimator.name}: no problem to check it on; {why}")
     made: list[tuple[Target, Task]] = []
     for target, samples in tasks:
         tick(f"{target.label}: contract", 0)
@@ -177,17 +191,29 @@ def check_estimator(
     )
 
 
-def _tasks(estimator: Estimator, candidates: list[Target]) -> tuple[list[tuple[Target, int]], dict[str, str]]:
+def _tasks(estimator: Estimator, candidates: list[Target]) -> tuple[list[tuple[Target, int]], dict[str, LeftOut]]:
     chosen, left_out = [], {}
     for target in candidates:
         samples = target.samples_for(estimator)
         if samples is None:
-            left_out[target.label] = estimator.why_not(target.setting(target.samples[0], estimator)) or ""
+            left_out[target.label] = _why_left_out(estimator, target)
         elif target.lacks is not None:
-            left_out[target.label] = target.lacks
+            left_out[target.label] = LeftOut("KL", target.problem, target.lacks)
         else:
             chosen.append((target, samples))
     return chosen, left_out
+
+
+def _why_left_out(estimator: Estimator, target: Target) -> LeftOut:
+    setting = target.setting(target.samples[0], estimator)
+    reason = estimator.why_not(setting) or ""
+    if estimator.scopes(target.chosen.name) is None:
+        return LeftOut("objective", target.chosen.name, reason)
+    if not estimator.suits(setting.family):
+        return LeftOut("latents", target.family, reason)
+    if setting.layers > 1 and not estimator.layered:
+        return LeftOut("layers", f"{setting.layers}", reason)
+    return LeftOut("needs", target.problem, reason)
 
 
 def _declared(estimator: Estimator, tasks: list[tuple[Target, int]]) -> dict[str, bool]:

@@ -29,10 +29,10 @@ class EstimatorParameters(BaseModel):
     """What a suite may set of an estimator. Unknown keys are refused.
 
     An estimator whose ``Parameters`` has fields gets them as one object: the last argument of its surrogate, noise
-    and fit, and ``setting.parameters`` in its needs and evaluations.
+    and fit, and ``setting.parameters`` in its needs and evaluations. The docstring of a field is its meaning.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,10 @@ class Estimator:
     def is_unbiased(self, objective: str, part: Part, samples: int) -> bool:
         """Whether that part is declared unbiased with L = ``samples``."""
         return self.scope(objective, part).holds(samples)
+
+    def suits(self, family: type[Family]) -> bool:
+        """Whether it is for latents of ``family``, which have what it uses."""
+        return (self.latents is None or family.name in self.latents) and all(map(family.has, self.uses))
 
     def why_not(self, setting: Setting) -> str | None:
         """Why the estimator cannot work in ``setting``, as a reason to print; None where it can.

@@ -41,7 +41,8 @@ class CategoricalVae(Problem):
     checked = (
         Small("analytic", (2, 4, 1)),
         Small("monte-carlo", (3, 4, 2, 1)),
-        Small("monte-carlo", (2,), objective="iwae", seed=10),
+        # the gradient of a bound stands out from the noise of a weighted score over so many datapoints
+        Small("monte-carlo", (2,), {"batch": 16}, "iwae", seed=13),
     )
     shown = True
 

@@ -31,7 +31,11 @@ class GaussianVae(Problem):
     Parameters = Parameters
     data = "digits"
     small = MappingProxyType({"hidden": 4, "batch": 2})
-    checked = (Small("analytic", (2, 4, 1)), Small("monte-carlo", (2,), {"latent": 1}, "iwae", seed=1))
+    checked = (
+        Small("analytic", (2, 4, 1)),
+        # the gradient of a bound stands out from the noise of a weighted score over so many datapoints
+        Small("monte-carlo", (2,), {"latent": 1, "batch": 16}, "iwae", seed=6),
+    )
     shown = True
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Group, RenderableType
 
 from gradbench.checking.sequential import POWER, Finding
-from gradbench.checking.verdict import Result
+from gradbench.checking.verdict import LeftOut, Result
 from gradbench.core.printable import one_line
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
@@ -15,6 +15,7 @@ from gradbench.report.plain import Text
 from gradbench.report.words import STYLES, ZERO_MARK, group_title, without_gradient
 
 MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "✗"}
+LEFT_OUT_WIDTH = 100
 COLOURS = STYLES | {"violation": "red"}
 
 
@@ -35,8 +36,30 @@ def _parts(result: Result) -> Iterator[RenderableType]:
         yield Text("")
         yield from _tables(result.findings)
         yield from _footnotes(result)
-    for target, reason in result.left_out.items():
-        yield Text(one_line(f"not on {target}: {reason}"), style="dim")
+    if result.left_out:
+        yield Text(one_line(left_out_line(result.left_out)), style="dim")
+
+
+def left_out_line(left_out: Mapping[str, LeftOut], width: int = LEFT_OUT_WIDTH) -> str:
+    """Where nothing was measured, in one line of at most ``width``: as many names as fit, alike causes together."""
+    causes: dict[str, list[str]] = {}
+    for why in left_out.values():
+        names = causes.setdefault(why.cause, [])
+        names += [why.what] if why.what not in names else []
+    line = ""
+    for most in range(max(map(len, causes.values())), -1, -1):
+        told = "; ".join(cause + _some(names, most) for cause, names in causes.items())
+        count = f"{len(left_out)} target{'s' if len(left_out) > 1 else ''}"
+        line = f"not measured at {count}: {told} (--json: reasons)"
+        if len(line) <= width:
+            break
+    return line
+
+
+def _some(names: list[str], most: int) -> str:
+    """The first ``most`` of ``names``, with an ellipsis for the rest; nothing where none is to be shown."""
+    shown = [*names[:most], *(["…"] if len(names) > most else [])]
+    return f" {', '.join(shown)}" if most else ""
 
 
 def _headline(result: Result) -> str:

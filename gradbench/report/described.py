@@ -24,7 +24,7 @@ def as_data(thing: Any) -> dict[str, Any]:
     """The declarations of an estimator, a problem, a family or an objective, for JSON."""
     if _is(thing, Family):
         return _family(thing)
-    fields = {name: _field(field) for name, field in thing.Parameters.model_fields.items()}
+    fields = {name: field_of(field) for name, field in thing.Parameters.model_fields.items()}
     if isinstance(thing, Estimator):
         return {
             "estimator": thing.name,
@@ -108,7 +108,7 @@ def described_text(thing: Any) -> RenderableType:
         "",
     ]
     if data["parameters"]:
-        rows = [(name, field["type"], _default(field)) for name, field in data["parameters"].items()]
+        rows = [(name, field["type"], said_of(field)) for name, field in data["parameters"].items()]
         parts.append(listing(rows, ("parameter", "type", "default")))
     if "has" in data:
         parts.append(f"it has: {', '.join(data['has'].values()) or 'samples and their log_prob alone'}")
@@ -133,7 +133,8 @@ def documentation(thing: Any) -> str:
     return inspect.cleandoc(getattr(module, "__doc__", None) or "")
 
 
-def _field(field: Any) -> dict[str, Any]:
+def field_of(field: Any) -> dict[str, Any]:
+    """Type and default of a parameter; ``required`` where it has no default."""
     kind = field.annotation
     name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
     if field.is_required():
@@ -141,5 +142,6 @@ def _field(field: Any) -> dict[str, Any]:
     return {"type": name, "default": to_jsonable_python(field.get_default(call_default_factory=True), fallback=str)}
 
 
-def _default(field: dict[str, Any]) -> str:
+def said_of(field: dict[str, Any]) -> str:
+    """The default of a parameter in words."""
     return "(required)" if "required" in field else str(field["default"])

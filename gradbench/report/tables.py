@@ -191,6 +191,7 @@ def varied(name: str, params: str, varying: dict[str, set[str]], said: str = "")
 
 
 def short(value: Any) -> str:
+    """A parameter's value in words."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

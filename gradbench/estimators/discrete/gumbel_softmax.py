@@ -25,6 +25,7 @@ from gradbench.objectives.base import Objective, average
 
 class Parameters(EstimatorParameters):
     temperature: PositiveFloat = 0.5
+    """τ, of the relaxation: the lower, the less bias and the more variance."""
 
 
 def surrogate(objective: Objective, q: Family, noise: Tensor, parameters: Parameters) -> Values:

@@ -27,8 +27,11 @@ FIT_REPLICATES = 16
 
 class Parameters(EstimatorParameters):
     fit_steps: PositiveInt = 300
+    """Adam steps of the fit of the baseline."""
     hidden: PositiveInt = 32
+    """Units of the baseline's one layer."""
     learning_rate: PositiveFloat = 0.01
+    """That of Adam in the fit."""
 
 
 def surrogate(
