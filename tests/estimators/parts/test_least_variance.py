@@ -44,7 +44,7 @@ def test_what_is_not_trained_stays():
     start = {"loc": torch.zeros((), dtype=F64), "scale": torch.zeros((), dtype=F64)}
     found = least_variance(baseline(16), start, ("loc",), Budget(fit_steps=20))
     assert float(found["scale"]) == 0
-    assert float(found["loc"]) > 0.1
+    assert float(found["loc"]) > 0.05
 
 
 def test_it_works_where_gradients_are_switched_off():
