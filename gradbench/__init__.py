@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gradbench.families.gaussian import Gaussian
     from gradbench.families.layered import Layered
     from gradbench.families.support import Support, along_path, digits
+    from gradbench.families.weak import WeakDerivative, replaced
     from gradbench.objectives import OBJECTIVES
     from gradbench.objectives.base import Objective, ObjectiveParameters, average, has_closed_form_kl
     from gradbench.objectives.chosen import ChosenObjective
@@ -95,6 +96,8 @@ _WHERE: dict[str, str] = {
     "Support": "gradbench.families.support",
     "along_path": "gradbench.families.support",
     "digits": "gradbench.families.support",
+    "WeakDerivative": "gradbench.families.weak",
+    "replaced": "gradbench.families.weak",
     # an objective
     "Objective": "gradbench.objectives.base",
     "ObjectiveParameters": "gradbench.objectives.base",
@@ -179,6 +182,7 @@ __all__ = [
     "UsageError",
     "Use",
     "Values",
+    "WeakDerivative",
     "__version__",
     "along_path",
     "assert_unbiased",
@@ -199,5 +203,6 @@ __all__ = [
     "needs_log_q",
     "needs_pairs",
     "rank",
+    "replaced",
     "unbiased",
 ]

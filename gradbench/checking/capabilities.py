@@ -1,7 +1,8 @@
 """Whether what a family says that it can do agrees with the law of its log_prob, at one distribution of it.
 
 States or grid: masses sum to 1, and differentiating the sum over them gives what the score function gives. The path:
-it inverts ``noise_of``, and its gradient is that of the score function, too. Opposite noise has the law of the noise.
+it inverts ``noise_of``, and its gradient is that of the score function, too. Weak derivatives have it as their mean, to
+the error of their draws. Opposite noise has the law of the noise.
 KL(q ‖ prior) is the sum over states or grid of log q − log p. All in float64, and but for the draws without randomness.
 """
 
@@ -28,6 +29,8 @@ FEWEST_NODES_EACH = 24
 CAPABILITY_TOLERANCE = 1e-3
 """Of the largest derivative: quadrature is exact to far less for smooth functions, and a wrong formula off by more."""
 REPLICATES, SAMPLES = 4, 3
+WEAK_DRAWS, WEAK = 2**14, 6.0
+"""Draws of weak derivatives, and the standard errors that their mean may be away: once in 10⁹ numbers by chance."""
 
 
 def support_of(q: Family) -> Support | None:
@@ -108,6 +111,32 @@ def _derivatives(q: Family, support: Support) -> None:
         found = [_gradient(q, mass.detach() * h(moved)) for h in functions]
         remedy = "sample is z = g(φ, noise) with noise whose law has no φ in it, or the family is not reparameterised"
         _agree(found, scores, scale, "path", "differentiating along the path", remedy)
+    if q.has("weak_derivatives"):
+        for h, score in zip(functions, scores, strict=True):
+            _weak(q, h, score, scale)
+
+
+def _weak(q: Family, h: Any, score: Tensor, scale: float) -> None:
+    """The mean of c (h(z⁺) − h(z⁻)), in the order of q's parameters, against the gradient by the score [numbers]."""
+    generator = stream(0, "weak", device=device_of(q))
+    with torch.no_grad():
+        z = q.sample(q.noise(WEAK_DRAWS, 1, generator))
+        found = q.weak_derivatives(z, q.weak_noise(WEAK_DRAWS, 1, generator))
+        parts = []
+        for name in q.parameters:
+            one = found[name]
+            plus, minus = (h(z if at is None else at.flatten(1, 2)) for at in (one.positive, one.negative))
+            parts.append(one.constant.flatten(3).expand(WEAK_DRAWS, -1, -1, -1)[:, 0, 0] * (plus - minus)[..., 0])
+        terms = torch.cat(parts, -1)
+    error = terms.std(0) / WEAK_DRAWS**0.5
+    away = (terms.mean(0) - score).abs()
+    if not bool((away <= WEAK * error + CAPABILITY_TOLERANCE * scale).all()):
+        worst = float((away / scale).max())
+        raise wrong(
+            "weak derivatives",
+            f"the mean of constant · (h(positive) − h(negative)) is off by {worst:.2g} of the gradient by the score",
+            "constant · (positive law − negative law) is the derivative of the density in each element of a parameter",
+        )
 
 
 def _agree(found: list[Tensor], wanted: list[Tensor], scale: float, kind: str, what: str, remedy: str) -> None:

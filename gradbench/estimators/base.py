@@ -136,6 +136,7 @@ CAPABILITIES = {
     "from_uniforms": "noise that is made of uniforms",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
+    "weak_derivatives": "weak derivatives of their law",
     "states": "finitely many states",
     "grid": "a quadrature",
 }

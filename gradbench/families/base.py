@@ -20,6 +20,7 @@ from torch import distributions as td
 from gradbench.core.errors import NoClosedFormError
 from gradbench.core.types import Latents, Noise, PerSample
 from gradbench.families.support import Support
+from gradbench.families.weak import WeakDerivative
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,25 @@ class Family(ABC):
         ``slope`` is [1, 1, B, *event]. Raises NotImplementedError for a family that does not say it.
         """
         raise NotImplementedError(f"{type(self).__name__} says no covariance of a sample and its partner")
+
+    def weak_noise(self, replicates: int, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """What `weak_derivatives` couples its samples by, beside z: tensors by name, each [R, L, B, …]."""
+        return {}
+
+    def weak_derivatives(self, z: Latents, noise: dict[str, Tensor]) -> dict[str, WeakDerivative]:
+        """The weak derivative of the law in each parameter by name, at samples z [R, L, B, *event] of q.
+
+        ``noise`` is `weak_noise`, of the same R, L and B. Raises NotImplementedError for a family without any.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no weak derivatives")
+
+    @classmethod
+    def weak_points(cls, latent_dim: int, states: int | None) -> int:
+        """How many values of z beside the one drawn the weak derivatives in all parameters move it to.
+
+        ``latent_dim`` variables with as many ``states`` together, None where they are not finitely many.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no weak derivatives")
 
     def states(self) -> Support | None:
         """Every state with its probability; None where they are not finitely many."""

@@ -11,6 +11,7 @@ from torch import distributions as td
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.base import Family, Use
 from gradbench.families.support import Support
+from gradbench.families.weak import WeakDerivative, replaced
 
 
 class Bernoulli(Family):
@@ -39,6 +40,16 @@ class Bernoulli(Family):
         """Both of a pair are 1 with probability max(0, 2p − 1)."""
         p = self.mean()
         return {"logits": slope * ((2 * p - 1).clamp_min(0) - p**2)}
+
+    def weak_derivatives(self, z: Latents, noise: dict[str, Tensor]) -> dict[str, WeakDerivative]:
+        """The bit 1 against the bit 0."""
+        logits = self.parameters["logits"]
+        constant = logits.sigmoid() * (-logits).sigmoid()
+        return {"logits": WeakDerivative(constant, replaced(z, z.new_ones(())), replaced(z, z.new_zeros(())))}
+
+    @classmethod
+    def weak_points(cls, latent_dim: int, states: int | None) -> int:
+        return 2 * latent_dim
 
     def states(self) -> Support:
         logits = self.parameters["logits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import distributions as td
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.base import Family
 from gradbench.families.support import Support, digits
+from gradbench.families.weak import WeakDerivative
 
 SMALLEST = 2.0**-54
 """In place of an exponential variable that came out as 0, one draw in 2⁵³: half of the smallest other."""
@@ -82,6 +84,20 @@ class Categorical(Family):
 
     def mean(self) -> Tensor:
         return self.log_probabilities.exp()
+
+    def weak_derivatives(self, z: Latents, noise: dict[str, Tensor]) -> dict[str, WeakDerivative]:
+        """In the logit of category c: c itself against the law as it is, ∂p_k/∂logit_c = p_c (1[k = c] − p_k)."""
+        variables, categories = z.shape[3:]
+        count = variables * categories
+        one_hot = torch.eye(categories, dtype=z.dtype, device=z.device).repeat(variables, 1)[:, None, None]
+        own = torch.eye(variables, dtype=torch.bool, device=z.device).repeat_interleave(categories, 0)
+        moved = torch.where(own.reshape(count, 1, variables, 1), one_hot, z.unsqueeze(2))
+        return {"logits": WeakDerivative(self.log_probabilities.exp(), moved, None)}
+
+    @classmethod
+    def weak_points(cls, latent_dim: int, states: int | None) -> int:
+        assert states is not None, "categories are finitely many"
+        return latent_dim * round(math.exp(math.log(states) / latent_dim))
 
     def states(self) -> Support:
         logits = self.parameters["logits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from gradbench.checking import capabilities
 from gradbench.core.errors import BrokenProblemError
 from gradbench.families.base import Family
 from gradbench.families.bernoulli import Bernoulli
+from gradbench.families.categorical import Categorical
 from gradbench.families.gaussian import Gaussian
 from gradbench.families.support import Support, along_path
 from tests.examples import laplace, weibull
@@ -27,12 +29,14 @@ def at(kind: type[Family]) -> Family:
     """A distribution of the kind that is special in nothing."""
     if issubclass(kind, Bernoulli):
         return kind(logits=row(0.3, -1.2, 2.0))
+    if issubclass(kind, Categorical):
+        return kind(logits=row(0.3, -1.2, 2.0, 0.1, 0.5, -0.4).unflatten(-1, (2, 3)))
     if issubclass(kind, Weibull):
         return kind(scale=row(0.7, 1.9), concentration=row(0.8, 2.4))
     return kind(loc=row(0.3, -1.1), scale=row(0.6, 1.7))
 
 
-RIGHT = [Gaussian, Bernoulli, Weibull, laplace.Laplace]
+RIGHT = [Gaussian, Bernoulli, Categorical, Weibull, laplace.Laplace]
 
 
 @pytest.mark.parametrize("kind", RIGHT, ids=lambda kind: kind.__name__)
@@ -45,7 +49,7 @@ def as_support(kind: type[Family]) -> Support | None:
 
 
 def test_every_family_with_states_or_a_grid_is_held_to_it() -> None:
-    assert [as_support(kind) is not None for kind in RIGHT] == [True, True, True, False]
+    assert [as_support(kind) is not None for kind in RIGHT] == [True, True, True, True, False]
 
 
 class NoRoot(Weibull):
@@ -133,6 +137,32 @@ class HeldStates(Bernoulli):
         return Bernoulli.states(self.held())
 
 
+class UnsharedScale(Gaussian):
+    """Two Maxwell variables in the scale, where one of the laws is the normal one."""
+
+    name = "unshared-scale"
+
+    def weak_noise(self, replicates, samples, generator):
+        noise = Gaussian.weak_noise(self, replicates, samples, generator)
+        return noise | {"share": -noise["maxwell"]}
+
+    def grid(self, nodes):
+        return Gaussian.grid(self, nodes)
+
+
+class OneForAll(Bernoulli):
+    """The constants of a derivative in the probability, not in the logit."""
+
+    name = "one-for-all"
+
+    def weak_derivatives(self, z, noise):
+        found = Bernoulli.weak_derivatives(self, z, noise)["logits"]
+        return {"logits": replace(found, constant=torch.ones_like(found.constant))}
+
+    def states(self):
+        return Bernoulli.states(self)
+
+
 WRONG = {
     NoRoot: "posterior",
     HeldPath: "path",
@@ -144,6 +174,8 @@ WRONG = {
     Unnormalised: "posterior",
     Quadratic: "log_prob",
     HeldStates: "states",
+    UnsharedScale: "weak derivatives",
+    OneForAll: "weak derivatives",
 }
 
 

@@ -48,6 +48,10 @@ class Facts:
 
     Only for draws of its own: those of q are known from the family (`tests.exactly`).
     """
+    mean_only: Callable[[Task], tuple[Tensor, Noise]] | None = None
+    """The same for the expectation of the gradient alone, not of its square: terms of which it is a sum, such as its
+    samples, may go together there as they do not in truth.
+    """
 
 
 def module_of(estimator: str) -> str:

@@ -137,8 +137,8 @@ def by_hand(name: str, model, live: dict[str, Tensor]) -> Tensor:
     raise KeyError(name)
 
 
-NOT_BY_HAND = {"score-function-learned", "exact"}
-"""A baseline that is fitted, and what draws nothing: their means are compared with the exact gradient below."""
+NOT_BY_HAND = {"score-function-learned", "score-function-ema", "exact"}
+"""Baselines that are fitted, and what draws nothing: their means are compared with the exact gradient below."""
 
 
 def hand_cases():
