@@ -105,9 +105,10 @@ class _Quantile(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *above: Tensor) -> tuple[None, Tensor]:
+    def backward(ctx: Any, *above: Tensor) -> tuple[None, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if ctx.needs_input_grad[0]:
             raise NotImplementedError("a Gamma sample is differentiated in its parameters only, not in its noise")
         concentration, z = ctx.saved_tensors
-        slope = torch._standard_gamma_grad(concentration, z.clamp_min(torch.finfo(z.dtype).tiny))
+        implicit = torch._standard_gamma_grad  # pyright: ignore[reportPrivateImportUsage]
+        slope = implicit(concentration, z.clamp_min(torch.finfo(z.dtype).tiny))
         return None, above[0] * slope.to(above[0])

@@ -3,8 +3,8 @@
 z_d ~ Gamma(shape, rate), and each z_d has counts of its own, x_dj given z ~ Poisson(w_dj z_d), with log w the θ to be
 learnt. The exact posterior is Gamma(shape + Σ_j x_dj, rate + Σ_j w_dj).
 
-The encoder is a linear map of s_d = log(shape + Σ_j x_dj) to the logarithms of q's concentrations and rates, so that the
-exact posterior is within reach: log concentration = s, log rate constant. ``start = "posterior"`` puts q there.
+The encoder is a linear map of s_d = log(shape + Σ_j x_dj) to the logarithms of q's concentrations and rates, so that
+the exact posterior is within reach: log concentration = s, log rate constant. ``start = "posterior"`` puts q there.
 """
 
 from __future__ import annotations

@@ -64,8 +64,10 @@ def draw(
         )
     noise = q.noise(replicates, samples, generator)
     assert isinstance(noise, Tensor)
-    exponential = noise.new_empty(*noise.shape, parameters.augmentation)
-    return {"raised": noise, "exponential": exponential.exponential_(generator=generator)}
+    # in double precision: uniforms of single precision are multiples of 2⁻²⁴
+    shape = (*noise.shape, parameters.augmentation)
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=noise.device)
+    return {"raised": noise, "exponential": -torch.log1p(-uniform).to(noise.dtype)}
 
 
 def latents(q: Family, noise: dict[str, Tensor]) -> Latents:

@@ -24,15 +24,17 @@ from tests.estimators.asking import refuses, setting
 from tests.estimators.by_hand import Estimate, Given, added, mean, weighted
 from tests.estimators.by_hand_gamma import GAMMA, quantile
 from tests.estimators.facts import Facts, Mutant
-from tests.estimators.mutating import held_too, mutant, scaled, without
-from tests.exactly import exact_moments
+from tests.estimators.mutating import mutant, scaled, without
+from tests.exactly import CHEAP, exact_moments
 from tests.helpers import noise_of, point_of, task_of
 
 NAME = "rejection-reparam"
 OWN = ESTIMATORS[NAME]
 REACH = 8.0
-NODES = {1: 400, 2: 64, 3: 40, 4: 24}
+NODES = {1: 400, 2: 64, 3: 40, 4: 20}
 """Nodes of each variable, by how many there are to integrate over."""
+LIGHT = 1e-12
+"""Of the heaviest node's weight: where nodes are many, those below it are left out."""
 
 
 def integrated(task: Task) -> tuple[Tensor, Noise]:
@@ -49,6 +51,9 @@ def integrated(task: Task) -> tuple[Tensor, Noise]:
     x = torch.linspace(-REACH, REACH, count, dtype=torch.float64)
     places = digits(torch.arange(count ** (dim * each)), count, dim * each)
     weights = torch.softmax(-(x**2) / 2, 0)[places].prod(-1)
+    if len(weights) > CHEAP:
+        heavy = weights > LIGHT * weights.max()
+        places, weights = places[heavy], weights[heavy]
     scores = x[places].reshape(-1, 1, 1, dim, each).expand(-1, samples, batch, -1, -1)
     return weights, {"raised": scores[..., 0], "exponential": -torch.special.log_ndtr(scores[..., 1:])}
 
@@ -132,7 +137,7 @@ def test_its_variance_by_augmentation(cost, shape, variances):
 
 
 def test_its_law_is_that_of_the_rejection_loop():
-    """Marsaglia and Tsang's loop accepts ε where log u < ½ε² + d (1 − v + log v): the same law, by Kolmogorov-Smirnov."""
+    """Marsaglia and Tsang's loop takes ε where log u < ½ε² + d (1 − v + log v): by Kolmogorov-Smirnov, at 1e-3."""
     concentration, rng = 1.4, np.random.default_rng(0)
     third = concentration - 1 / 3
     proposed, u = rng.standard_normal(40_000), rng.uniform(size=40_000)
@@ -158,7 +163,7 @@ def test_its_samples_are_samples_of_q(augmentation):
 
 def test_a_small_concentration_needs_augmentation():
     point = point_of("gamma-cost", shape=0.9)
-    with pytest.raises(MeasurementError, match="concentration of 0.9 has no proposal without augmentation"):
+    with pytest.raises(MeasurementError, match=r"concentration of 0\.9 has no proposal without augmentation"):
         noise_of(task_of(point, NAME, augmentation=0), 1)
     assert noise_of(task_of(point, NAME), 1)
 
