@@ -165,6 +165,7 @@ def test_counts_are_summed_over(rate) -> None:
     laws.check_normalised(Counts(rate=column(rate, 2.0)))
     with pytest.raises(ContractError, match="does not draw from the law of its log_prob"):
         laws.check_law(OneMore(rate=column(rate)))
+        laws.check_normalised(OneMore(rate=column(rate)))  # of rare counts, where one in all draws is above the least
     with pytest.raises(ContractError, match="integrates to"):
         laws.check_normalised(TwiceTheMass(rate=column(rate)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
 
 from gradbench.checking.capabilities import check_capabilities
 from gradbench.core.seeding import stream
@@ -27,6 +27,16 @@ def test_a_sample_is_the_quantile_of_its_score(rate):
     assert np.where(x > 0, above(found) <= stats.norm.sf(x), below(found) >= stats.norm.cdf(x)).all()
     before = found - 1
     assert np.where(x > 0, above(before) > stats.norm.sf(x), below(before) < stats.norm.cdf(x)).all()
+
+
+def test_rounding_puts_no_sample_one_count_beside():
+    """At scores just above and below each step of the distribution function."""
+    rate, count = 300.0, np.arange(200, 420)
+    below, above = special.pdtr(count, rate), special.pdtrc(count, rate)
+    step = np.where(below < above, special.ndtri(below), -special.ndtri(above))
+    for near, expected in ((-1e-13, count), (1e-13, count + 1)):
+        found = q_of(rate).sample(torch.tensor(step + near)[:, None, None, None]).flatten().numpy()
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
