@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from scipy import special
 from torch import Tensor
 from torch import distributions as td
 from torch.autograd.function import once_differentiable
@@ -56,6 +55,8 @@ class Gamma(Family):
 
     def noise_of(self, z: Latents) -> Tensor:
         """The score of each value, held; beyond a tail of probability ``RAREST`` it stays that of the tail."""
+        from scipy import special
+
         with torch.no_grad():
             standard = (z * self.parameters["rate"]).double().cpu().numpy()
             concentration = self.parameters["concentration"].double().cpu().numpy()
@@ -95,6 +96,8 @@ class _Quantile(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, concentration: Tensor) -> Tensor:
+        from scipy import special
+
         x, shape = (value.detach().double().cpu().numpy() for value in (scores, concentration))
         tail = special.ndtr(-abs(x))
         z = special.gammaincinv(shape, tail)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import special
 from torch import Tensor
 from torch import distributions as td
 
@@ -48,6 +47,8 @@ class Poisson(Family):
 
     def noise_of(self, z: Latents) -> Tensor:
         """A score that gives ``z``: the one in the middle of the probability of its count."""
+        from scipy import special
+
         with torch.no_grad():
             count, rate = np.broadcast_arrays(_array(z), _array(self.parameters["rate"]))
             half = np.exp(special.xlogy(count, rate) - rate - special.gammaln(count + 1)) / 2
@@ -87,6 +88,8 @@ def _array(value: Tensor) -> NDArray[np.float64]:
 
 def _quantile(x: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
     """The least count whose distribution function reaches Φ(x); what is above 0 is compared by its upper tail."""
+    from scipy import special
+
     below, above = special.ndtr(x), special.ndtr(-x)
     # pdtrik is a root in the real numbers, which rounding, and 1 − 1e-16, may put one count or a few beside it
     count = np.maximum(np.ceil(special.pdtrik(np.minimum(below, 1 - 2.0**-53), rate)), 0)

@@ -163,9 +163,10 @@ def column(*values: float) -> torch.Tensor:
 def test_counts_are_summed_over(rate) -> None:
     laws.check_law(Counts(rate=column(rate, 2.0)))
     laws.check_normalised(Counts(rate=column(rate, 2.0)))
+    # of rare counts the least one is nearly all of the draws: only its mass shows that it is another
+    check = laws.check_law if rate > 0.1 else laws.check_normalised
     with pytest.raises(ContractError, match="does not draw from the law of its log_prob"):
-        laws.check_law(OneMore(rate=column(rate)))
-        laws.check_normalised(OneMore(rate=column(rate)))  # of rare counts, where one in all draws is above the least
+        check(OneMore(rate=column(rate)))
     with pytest.raises(ContractError, match="integrates to"):
         laws.check_normalised(TwiceTheMass(rate=column(rate)))
 
