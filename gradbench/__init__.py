@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from gradbench.families.base import Family, Use
     from gradbench.families.bernoulli import Bernoulli
     from gradbench.families.categorical import Categorical
+    from gradbench.families.gamma import Gamma
     from gradbench.families.gaussian import Gaussian
     from gradbench.families.layered import Layered
+    from gradbench.families.poisson import Poisson
     from gradbench.families.support import Support, along_path, digits
     from gradbench.families.weak import WeakDerivative, replaced
     from gradbench.objectives import OBJECTIVES
@@ -92,6 +94,8 @@ _WHERE: dict[str, str] = {
     "Gaussian": "gradbench.families.gaussian",
     "Bernoulli": "gradbench.families.bernoulli",
     "Categorical": "gradbench.families.categorical",
+    "Gamma": "gradbench.families.gamma",
+    "Poisson": "gradbench.families.poisson",
     "Layered": "gradbench.families.layered",
     "Support": "gradbench.families.support",
     "along_path": "gradbench.families.support",
@@ -158,6 +162,7 @@ __all__ = [
     "Factor",
     "Family",
     "Free",
+    "Gamma",
     "Gaussian",
     "GradbenchError",
     "Latents",
@@ -170,6 +175,7 @@ __all__ = [
     "ObjectiveParameters",
     "PerSample",
     "PluginError",
+    "Poisson",
     "Problem",
     "ProblemParameters",
     "RunError",

@@ -16,5 +16,7 @@ FAMILIES: Registry[type[Family]] = Registry(
         "gaussian": "gaussian:Gaussian",
         "bernoulli": "bernoulli:Bernoulli",
         "categorical": "categorical:Categorical",
+        "gamma": "gamma:Gamma",
+        "poisson": "poisson:Poisson",
     },
 )

@@ -54,7 +54,8 @@ class Given:
     task: Task
     noise: Any
     """[R, L, B, D], as the estimator draws it."""
-    q: Gaussian | Bits
+    q: Any
+    """The law, such as `Gaussian` or `Bits`."""
     at: Callable[[Array], At]
 
 
