@@ -26,6 +26,8 @@ class Draws:
     """
     nothing: bool = False
     """Whether nothing is drawn: every replicate is then the same number."""
+    of_family: bool = False
+    """Whether the noise is the family's own, of some number of independent draws of q: [R, N, B, *event]."""
 
 
 def draw_samples(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
@@ -54,8 +56,8 @@ def with_partners(q: Family, noise: Noise) -> Noise:
     return torch.cat([noise, partners], dim=1)
 
 
-SAMPLES = Draws("L independent samples", draw_samples, lambda q, noise: q.sample(noise))
-PAIRS = Draws("L / 2 antithetic pairs", draw_pairs)
+SAMPLES = Draws("L independent samples", draw_samples, lambda q, noise: q.sample(noise), of_family=True)
+PAIRS = Draws("L / 2 antithetic pairs", draw_pairs, of_family=True)
 NOTHING = Draws("nothing", draw_nothing, nothing=True)
 
 
