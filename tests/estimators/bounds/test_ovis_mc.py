@@ -20,7 +20,7 @@ from tests.helpers import point_of, task_of
 NAME = "ovis-mc"
 OWN = ESTIMATORS[NAME]
 TOY = {"latent": 2, "batch": 1}
-LINEAR = {"latent": 1, "features": 3, "batch": 1}
+LINEAR = {"latent": 1, "features": 2, "batch": 1}
 
 
 def with_the_sample_itself(objective, q, noise, parameters):
