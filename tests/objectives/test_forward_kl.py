@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gradbench.checking.objective import check_objective
 from gradbench.core.errors import MeasurementError, SuiteError, UsageError
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
@@ -224,3 +225,8 @@ def test_f_is_the_log_weight_and_theta_is_held():
     found = torch.autograd.grad(f.sum(), list(problem.theta.parameters()), allow_unused=True)
     assert all(one is None for one in found)
     assert math.isfinite(f.sum().item())
+
+
+def test_there_is_no_estimator_to_judge_it_by():
+    with pytest.raises(UsageError, match="no estimator is unbiased"):
+        check_objective(ForwardKl)
