@@ -31,12 +31,15 @@ QUADRATURE_NODES = (24, 32, 48, 64, 96, 128, 192, 256)
 """Nodes per dimension, tried in turn until the gradient stays the same."""
 POSTERIOR_NODES = (384, 512, 768, 1024)
 """More of them, for a posterior: it may be much narrower than the prior, which they are laid over."""
+POSTERIOR_TERMS = 2**14
+"""Terms that the first grid for a posterior has, where that many are to be had: two coarse grids could both step over a
+narrow mode, and agree."""
 FEWEST_REFINEMENTS = 3
 """So many of them must be affordable for quadrature to be tried at all."""
 QUADRATURE_TOLERANCE = 1e-6
 """Of the gradient's norm, that the last step to more nodes may change. Convergence being exponential, what is left
 after it is far less."""
-ROUNDING = 1e-11
+CANCELLATION_TOLERANCE = 1e-11
 """Of parts that cancel in the gradient, that rounding and the last step may change where little of them is left."""
 MAX_TUPLES = 2**20
 """The most terms, per datapoint, of a sum over nodes or over tuples of states."""
@@ -100,8 +103,9 @@ def _over_posterior(
         assert grid is not None
         return over_posterior.summed(point, chosen, grid, prior, EVALUATIONS_AT_ONCE)
 
-    sizes = {count: _size(grid_of(prior, count)) for count in QUADRATURE_NODES + POSTERIOR_NODES}
-    gradient = _settled(point, sizes, at, most, nodes)
+    sizes = [(count, _size(grid_of(prior, count))) for count in QUADRATURE_NODES + POSTERIOR_NODES]
+    fine = [pair for pair in sizes if pair[1] and pair[1] >= POSTERIOR_TERMS]
+    gradient = _settled(point, fine or sizes[-FEWEST_REFINEMENTS:], at, most, nodes)
     return None if gradient is None else ("quadrature", gradient)
 
 
@@ -112,7 +116,7 @@ def _quadrature(point: Point, chosen: ChosenObjective, inside: int, most: float,
     def at(count: int) -> over_posterior.Sum:
         return over_posterior.Sum(_summed(point, chosen, lambda q: grid_of(q, count), inside))
 
-    sizes = {count: _size(grid_of(q, count), inside) for count in QUADRATURE_NODES}
+    sizes = [(count, _size(grid_of(q, count), inside)) for count in QUADRATURE_NODES]
     return _settled(point, sizes, at, most, nodes)
 
 
@@ -122,22 +126,22 @@ def _size(grid: Support | None, inside: int = 1) -> int | None:
 
 def _settled(
     point: Point,
-    sizes: dict[int, int | None],
+    sizes: list[tuple[int, int | None]],
     at: Callable[[int], over_posterior.Sum | None],
     most: float,
     nodes: float,
 ) -> Gradients | None:
     """What ``at`` gives with more and more nodes, once it stays the same; None where it does not, or not in time.
 
-    ``sizes``: by nodes per dimension, the terms of the whole sum.
+    ``sizes``: nodes per dimension, from few to many, with the terms of the whole sum.
     """
-    affordable = {count: size for count, size in sizes.items() if size and size <= MAX_TUPLES}
-    if len(affordable) < FEWEST_REFINEMENTS or list(affordable.values())[-1] > nodes:
+    affordable = [(count, size) for count, size in sizes if size and size <= MAX_TUPLES]
+    if len(affordable) < FEWEST_REFINEMENTS or affordable[-1][1] > nodes:
         return None
     batch = 1 if point.x is None else point.x.shape[2]
     before: Gradients | None = None
     spent = 0
-    for count, size in affordable.items():
+    for count, size in affordable:
         spent += size
         if spent > most or spent * batch > MAX_EVALUATIONS:
             return None
@@ -148,7 +152,7 @@ def _settled(
         gradient = found.gradient
         if before is not None:
             change = distance(gradient, before)
-            if change <= max(QUADRATURE_TOLERANCE * norm(gradient), ROUNDING * found.cancelled):
+            if change <= max(QUADRATURE_TOLERANCE * norm(gradient), CANCELLATION_TOLERANCE * found.cancelled):
                 return gradient
         before = gradient
     return None

@@ -230,3 +230,32 @@ def test_f_is_the_log_weight_and_theta_is_held():
 def test_there_is_no_estimator_to_judge_it_by():
     with pytest.raises(UsageError, match="no estimator is unbiased"):
         check_objective(ForwardKl)
+
+
+@pytest.mark.parametrize("latent", [1, 2, 3])
+def test_it_is_integrated_in_up_to_three_dimensions(latent):
+    point = linear_gaussian(latent=latent, noise=0.8)
+    found = reference.compute(point, CHOSEN, 4, 64, 8)
+    assert found.kind == "quadrature"
+    agrees(found.gradient, in_closed_form(point), 1e-6)
+
+
+def test_a_narrow_mode_that_coarse_grids_step_over_is_seen(monkeypatch):
+    """Two modes: a tenth of the posterior is a mode of width 0.02, which 24 to 48 nodes of the prior's would miss."""
+    point = linear_gaussian(latent=1)
+    place, width = 1.7, 0.02
+
+    def log_likelihood(self, theta, x, z):
+        wide = torch.full_like(z[..., 0], math.log(0.9))
+        prior = -(z[..., 0] ** 2) / 2
+        narrow = math.log(0.1 / width) - ((z[..., 0] - place) / width) ** 2 / 2 - prior
+        return torch.logaddexp(wide, narrow) + 0 * x[..., 0]
+
+    monkeypatch.setattr(type(point.problem), "log_likelihood", log_likelihood)
+    found = reference.compute(point, CHOSEN, 4, 64, 8)
+    assert found.kind == "quadrature"
+    p = {key: value.detach().numpy() for key, value in point.problem.named_parameters().items()}
+    assert point.x is not None
+    loc = point.x[0, 0].numpy() @ p["phi.encoder.weight"].T + p["phi.encoder.bias"]
+    slope = ((0.1 * place - loc) / np.exp(2 * p["phi.log_scale"])).mean(0)
+    np.testing.assert_allclose(found.gradient["phi.encoder.bias"], slope, rtol=1e-6)
