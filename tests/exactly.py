@@ -21,7 +21,6 @@ from gradbench.core.types import Latents, Noise
 from gradbench.engine.general import replicate_gradients
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.draws import PAIRS, SAMPLES
 from gradbench.families.base import Family, grid_of, states_of
 from gradbench.families.support import Support, digits
 from gradbench.problems.networks import Calls
@@ -51,7 +50,7 @@ def integrated(task: Task, count: int | None = None) -> tuple[Tensor, Noise]:
     """
     if task.estimator.deterministic:
         return torch.ones(1, dtype=task.point.dtype()), task.noise(1, stream(0, "nothing"))
-    if task.estimator.draws not in (SAMPLES, PAIRS):
+    if not task.estimator.draws.of_family:
         own = facts_of(task.estimator.name).integrated
         if own is None:
             raise LookupError(f"{task.estimator.name} has draws of its own; integrate over them in its FACTS")
@@ -83,7 +82,7 @@ def _check_samples_alone(task: Task, noise: Noise, other: Noise) -> None:
 
 def tuples(task: Task) -> int:
     """How many tuples of draws there are for `integrated`; 1 where nothing of the family is drawn."""
-    if task.estimator.draws not in (SAMPLES, PAIRS):
+    if not task.estimator.draws.of_family:
         return 1
     draws, batch = _drawn_together(task)
     return _affordable(task.held_q, draws * batch)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ def test_a_kept_run_is_of_today(suite):
 def test_a_kept_run_finds_no_bias_where_none_is_declared(suite):
     ok = store.load_run(KEPT / suite).ok()
     for row in ok[ok.group.isin(["phi", "theta"])].itertuples():
-        declared = ESTIMATORS[str(row.estimator)].is_unbiased(str(row.objective), row.group, int(row.samples))
+        estimator = ESTIMATORS[str(row.estimator)]
+        given = estimator.Parameters(**json.loads(str(row.estimator_params)))
+        declared = estimator.is_unbiased(str(row.objective), str(row.group), int(row.samples), given)  # pyright: ignore
         assert row.verdict != "biased" or not declared, (row.estimator, row.samples, row.group)
         if row.estimator == "fixed-sample" and row.group == "phi":
             assert row.verdict == "biased"

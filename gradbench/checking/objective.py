@@ -36,6 +36,11 @@ def check_objective(
     """
     if OBJECTIVES.get(kind.name) is not kind:
         register(kind, kind.__module__, kind.__module__)
+    if kind.over_posterior:
+        raise UsageError(
+            f"{kind.name} is a mean under the posterior: no estimator is unbiased for it, and could be its judge\n"
+            f"compare its exact gradient with a closed form, and check its estimators by name"
+        )
     naming = [name for name, problem in PROBLEMS.items() if kind.name in {one.objective for one in problem.checked}]
     naming = [name for name in naming if problems is None or name in problems]
     if not naming:

@@ -69,7 +69,7 @@ class Target:
     @cached_property
     def point(self) -> points.Point:
         """The problem in float64, so that no difference is rounding."""
-        return points.build(self.axes, "cpu", torch.float64)
+        return points.build(self.axes, "cpu", torch.float64).under(self.chosen)
 
     @cached_property
     def lacks(self) -> str | None:

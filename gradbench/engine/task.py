@@ -37,6 +37,9 @@ class Task:
     together: int = MOST_TOGETHER
     """Blocks that are evaluated in one pass at most; a power of two."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "point", self.point.under(self.objective))
+
     @cached_property
     def given(self) -> tuple[Any, ...]:
         """The last argument of the estimator's functions: its validated parameters, where it has any."""

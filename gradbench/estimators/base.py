@@ -209,15 +209,18 @@ class Estimator:
         like = OBJECTIVES[objective].like
         return self.unbiased.get(objective) or (self.unbiased.get(like) if like else None)
 
-    def scope(self, objective: str, part: Part) -> Scope:
-        """In which scope the φ- or θ-part of the gradient of ``objective`` is unbiased. Raises KeyError for others."""
+    def scope(self, objective: str, part: Part, parameters: Any = None) -> Scope:
+        """In which scope the φ- or θ-part of the gradient of ``objective`` is unbiased. Raises KeyError for others.
+
+        ``parameters``: an instance of ``Parameters``; None: its defaults.
+        """
         if (found := self.scopes(objective)) is None:
             raise KeyError(objective)
-        return getattr(found, part)
+        return getattr(found.under(self.Parameters() if parameters is None else parameters), part)
 
-    def is_unbiased(self, objective: str, part: Part, samples: int) -> bool:
-        """Whether that part is declared unbiased with L = ``samples``."""
-        return self.scope(objective, part).holds(samples)
+    def is_unbiased(self, objective: str, part: Part, samples: int, parameters: Any = None) -> bool:
+        """Whether that part is declared unbiased with L = ``samples``, at ``parameters`` or the defaults."""
+        return self.scope(objective, part, parameters).holds(samples)
 
     def suits(self, family: type[Family]) -> bool:
         """Whether it is for latents of ``family``, which have what it uses."""

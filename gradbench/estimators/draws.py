@@ -30,6 +30,8 @@ class Draws:
     """Whether their second half are the partners, by opposite noise, of the first, and they depend on nothing else."""
     nothing: bool = False
     """Whether nothing is drawn: every replicate is then the same number."""
+    of_family: bool = False
+    """Whether the noise is the family's own, of some number of independent draws of q: [R, N, B, *event]."""
 
 
 def draw_samples(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
@@ -58,13 +60,14 @@ def with_partners(q: Family, noise: Noise) -> Noise:
     return torch.cat([noise, partners], dim=1)
 
 
-SAMPLES = Draws("L independent samples", draw_samples, lambda q, noise: q.sample(noise))
+SAMPLES = Draws("L independent samples", draw_samples, lambda q, noise: q.sample(noise), of_family=True)
 PAIRS = Draws(
     "L / 2 antithetic pairs",
     draw_pairs,
     lambda q, noise: q.sample(with_partners(q, noise)),
     coupled=True,
     pairs=True,
+    of_family=True,
 )
 NOTHING = Draws("nothing", draw_nothing, nothing=True)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 Part = Literal["phi", "theta"]
 
@@ -30,8 +31,24 @@ class Unbiased:
 
     phi: Scope = Scope.EXACTLY
     theta: Scope = Scope.EXACTLY
+    at: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the estimator's parameters that the scope of φ is for, by name; at any others φ is biased."""
+
+    def under(self, parameters: Any) -> Unbiased:
+        """The scopes at ``parameters`` of the estimator.
+
+        >>> from types import SimpleNamespace as Parameters
+        >>> half = Unbiased(at={"gamma": 0.0})
+        >>> [half.under(Parameters(gamma=value)).phi.value for value in (0.0, 0.5)]
+        ['exactly', 'biased']
+        """
+        if all(getattr(parameters, name) == value for name, value in self.at.items()):
+            return self
+        return replace(self, phi=Scope.BIASED)
 
 
-def unbiased(*objectives: str, phi: Scope = Scope.EXACTLY, theta: Scope = Scope.EXACTLY) -> dict[str, Unbiased]:
+def unbiased(
+    *objectives: str, phi: Scope = Scope.EXACTLY, theta: Scope = Scope.EXACTLY, at: Mapping[str, Any] | None = None
+) -> dict[str, Unbiased]:
     """The same scopes for each of ``objectives``, as `Estimator.unbiased` has them."""
-    return {name: Unbiased(phi, theta) for name in objectives}
+    return {name: Unbiased(phi, theta, dict(at or {})) for name in objectives}

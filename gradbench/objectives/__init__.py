@@ -16,5 +16,6 @@ OBJECTIVES: Registry[type[Objective]] = Registry(
         "elbo": "elbo:Elbo",
         "iwae": "iwae:Iwae",
         "cost": "cost:Cost",
+        "forward-kl": "forward_kl:ForwardKl",
     },
 )

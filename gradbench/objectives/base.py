@@ -51,7 +51,12 @@ class Objective(ABC):
     None: only those that name this one.
     """
     has_theta: ClassVar[bool] = True
-    """Whether f depends on θ."""
+    """Whether it has a θ-gradient: a cost has no θ, and an objective of φ alone holds it."""
+    over_posterior: ClassVar[bool] = False
+    """Whether it is the mean of `in_posterior` under p_θ(z|x), and not one of f under q.
+
+    f is then the logarithm of an importance weight; estimators normalise those over their samples.
+    """
     averaged_by: ClassVar[tuple[str, ...]] = ()
     """Estimators that a Monte-Carlo reference may average, the best first; the first that can work is taken.
 
@@ -89,6 +94,14 @@ class Objective(ABC):
     def reduce(self, f: PerSample) -> Tensor:
         """What is averaged over independent draws of all L samples: their mean, or the bound that they make, [R, B]."""
         return f.mean(1)
+
+    def log_joint(self, z: Latents) -> PerSample:
+        """log p_θ(x, z), θ held, [R, L, B]: of an objective ``over_posterior``."""
+        raise NotImplementedError(f"{self.name} is a mean under q")
+
+    def in_posterior(self, z: Latents, q: Family) -> PerSample:
+        """What is averaged under p_θ(z|x), [R, L, B], at z that are held: of an objective ``over_posterior``."""
+        raise NotImplementedError(f"{self.name} is a mean under q")
 
     def closed_form(self, phi: Calls, q: Family) -> Tensor | None:
         """The exact objective with single samples as a differentiable scalar, where a formula is known; else None."""

@@ -40,8 +40,13 @@ class ChosenObjective:
 
     @property
     def has_theta(self) -> bool:
-        """Whether f depends on θ."""
+        """Whether it has a θ-gradient."""
         return self.kind.has_theta
+
+    @property
+    def over_posterior(self) -> bool:
+        """Whether it is a mean under p_θ(z|x), and not under q."""
+        return self.kind.over_posterior
 
     @property
     def joint(self) -> bool:

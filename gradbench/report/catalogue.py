@@ -69,9 +69,11 @@ def _unbiased(estimator: Estimator) -> str:
     """In few words, for which parts; with the scope where that is not everywhere."""
     said = []
     for part, letter in (("phi", "φ"), ("theta", "θ")):
-        scopes = {getattr(one, part) for one in estimator.unbiased.values()} - {Scope.BIASED}
+        declared = estimator.unbiased.values()
+        scopes = {getattr(one, part) for one in declared} - {Scope.BIASED}
         if scopes:
-            words = ", ".join(sorted(scope for scope in scopes if scope is not Scope.EXACTLY))
+            at = {f"{name} = {value}" for one in declared for name, value in one.at.items() if part == "phi"}
+            words = ", ".join(sorted({str(scope) for scope in scopes if scope is not Scope.EXACTLY} | at))
             said.append(f"{letter} ({words})" if words else letter)
     if len(said) == 1 and "(" not in said[0]:
         return f"{said[0]} only"

@@ -157,6 +157,7 @@ def _target(cell: Cell, suite: Suite, out: Path, progress: Progress) -> tuple[po
     try:
         models.require(cell.axes, cell.device)
         point = points.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=out / "parameters")
+        point = point.under(cell.objective)
         blocks, budget = suite.measure.blocks, suite.measure.options().budget()
         asked = (point, cell.objective, cell.samples, suite.measure.replicates // blocks, budget)
         if not redrawn:

@@ -123,22 +123,26 @@ def _check_group(group: str, cells: Sequence[Cell], where: str) -> None:
         return
     path, problems = f"{where}.select.group", ", ".join(dict.fromkeys(cell.axes.problem for cell in cells))
     if group.startswith("theta") and "theta" not in known:
-        raise SuiteError(f"{path}: {problems} has no θ, got {group!r}; take phi, or drop the key")
+        held = ", ".join(dict.fromkeys(cell.objective.name for cell in cells if not cell.objective.has_theta))
+        under = f" under {held}" if held else ""
+        raise SuiteError(f"{path}: {problems} has no θ{under}, got {group!r}; take phi, or drop the key")
     raise UnknownNameError(f"group of {problems}", group, known, where=path)
 
 
 def groups_of_cell(cell: Cell) -> tuple[str, ...]:
     """The groups that a cell has rows for; none where its problem cannot be built, which its rows will say."""
     try:
-        return _groups(PROBLEMS[cell.axes.problem], cell.axes.parameters, cell.features())
+        kind = PROBLEMS[cell.axes.problem]
+        return _groups(kind, cell.axes.parameters, cell.features(), cell.objective.has_theta)
     except Exception:  # a constructor may die of anything: the cell fails with it when it is measured
         return ()
 
 
 @cache
-def _groups(kind: type[Any], parameters: Any, features: int) -> tuple[str, ...]:
+def _groups(kind: type[Any], parameters: Any, features: int, has_theta: bool) -> tuple[str, ...]:
     problem = construct(kind, parameters, features, stream(0, "names of parameters"))
-    return tuple(groups_of(tuple(problem.named_parameters())))
+    names = problem.named_parameters()
+    return tuple(groups_of(tuple(name for name in names if has_theta or not name.startswith("theta."))))
 
 
 def _check_pairs(claim: Claim, below: Sequence[Cell], above: Sequence[Cell], where: str) -> None:

@@ -2,7 +2,8 @@
 
 All are computed in float64 at the parameter values that the cell has. Closed forms and enumeration are exact to
 rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change. Where L samples
-are inside the objective, the sum is over all L-tuples of states or nodes.
+are inside the objective, the sum is over all L-tuples of states or nodes. An objective that is a mean under the
+posterior is summed over that instead (`over_posterior`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gradbench.families.support import MAX_STATES, Support, digits
 from gradbench.objectives.base import Objective
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.networks import Calls
+from gradbench.target import over_posterior
 from gradbench.target.gradients import distance, gradient_of, norm
 from gradbench.target.points import Point
 
@@ -27,11 +29,18 @@ Exact = Literal["closed-form", "enumeration", "quadrature"]
 
 QUADRATURE_NODES = (24, 32, 48, 64, 96, 128, 192, 256)
 """Nodes per dimension, tried in turn until the gradient stays the same."""
+POSTERIOR_NODES = (384, 512, 768, 1024)
+"""More of them, for a posterior: it may be much narrower than the prior, which they are laid over."""
+POSTERIOR_TERMS = 2**14
+"""Terms that the first grid for a posterior has, where that many are to be had: two coarse grids could both step over a
+narrow mode, and agree."""
 FEWEST_REFINEMENTS = 3
 """So many of them must be affordable for quadrature to be tried at all."""
 QUADRATURE_TOLERANCE = 1e-6
 """Of the gradient's norm, that the last step to more nodes may change. Convergence being exponential, what is left
 after it is far less."""
+CANCELLATION_TOLERANCE = 1e-11
+"""Of parts that cancel in the gradient, that rounding and the last step may change where little of them is left."""
 MAX_TUPLES = 2**20
 """The most terms, per datapoint, of a sum over nodes or over tuples of states."""
 MAX_EVALUATIONS = 2**25
@@ -50,6 +59,8 @@ def exactly(
     """
     inside = chosen.inside(samples)
     q = posterior(precise)
+    if chosen.over_posterior:
+        return _over_posterior(precise, chosen, q, most, nodes)
     objective = least_noisy(precise, chosen, q)
     if inside == 1:
         value = objective.closed_form(Calls(precise.problem.phi), q)
@@ -75,23 +86,74 @@ def least_noisy(point: Point, chosen: ChosenObjective, q: Family) -> Objective:
     return least.at(point.problem, theta, point.x)
 
 
+def _over_posterior(
+    point: Point, chosen: ChosenObjective, q: Family, most: float, nodes: float
+) -> tuple[Exact, Gradients] | None:
+    """The gradient of a mean under the posterior: over q's states, else over the prior's grid."""
+    states = states_of(q)
+    if states is not None and states.size <= min(MAX_STATES, most):
+        found = over_posterior.summed(point, chosen, states, None, EVALUATIONS_AT_ONCE)
+        return None if found is None else ("enumeration", found.gradient)
+    prior = over_posterior.prior_of(point)
+    if prior is None:
+        return None
+
+    def at(count: int) -> over_posterior.Sum | None:
+        grid = grid_of(prior, count)
+        assert grid is not None
+        return over_posterior.summed(point, chosen, grid, prior, EVALUATIONS_AT_ONCE)
+
+    sizes = [(count, _size(grid_of(prior, count))) for count in QUADRATURE_NODES + POSTERIOR_NODES]
+    fine = [pair for pair in sizes if pair[1] and pair[1] >= POSTERIOR_TERMS]
+    gradient = _settled(point, fine or sizes[-FEWEST_REFINEMENTS:], at, most, nodes)
+    return None if gradient is None else ("quadrature", gradient)
+
+
 def _quadrature(point: Point, chosen: ChosenObjective, inside: int, most: float, nodes: float) -> Gradients | None:
-    """The gradient by grids with more and more nodes, until it settles; None where it does not, or not in time."""
+    """The gradient by q's grids with more and more nodes, until it settles; None where it does not, or not in time."""
     q = posterior(point)
-    sizes = [None if (grid := grid_of(q, count)) is None else grid.size**inside for count in QUADRATURE_NODES]
-    affordable = [count for count, size in zip(QUADRATURE_NODES, sizes, strict=True) if size and size <= MAX_TUPLES]
-    if len(affordable) < FEWEST_REFINEMENTS or (sizes[len(affordable) - 1] or 0) > nodes:
+
+    def at(count: int) -> over_posterior.Sum:
+        return over_posterior.Sum(_summed(point, chosen, lambda q: grid_of(q, count), inside))
+
+    sizes = [(count, _size(grid_of(q, count), inside)) for count in QUADRATURE_NODES]
+    return _settled(point, sizes, at, most, nodes)
+
+
+def _size(grid: Support | None, inside: int = 1) -> int | None:
+    return None if grid is None else grid.size**inside
+
+
+def _settled(
+    point: Point,
+    sizes: list[tuple[int, int | None]],
+    at: Callable[[int], over_posterior.Sum | None],
+    most: float,
+    nodes: float,
+) -> Gradients | None:
+    """What ``at`` gives with more and more nodes, once it stays the same; None where it does not, or not in time.
+
+    ``sizes``: nodes per dimension, from few to many, with the terms of the whole sum.
+    """
+    affordable = [(count, size) for count, size in sizes if size and size <= MAX_TUPLES]
+    if len(affordable) < FEWEST_REFINEMENTS or affordable[-1][1] > nodes:
         return None
     batch = 1 if point.x is None else point.x.shape[2]
     before: Gradients | None = None
     spent = 0
-    for count, size in zip(affordable, sizes, strict=False):
-        spent += size or 0
+    for count, size in affordable:
+        spent += size
         if spent > most or spent * batch > MAX_EVALUATIONS:
             return None
-        gradient = _summed(point, chosen, lambda q, count=count: grid_of(q, count), inside)
-        if before is not None and distance(gradient, before) <= QUADRATURE_TOLERANCE * norm(gradient):
-            return gradient
+        found = at(count)
+        if found is None:
+            before = None
+            continue
+        gradient = found.gradient
+        if before is not None:
+            change = distance(gradient, before)
+            if change <= max(QUADRATURE_TOLERANCE * norm(gradient), CANCELLATION_TOLERANCE * found.cancelled):
+                return gradient
         before = gradient
     return None
 

@@ -33,6 +33,11 @@ def averaged(point: Point, chosen: ChosenObjective, samples: int, q: Family) -> 
 
     Raises MeasurementError where no estimator is right for these latents and this objective.
     """
+    if chosen.over_posterior:
+        raise MeasurementError(
+            f"no reference: {chosen.name} is a mean under the posterior, which no estimator samples: it needs an exact "
+            f"posterior\ntake few latents, with finitely many states or a prior with a quadrature that settles"
+        )
     if chosen.inside(samples) > 1 and not chosen.joint:
         raise MeasurementError(
             f"no reference: {chosen.name} reduces its samples by more than a mean, and says no estimator to average\n"

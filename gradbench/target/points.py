@@ -16,7 +16,7 @@ from gradbench.core.seeding import stream
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.families.base import training
-from gradbench.objectives.chosen import natural
+from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
 from gradbench.problems import data as data_sets
 from gradbench.problems.base import Problem, check_parameters, duplicate, identity
@@ -102,6 +102,21 @@ class Point:
         """A copy in another precision, at the same parameter values."""
         x = None if self.x is None else self.x.to(dtype)
         return Point(self.axes, duplicate(self.problem).to(dtype, self.device), x, self.device, self.rows)
+
+    def under(self, chosen: ChosenObjective) -> Point:
+        """The same for an objective: a copy with θ frozen, where the objective has no θ-gradient and the problem a θ.
+
+        So nothing has a figure for θ that the objective does not define.
+        """
+        if chosen.has_theta or not any(name.startswith("theta.") for name in self.names):
+            return self
+        return self._with_theta_frozen
+
+    @cached_property
+    def _with_theta_frozen(self) -> Point:
+        problem = duplicate(self.problem)
+        problem.theta.requires_grad_(False)
+        return Point(self.axes, problem, self.x, self.device, self.rows)
 
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""

@@ -64,8 +64,9 @@ class TargetReference:
 
         ``budget``: bytes that blocks may take before they go to a temporary file.
         """
-        self.point, self.chosen, self.samples, self.per_block = point, chosen, samples, per_block
-        self.kept = BlockGradients(point, budget)
+        self.point = point.under(chosen)
+        self.chosen, self.samples, self.per_block = chosen, samples, per_block
+        self.kept = BlockGradients(self.point, budget)
         self._latest: Reference | None = None
 
     def upto(self, blocks: int) -> Reference:

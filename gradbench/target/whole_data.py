@@ -64,7 +64,8 @@ class WholeDataReference:
 
         ``budget``: bytes that blocks may take, in the precision of the cell, before they go to a temporary file.
         """
-        self.point, self.chosen, self.samples, self.per_block, self.tick = point, chosen, samples, per_block, tick
+        self.point = point.under(chosen)
+        self.chosen, self.samples, self.per_block, self.tick = chosen, samples, per_block, tick
         self.budget = budget
         self._latest: Reference | None = None
 
@@ -116,6 +117,7 @@ class WholeDataReference:
             return self._whole[1]
         # as many evaluations as Monte-Carlo would take
         nodes = self.chosen.inside(self.samples) * MONTE_CARLO_SAMPLES * self.per_block
+        nodes = math.inf if self.chosen.over_posterior else nodes  # for which there is no Monte-Carlo
         found = exactly(precise.minibatch(block), self.chosen, self.samples, nodes=nodes)
         if found is not None:
             return found[1]

@@ -128,9 +128,9 @@ class Bits:
 def model(task: Task) -> tuple[dict[str, Array], Array]:
     """The parameters by name, and the minibatch [B, features]."""
     assert task.point.x is not None
-    return {key: array(value) for key, value in task.point.problem.named_parameters().items()}, array(task.point.x)[
-        0, 0
-    ]
+    groups = {"phi": task.point.problem.phi, "theta": task.point.problem.theta}  # frozen ones, too
+    values = {f"{group}.{key}": array(value) for group, m in groups.items() for key, value in m.named_parameters()}
+    return values, array(task.point.x)[0, 0]
 
 
 def mean(parts: Parts, z: Array) -> Parts:
@@ -189,6 +189,8 @@ class Spot(ABC):
             drawn = array(noise) if isinstance(noise, torch.Tensor) else {k: array(v) for k, v in noise.items()}
             given = self.given(task, drawn)
             expected = self.gradients(given, formula(given))
+            if not self.objective.has_theta:
+                expected = {key: value for key, value in expected.items() if key.startswith("phi.")}
             found = gradients_by_loop(task, noise, REPLICATES)
             assert set(found) == set(expected)
             for key, value in found.items():
@@ -242,7 +244,7 @@ class LinearGaussian(Spot):
     def __init__(self, objective: str, kl: Any) -> None:
         self.objective = ChosenObjective(objective, kl)
         self.name = "-".join(filter(None, ["linear-gaussian", "" if objective == "elbo" else objective, kl]))
-        if objective == "iwae":
+        if objective in ("iwae", "forward-kl"):
             self.samples = (1, 2, 5)
 
     def point(self) -> Point:
@@ -406,5 +408,7 @@ BERNOULLI_ELBOS = (SigmoidBelief("elbo", "analytic"), SigmoidBelief("elbo", "mon
 GAUSSIAN: tuple[Spot, ...] = (*GAUSSIAN_COSTS, *GAUSSIAN_ELBOS)
 BERNOULLI: tuple[Spot, ...] = (BernoulliCost(), *BERNOULLI_ELBOS)
 BOUNDS: tuple[Spot, ...] = (*GAUSSIAN_BOUNDS, SigmoidBelief("iwae", "monte-carlo"))
+GAUSSIAN_FORWARD: tuple[Spot, ...] = (LinearGaussian("forward-kl", "monte-carlo"),)
+FORWARD: tuple[Spot, ...] = (*GAUSSIAN_FORWARD, SigmoidBelief("forward-kl", "monte-carlo"))
 ANY: tuple[Spot, ...] = (*GAUSSIAN, *BERNOULLI)
 """Where an estimator of the problem's own objective is tried whose formula asks q alone, whatever its family."""

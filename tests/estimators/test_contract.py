@@ -124,7 +124,8 @@ def interaction(task: Task) -> float:
     ]
     neither, first, second, together = (torch.cat([g.flatten() for g in found.values()]) for found in both)
     action = max(float((one - neither).norm()) for one in (first, second))
-    return float((together - first - second + neither).norm()) / max(action, 1e-6 * float(neither.norm()))
+    size = max(action, 1e-6 * float(neither.norm()))
+    return float((together - first - second + neither).norm()) / size if size else 0.0
 
 
 IN_PAIRS = [trial for trials in DESIGN.values() for trial in trials if trial.place.batch == 2 and draws(trial)]

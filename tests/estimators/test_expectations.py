@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -98,7 +99,7 @@ def allowed(trial: Trial) -> float:
 def test_an_unbiased_estimator_has_the_reference_as_its_exact_mean(trial):
     found, estimator = bias(trial), ESTIMATORS[trial.estimator]
     for part in ("phi", "theta"):
-        if estimator.is_unbiased(trial.objective, part, trial.samples):
+        if estimator.is_unbiased(trial.objective, part, trial.samples, trial.parameters):
             assert found[part] < allowed(trial)
 
 
@@ -111,6 +112,28 @@ def test_an_estimator_declared_biased_is_biased(name):
                 continue  # a cost has no θ
             found = [bias(trial)[part] for trial in integrable(name) if trial.objective == objective]
             assert max(found) > BIASED, (objective, part)
+
+
+@EACH
+def test_an_estimator_declared_consistent_is_biased_less_with_every_sample_more(name):
+    """Wherever it is integrated with several L; by how much less is for its own test file."""
+    declared = ESTIMATORS[name].unbiased
+    for objective in declared:
+        for part in ("phi", "theta"):
+            if getattr(declared[objective], part) is not Scope.CONSISTENT:
+                continue
+            every = working(name, [place for problem in PROBLEMS for place in tiny(problem)], (1, 2, 3))
+            compared = 0
+            for _, group in groupby(every, lambda trial: (trial.place, trial.objective, trial.kl)):
+                trials = [
+                    trial for trial in group if trial.objective == objective and tuples(trial.unfitted()) <= CHEAP
+                ]
+                found = [bias(trial)[part] for trial in sorted(trials, key=lambda trial: trial.samples)]
+                if len(found) < 2 or found[0] > 2:  # of a gradient that is 0 nothing is a part
+                    continue
+                assert all(later < sooner - 1e-6 for sooner, later in pairwise(found)), (trials[0], found)
+                compared += 1
+            assert compared > 2, (objective, part)
 
 
 @EACH
