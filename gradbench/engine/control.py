@@ -93,7 +93,7 @@ def control_for(task: Task) -> Control | None:
     if hasattr(task.held_q, "split"):
         return _weighted(task, generator)
     features = regression.Features(task)
-    coefficients = regression.fitted(task, features, generator, WORTHWHILE)
+    coefficients = regression.coefficients_of(task, features, generator, WORTHWHILE)
     return None if coefficients is None else Regressed(features, coefficients)
 
 
