@@ -22,6 +22,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "pathwise": "pathwise.pathwise:ESTIMATOR",
         "pathwise-antithetic": "pathwise.pathwise_antithetic:ESTIMATOR",
         "sticking-the-landing": "pathwise.sticking_the_landing:ESTIMATOR",
+        "r2g2": "pathwise.r2g2:ESTIMATOR",
+        "joint-cv": "pathwise.joint_cv:ESTIMATOR",
         "iwae-pathwise": "bounds.iwae_pathwise:ESTIMATOR",
         "iwae-score": "bounds.iwae_score:ESTIMATOR",
         "vimco-arithmetic": "bounds.vimco_arithmetic:ESTIMATOR",

@@ -19,6 +19,7 @@ PROBLEMS: Registry[type[Problem]] = Registry(
         "tied-bits": "tied_bits:TiedBits",
         "linear-gaussian": "linear_gaussian:LinearGaussian",
         "rainforth": "rainforth:Rainforth",
+        "logistic-regression": "logistic_regression:LogisticRegression",
         "gaussian-vae": "gaussian_vae:GaussianVae",
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
         "categorical-vae": "categorical_vae:CategoricalVae",
