@@ -63,7 +63,7 @@ class LogisticRegression(Problem):
     unit_interval = False
     exact_by = "quadrature"
     start_parameters = ("start",)
-    small = MappingProxyType({"features": 1, "batch": 2, "start": "near"})
+    small = MappingProxyType({"features": 2, "batch": 2, "start": "near"})
     checked = (Small("analytic", (2, 1, 4)), Small("monte-carlo", (2, 1, 4)))
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
@@ -73,7 +73,7 @@ class LogisticRegression(Problem):
             loc=torch.zeros(dim, dtype=torch.float64),
             log_scale=torch.full((dim,), math.log(parameters.prior_scale), dtype=torch.float64),
         )
-        log_prior_scale = torch.tensor(math.log(parameters.prior_scale), dtype=torch.float64)
+        log_prior_scale = torch.tensor([math.log(parameters.prior_scale)], dtype=torch.float64)
         self.theta = Free(log_prior_scale=log_prior_scale) if parameters.prior == "learned" else Free()
         self.datapoints: int | None = None
         """N, once the data are known."""
@@ -119,7 +119,7 @@ class LogisticRegression(Problem):
     def prior(self, theta: Calls) -> Gaussian:
         zeros = next(self.phi.parameters()).new_zeros(1, 1, 1, self.latent_dim(self.parameters))
         if self.parameters.prior == "learned":
-            return Gaussian(loc=zeros, scale=theta.free("log_prior_scale").exp()[..., None] + zeros)
+            return Gaussian(loc=zeros, scale=theta.free("log_prior_scale").exp() + zeros)
         return Gaussian(loc=zeros, scale=zeros + self.parameters.prior_scale)
 
     def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:

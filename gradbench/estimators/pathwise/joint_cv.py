@@ -44,8 +44,7 @@ def surrogate(objective: Objective, q: Family, noise: Noise, state: dict[str, Te
     of_scale = state["curvature"].diagonal(dim1=-2, dim2=-1) * law.parameters["scale"]
     of_scale = of_scale - (model * noise).mean(1, keepdim=True)
     loc, scale = (live(q.parameters[name], "q's parameters") for name in ("loc", "scale"))
-    control = hold(of_loc, "control") * loc + hold(of_scale, "control") * scale
-    return average(f) + control.sum((1, 2, 3))
+    return average(f) + (of_loc * loc + of_scale * scale).sum((1, 2, 3))
 
 
 def model_gradient(objective: Objective, q: Family, mean: Tensor, step: Latents) -> Latents:
@@ -95,9 +94,8 @@ ESTIMATOR = Estimator(
         differentiated("z", "phi", "z = μ + σε depends on φ, and the distribution of ε does not"),
         held("q in f", "the score that a sampled KL would add has mean 0, and no model here"),
         differentiated("f", "phi and theta", "the gradient moves inside the expectation over ε"),
-        held("q in the control", "the control acts through its coefficients alone"),
-        held("f in the control", "the control is no part of the θ-gradient"),
-        held("control", "what is added to the gradient in q's parameters: its mean over noise and data is 0"),
+        held("q in the control", "c_μ and c_σ are what is added to the gradient in μ and σ: numbers of mean 0"),
+        held("f in the control", "c_μ and c_σ are no part of the θ-gradient"),
         differentiated("q's parameters", "phi", "they carry the control to φ"),
     ),
     latents=frozenset({"gaussian"}),

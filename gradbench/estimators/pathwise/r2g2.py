@@ -72,7 +72,7 @@ ESTIMATOR = Estimator(
         differentiated("f", "phi and theta", "the gradient moves inside the expectation over ε"),
     ),
     latents=frozenset({"gaussian"}),
-    unbiased=unbiased("elbo", "cost"),
+    unbiased=unbiased("elbo"),
     needs=needs_linear_view,
     scored=False,
     paper="Lam et al. 2025",
