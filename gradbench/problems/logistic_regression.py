@@ -63,8 +63,8 @@ class LogisticRegression(Problem):
     unit_interval = False
     exact_by = "quadrature"
     start_parameters = ("start",)
-    small = MappingProxyType({"features": 2, "batch": 2, "start": "near"})
-    checked = (Small("analytic", (2, 1, 4)), Small("monte-carlo", (2, 1, 4)))
+    small = MappingProxyType({"features": 2, "batch": 2})
+    checked = (Small("analytic", (8, 4, 2, 1), {"features": 1}),)
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
         self.parameters = parameters
