@@ -214,11 +214,11 @@ def _slope_and_bend(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
     return slope.detach(), -bend
 
 
-NARROW = 2.0
+NARROW_ODDS = 2.0
 """Up to this deviation the integral is over the noise, beyond it over the log-odds."""
-NODES = 97, 96
-"""Of the two rules. Both are exact to rounding on their side of ``NARROW``, where the integrands are smooth."""
-REACH, END = 9.0, 40.0
+ODDS_NODES = 97, 96
+"""Of the two rules. Both are exact to rounding on their side of ``NARROW_ODDS``, where the integrands are smooth."""
+ODDS_REACH, ODDS_END = 9.0, 40.0
 """Deviations that the first rule covers, and log-odds that the second does; e^−40 is rounding."""
 
 
@@ -228,17 +228,17 @@ def mean_log_sigmoid(mean: Tensor, deviation: Tensor) -> Tensor:
     log σ(a) = min(a, 0) − log(1 + e^−|a|): of a wide Gaussian, the first has a formula, and the second is integrated
     over the few units around 0 in which it is not negligible, where that Gaussian hardly changes.
     """
-    narrow = deviation < NARROW
+    narrow = deviation < NARROW_ODDS
     return torch.where(
         narrow,
-        _over_noise(mean, torch.where(narrow, deviation, NARROW)),
-        _over_odds(mean, torch.where(narrow, NARROW, deviation)),
+        _over_noise(mean, torch.where(narrow, deviation, NARROW_ODDS)),
+        _over_odds(mean, torch.where(narrow, NARROW_ODDS, deviation)),
     )
 
 
 def _over_noise(mean: Tensor, deviation: Tensor) -> Tensor:
     """By the trapezoidal rule, which converges exponentially for integrands that are analytic on the line."""
-    x = torch.linspace(-REACH, REACH, NODES[0], dtype=mean.dtype, device=mean.device)
+    x = torch.linspace(-ODDS_REACH, ODDS_REACH, ODDS_NODES[0], dtype=mean.dtype, device=mean.device)
     return functional.logsigmoid(mean[:, None] + deviation[:, None] * x) @ torch.softmax(-(x**2) / 2, 0)
 
 
@@ -257,6 +257,6 @@ def _density(x: Tensor) -> Tensor:
 
 @cache
 def _legendre() -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre nodes and weights on [0, END]."""
-    x, weights = np.polynomial.legendre.leggauss(NODES[1])
-    return torch.from_numpy((x + 1) * END / 2), torch.from_numpy(weights * END / 2)
+    """Gauss-Legendre nodes and weights on [0, ODDS_END]."""
+    x, weights = np.polynomial.legendre.leggauss(ODDS_NODES[1])
+    return torch.from_numpy((x + 1) * ODDS_END / 2), torch.from_numpy(weights * ODDS_END / 2)

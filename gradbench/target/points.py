@@ -134,7 +134,7 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     rows = None
     if axes.data is not None and axes.data != "synthetic":
         rows = data_sets.load_rows(axes.data, axes.scale, axes.contents)
-        check_rows(kind, axes.parameters, axes.data, rows)
+        check_data_rows(kind, axes.parameters, axes.data, rows)
     problem = construct(kind, axes.parameters, _features(axes.parameters, rows), generator)
     check_parameters(problem)
     if axes.data == "synthetic":
@@ -171,7 +171,7 @@ def check_point(kind: type[Problem], parameters: Any, data: data_sets.DataSet) -
     rows = None
     if data.name is not None and data.name != "synthetic":
         rows = data_sets.load_rows(data.name, data.scale, data.contents)
-        check_rows(kind, parameters, data.name, rows)
+        check_data_rows(kind, parameters, data.name, rows)
     batch = getattr(parameters, "batch", None)
     if data.name is not None and batch is not None:
         data_sets.check_batch(batch, SYNTHETIC_ROWS if rows is None else len(rows), f"data {data.name!r}")
@@ -195,7 +195,7 @@ def _features(parameters: Any, rows: Tensor | None) -> int:
     return (getattr(parameters, "features", None) or 0) if rows is None else rows.shape[1]
 
 
-def check_rows(kind: type[Problem], parameters: Any, data: str, rows: Tensor) -> None:
+def check_data_rows(kind: type[Problem], parameters: Any, data: str, rows: Tensor) -> None:
     """Raise UsageError where a problem cannot model the rows of ``data``.
 
     That is, values outside [0, 1] where it models pixels, labels where it has no use for them or none where it has,

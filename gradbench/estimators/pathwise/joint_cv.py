@@ -28,7 +28,7 @@ from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
 
-ROWS_AT_ONCE = 2**20
+CURVATURE_EVALUATIONS = 2**20
 """Columns of ∇²f × datapoints that are evaluated in one pass of the fit."""
 
 
@@ -64,12 +64,12 @@ def fit(objective: Objective, q: Family, samples: int, generator: torch.Generato
     dim = mean.shape[-1]
     slope = model_gradient(objective, q, mean, torch.zeros_like(mean)).detach()
     units = torch.eye(dim, dtype=mean.dtype, device=mean.device)[None, :, None]
-    at_once = max(1, ROWS_AT_ONCE // objective.data.shape[2])
+    at_once = max(1, CURVATURE_EVALUATIONS // objective.data.shape[2])
     pieces = [model_gradient(objective, q, mean, some).detach() - slope for some in units.split(at_once, 1)]
     return {"mean": mean, "slope": slope, "curvature": torch.cat(pieces, 1)[0, :, 0][None, None, None]}
 
 
-def cost(setting: Setting) -> Evaluations:
+def control_evaluations(setting: Setting) -> Evaluations:
     """f at the sample and at q's mean; there its gradient, and that of the gradient's product with the step."""
     return Evaluations(2 * setting.samples, 2 * setting.samples)
 
@@ -101,7 +101,7 @@ ESTIMATOR = Estimator(
     latents=frozenset({"gaussian"}),
     unbiased=unbiased("elbo"),
     needs=needs_shared_latents,
-    evaluations=cost,
+    evaluations=control_evaluations,
     scored=False,
     paper="Wang et al. 2024",
 )

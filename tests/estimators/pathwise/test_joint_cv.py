@@ -267,7 +267,7 @@ def test_columns_of_the_curvature_in_pieces_are_those_at_once(monkeypatch):
 
     point = point_of("logistic-regression", batch=3, start="near")
     once = everywhere(point, "analytic").state
-    monkeypatch.setattr(joint_cv, "ROWS_AT_ONCE", 4 * 569)
+    monkeypatch.setattr(joint_cv, "CURVATURE_EVALUATIONS", 4 * 569)
     for name, value in everywhere(point, "analytic").state.items():
         torch.testing.assert_close(value, once[name], rtol=1e-12, atol=1e-12)
     assert once["curvature"].shape == (1, 1, 1, 31, 31)
