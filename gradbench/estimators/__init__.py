@@ -28,6 +28,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "sticking-the-landing": "pathwise.sticking_the_landing:ESTIMATOR",
         "generalized-reparam": "pathwise.generalized_reparam:ESTIMATOR",
         "rejection-reparam": "pathwise.rejection_reparam:ESTIMATOR",
+        "r2g2": "pathwise.r2g2:ESTIMATOR",
+        "joint-cv": "pathwise.joint_cv:ESTIMATOR",
         "iwae-pathwise": "bounds.iwae_pathwise:ESTIMATOR",
         "iwae-score": "bounds.iwae_score:ESTIMATOR",
         "vimco-arithmetic": "bounds.vimco_arithmetic:ESTIMATOR",

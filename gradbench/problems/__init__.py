@@ -22,6 +22,7 @@ PROBLEMS: Registry[type[Problem]] = Registry(
         "linear-gaussian": "linear_gaussian:LinearGaussian",
         "rainforth": "rainforth:Rainforth",
         "gamma-poisson": "gamma_poisson:GammaPoisson",
+        "logistic-regression": "logistic_regression:LogisticRegression",
         "gaussian-vae": "gaussian_vae:GaussianVae",
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
         "categorical-vae": "categorical_vae:CategoricalVae",

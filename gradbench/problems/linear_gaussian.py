@@ -110,6 +110,9 @@ class LinearGaussian(Problem):
     def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
         return td.Normal(theta.call("decoder", z), self.parameters.noise, validate_args=False).log_prob(x).sum(-1)
 
+    def linear_view(self, theta: Calls, x: Tensor | None) -> Tensor:
+        return theta.free("decoder.weight")
+
     def closed_form(self, phi: Calls, theta: Calls, x: Tensor | None) -> Tensor:
         assert x is not None
         q = self.posterior(phi, x)

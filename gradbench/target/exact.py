@@ -65,7 +65,7 @@ def exactly(
     if inside == 1:
         value = objective.closed_form(Calls(precise.problem.phi), q)
         if value is not None:
-            return "closed-form", gradient_of(precise, iter([value]))
+            return precise.problem.exact_by, gradient_of(precise, iter([value]))
     states = states_of(q)
     if states is not None and states.size <= min(MAX_STATES, most) and states.size**inside <= min(MAX_TUPLES, most):
         return "enumeration", _summed(precise, chosen, states_of, inside)

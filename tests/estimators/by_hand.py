@@ -288,6 +288,53 @@ class LinearGaussian(Spot):
         }
 
 
+class LogisticRegression(Spot):
+    """Weights that all datapoints have in common: f is its average over the minibatch, as of one datapoint."""
+
+    family = "gaussian"
+    TAU = 1.5
+
+    def __init__(self, kl: Any) -> None:
+        self.objective, self.name = ChosenObjective("elbo", kl), f"logistic-regression-{kl}"
+
+    def point(self) -> Point:
+        keys = {"features": 2, "batch": 2, "start": "near", "prior": "learned", "prior_scale": self.TAU}
+        return point_of("logistic-regression", **keys)
+
+    @staticmethod
+    def signed(rows: Array) -> Array:
+        """Two features and a 1, with the sign of the label, [N, 3]."""
+        return (2 * rows[:, -1:] - 1) * np.column_stack([rows[:, :2], np.ones(len(rows))])
+
+    def given(self, task: Task, noise: Any) -> Given:
+        p, x = model(task)
+        q, signed = Gaussian(p["phi.loc"] + np.zeros((1, 1, 1, 3)), np.exp(p["phi.log_scale"])), self.signed(x)
+        assert task.point.rows is not None
+        count = len(task.point.rows)
+
+        def at(z: Array) -> At:
+            odds = z[:, :, 0] @ signed.T
+            f = -count * np.logaddexp(0, -odds).mean(-1)[..., None]
+            dz = count * (expit(-odds) @ signed / len(x))[:, :, None]
+            if self.objective.kl == "analytic":
+                return At(f, dz, (0 * z, 0 * z))
+            away = (z - q.loc) / q.scale
+            f = f + (-0.5 * (z / self.TAU) ** 2 - np.log(self.TAU) + 0.5 * away**2 + np.log(q.scale)).sum(-1)
+            return At(f, dz - z / self.TAU**2 + away / q.scale, (-away / q.scale, 1 - away**2))
+
+        return Given(task, noise, q, at)
+
+    def gradients(self, given: Given, estimate: Estimate) -> dict[str, Array]:
+        assert isinstance(given.q, Gaussian)
+        loc, scale = estimate.phi
+        if self.objective.kl == "analytic":
+            loc, scale = loc - given.q.loc[0] / self.TAU**2, scale + 1 - (given.q.scale / self.TAU) ** 2
+            squares = ((given.q.loc**2 + given.q.scale**2) / self.TAU**2).sum((1, 2, 3))
+        else:
+            squares = ((estimate.z / self.TAU) ** 2).sum((2, 3)).mean(1)
+        return {"phi.loc": loc[:, 0], "phi.log_scale": scale[:, 0], "theta.log_prior_scale": squares[:, None] - 3}
+
+
 class Rainforth(Spot):
     """A model whose prior has a θ of its own, and whose q has no scale to learn."""
 
@@ -403,6 +450,8 @@ class SigmoidBelief(Spot):
 
 GAUSSIAN_COSTS = tuple(GaussianCost(cost) for cost in COSTS)
 GAUSSIAN_ELBOS = (LinearGaussian("elbo", "analytic"), LinearGaussian("elbo", "monte-carlo"))
+SHARED = (LogisticRegression("analytic"), LogisticRegression("monte-carlo"))
+"""Where the minibatch has its latents in common."""
 GAUSSIAN_BOUNDS = (LinearGaussian("iwae", "monte-carlo"), Rainforth())
 BERNOULLI_ELBOS = (SigmoidBelief("elbo", "analytic"), SigmoidBelief("elbo", "monte-carlo"))
 GAUSSIAN: tuple[Spot, ...] = (*GAUSSIAN_COSTS, *GAUSSIAN_ELBOS)
