@@ -2,7 +2,8 @@
 
 All are computed in float64 at the parameter values that the cell has. Closed forms and enumeration are exact to
 rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change. Where L samples
-are inside the objective, the sum is over all L-tuples of states or nodes.
+are inside the objective, the sum is over all L-tuples of states or nodes; where they are so in independent groups, over
+the tuples of one group, whose gradient is that of all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gradbench.core.errors import UsageError
 from gradbench.core.types import Gradients
 from gradbench.families.base import Family, grid_of, states_of
 from gradbench.families.support import MAX_STATES, Support, digits
@@ -47,7 +49,10 @@ def exactly(
 
     ``most``: evaluations per datapoint that it may take, and ``nodes``: those of the finest quadrature. What a
     posterior inherits from its family is not exact for it: only what its own class says.
+    Raises UsageError where the objective has no value for L = ``samples``.
     """
+    if (why_not := chosen.why_not_samples(samples)) is not None:
+        raise UsageError(f"no reference: {why_not}")
     inside = chosen.inside(samples)
     q = posterior(precise)
     objective = least_noisy(precise, chosen, q)
@@ -146,7 +151,7 @@ def _tuples(
         numbers = torch.arange(start, min(start + step, support.size**inside), device=f.device)
         chosen_ones = digits(numbers, support.size, inside)
         masses, values = (leaf[chosen_ones] for leaf in leaves)
-        (masses.prod(1) * objective.reduce(values)).sum(0).mean().backward()
+        (masses.prod(1) * objective.reduce_inside(values)).sum(0).mean().backward()
     derivatives = [leaf.grad for leaf in leaves]
     assert derivatives[0] is not None
     assert derivatives[1] is not None
