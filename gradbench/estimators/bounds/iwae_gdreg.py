@@ -67,7 +67,7 @@ def slopes_at(z: Latents, objective: Objective, q: Family) -> Slopes:
     return Slopes(log_w.detach(), of_log_w, rest)
 
 
-def conditionals(prior: Any, z: Latents) -> list[tuple[Family, Latents]]:
+def conditionals(prior: Any, z: Latents) -> list[tuple[Family, Tensor]]:
     """The distributions that a prior is made of, each with its own part of ``z``.
 
     Raises MeasurementError where one has no path, or no inverse of it.

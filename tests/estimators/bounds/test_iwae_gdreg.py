@@ -20,7 +20,7 @@ from tests.estimators.by_hand import (
     weighted,
 )
 from tests.estimators.facts import Facts, Mutant
-from tests.estimators.mutating import held_too, mutant, scaled, without
+from tests.estimators.mutating import held_too, mutant, scaled
 from tests.exactly import exact_variance, expected_gradient
 from tests.helpers import gradients_by_loop, noise_of, point_of, task_of
 
@@ -55,7 +55,6 @@ FACTS = Facts(
         Mutant("sign flipped", scaled(OWN, -1.0), "linear-gaussian", 2, "phi", TOY),
         Mutant("likelihood held", held_too(OWN, "likelihood"), "linear-gaussian", 2, "theta", TOY),
         Mutant("path of the prior held", held_too(OWN, "path of the prior"), "rainforth", 2, "theta", PRIOR),
-        Mutant("noise of the prior not held", without(OWN, "noise of the prior"), "rainforth", 2, "theta", PRIOR),
         Mutant("weights that do not move", mutant(OWN, without_its_correction), "rainforth", 2, "theta", PRIOR),
     ),
 )
