@@ -52,6 +52,8 @@ class LinearGaussian(Problem):
         Small("monte-carlo", (6, 4, 2, 1), seed=1),
         # one latent and a bound of two samples: small enough to integrate
         Small("monte-carlo", (2,), {"latent": 1}, "iwae", seed=1),
+        Small("monte-carlo", (4,), {"latent": 1}, "miwae", seed=1),
+        Small("monte-carlo", (2,), {"latent": 1}, "vr-iwae", seed=1),
     )
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:

@@ -8,7 +8,7 @@ import torch
 from gradbench.core.errors import MeasurementError
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.bounds import iwae_gdreg
-from gradbench.problems import PROBLEMS
+from gradbench.problems import PROBLEMS, rainforth
 from tests.estimators.by_hand import (
     GAUSSIAN_BOUNDS,
     Estimate,
@@ -119,11 +119,30 @@ def test_a_prior_without_a_path_is_refused(monkeypatch):
     before = kind.prior
     monkeypatch.setattr(kind, "prior", lambda self, theta: WithoutAPath(before(self, theta)))
     task = task_of(point_of("gaussian-vae", hidden=3, batch=2), NAME, 2, "monte-carlo")
-    with pytest.raises(MeasurementError, match="WithoutAPath, which has no sampling path.*\nuse iwae-dreg"):
+    with pytest.raises(MeasurementError, match=r"WithoutAPath, which has no sampling path.*\nuse iwae-dreg"):
         task.gradient(noise_of(task, 1))
 
 
-def test_its_variance():
-    point = point_of("rainforth", **PRIOR)
-    for samples in (1, 2, 3):
-        print(samples, [exact_variance(task_of(point, n, samples, "monte-carlo"), "theta", 32) for n in (NAME, "iwae-dreg")])
+@pytest.mark.parametrize(("scale", "less"), [(2 / 3, True), (0.49, False)])
+def test_with_one_sample_the_variance_of_the_prior_is_known(scale, less, monkeypatch):
+    """q = N(m, s²), prior N(μ, 1), per dimension: s² usually, (1/s − s)² here: more where s² < ½, 0 where s = 1."""
+    monkeypatch.setattr(rainforth, "SCALE", scale**0.5)
+    point = point_of("rainforth", dim=2, batch=1, perturb=0.3)
+    own, usual = (exact_variance(task_of(point, name, 1, "monte-carlo"), "theta", 64) for name in (NAME, "iwae-dreg"))
+    assert usual == pytest.approx(2 * scale, rel=1e-9)
+    assert own == pytest.approx(2 * (scale**-0.5 - scale**0.5) ** 2, rel=1e-9)
+    assert (own < usual) == less
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_where_q_is_the_prior_no_noise_is_left_but_that_of_the_weights(samples, monkeypatch):
+    """For one sample the bracket is then ∂ log p(x|z) / ∂z less itself."""
+    monkeypatch.setattr(rainforth, "SCALE", 1.0)
+    point = point_of("rainforth", dim=1, batch=1, perturb=0.3)
+    with torch.no_grad():
+        encoder = point.problem.phi["encoder"]
+        encoder.weight.zero_()
+        encoder.bias.copy_(point.problem.theta.get_parameter("mean"))
+    own, usual = (exact_variance(task_of(point, name, samples, "monte-carlo"), "theta") for name in (NAME, "iwae-dreg"))
+    assert (own < 1e-20) == (samples == 1)
+    assert own < usual

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from gradbench.estimators import ESTIMATORS
-from tests.estimators.by_hand import BERNOULLI_VR_BOUNDS, BOUNDS, VR_BOUNDS, Estimate, Given, added, bound_of, importance_weights, weighted
+from tests.estimators.by_hand import (
+    BERNOULLI_VR_BOUNDS,
+    BOUNDS,
+    VR_BOUNDS,
+    Estimate,
+    Given,
+    added,
+    bound_of,
+    importance_weights,
+    weighted,
+)
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled, without
 from tests.exactly import expected_gradient
