@@ -4,8 +4,8 @@ Estimates: ∇E[log (1/L) Σ_l w_l], w_l = p_θ(x, z_l) / q_φ(z_l|x), for any l
 Surrogate: h(B) Σ_l log q_φ(h(z_l)|x) + B(h(z_1), …, h(z_L)), B = log (1/L) Σ_l w_l.
 Held constant: the z_l, which the expectation binds; B where q is differentiated, by the product rule. Not held: q
     inside B, whose derivative is no score of mean 0 there, since the logarithm weighs the samples by w_l.
-Unbiased for: φ and θ, of the bound with L samples, and of every other that B may stand for; at L = 1 it is the score
-    function, for the ELBO.
+Unbiased for: φ and θ, of the bound with L samples, and of the others that B may stand for. At L = 1 it has the mean of
+    the score function, for the ELBO, but the variance of f − 1 as its weight: there, q in f is held.
 Needs: any latents, the objective "iwae", "miwae" or "vr-iwae".
 Cost: 1 evaluation per sample.
 Paper: Mnih & Rezende 2016 (ICML), the naive estimator that VIMCO improves on.
