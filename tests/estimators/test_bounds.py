@@ -84,7 +84,7 @@ def measured(tmp_path_factory) -> Any:
         }
         for problem, parameters in PLACES.items()
     ]
-    return ok_rows(tmp_path_factory.mktemp("run"), *grids, replicates=4096, seed=0)
+    return ok_rows(tmp_path_factory.mktemp("run"), *grids, replicates=2048, seed=0)
 
 
 @pytest.mark.parametrize(("problem", "name", "samples"), CASES)
