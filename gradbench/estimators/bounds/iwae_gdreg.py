@@ -40,7 +40,7 @@ def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     weight, squared = objective.weights(slopes.log_w).detach(), objective.path_weights(slopes.log_w).detach()
     likelihood = live(objective.problem.log_likelihood(objective.theta, objective.data, at), "likelihood")
     along_prior = times(weight - squared, slopes.of_log_w) + times(weight, slopes.of_log_q_less_prior)
-    moved = live(along_path(objective.problem.prior(objective.theta), at), "path of the prior")
+    moved = live(moved_with_prior(objective.problem.prior(objective.theta), at), "path of the prior")
     return (
         dot(times(squared, slopes.of_log_w), z) + weight * likelihood + dot(along_prior, moved)
     ).sum(1).mean(-1)  # fmt: skip
@@ -82,7 +82,7 @@ def conditionals(prior: Any, z: Latents) -> list[tuple[Family, Tensor]]:
     return found
 
 
-def along_path(prior: Any, z: Latents) -> Latents:
+def moved_with_prior(prior: Any, z: Latents) -> Latents:
     """``z`` as the prior's own samples, which move with θ at the noise that gives them."""
     laws = conditionals(prior, z)
     parts = [p.sample(hold(p, "noise of the prior").noise_of(part)) for p, part in laws]
