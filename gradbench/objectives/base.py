@@ -58,6 +58,14 @@ class Objective(ABC):
     Empty where single samples are averaged: then the family of the latents says.
     """
 
+    def __init_subclass__(cls, **keys: Any) -> None:
+        """What belongs to a ``reduce`` is not inherited by a class with a reduction of its own."""
+        super().__init_subclass__(**keys)
+        if "reduce" in vars(cls):
+            for name in ("in_groups", "reduce_inside", "weights", "path_weights"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Objective, name))
+
     @classmethod
     @abstractmethod
     def why_not(cls, problem: type[Problem]) -> str | None:

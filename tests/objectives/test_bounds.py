@@ -12,14 +12,17 @@ from scipy.special import logsumexp
 
 from gradbench.core.errors import MeasurementError, UsageError
 from gradbench.core.seeding import stream
+from gradbench.estimators.bounds import iwae_gdreg
 from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.base import Objective
 from gradbench.objectives.chosen import ChosenObjective
+from gradbench.objectives.iwae import Iwae
 from gradbench.problems.networks import Calls
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import monte_carlo
 from gradbench.target.exact import exactly, posterior
 from gradbench.target.gradients import distance, norm
+from tests.estimators.asking import accepts, refuses, setting
 from tests.exactly import differentiated, expected_gradient
 from tests.helpers import point_of, run_grids, task_of
 
@@ -88,6 +91,32 @@ def test_a_mean_weighs_all_samples_alike():
     for objective in (at("elbo", {}), at("miwae", {"groups": 6}), at("vr-iwae", {"alpha": 1 - 1e-12})):
         for found in (objective.weights(f), objective.path_weights(f)):
             torch.testing.assert_close(found, torch.full_like(f, 1 / 6), rtol=1e-9, atol=0)
+
+
+class Squared(Iwae):
+    """A bound of a user's own, whose weights are not those of the class that it is made from."""
+
+    name = "squared"
+    like = "iwae"
+
+    def reduce(self, f):
+        return f.mul(2).logsumexp(1)
+
+
+def test_what_belongs_to_a_reduction_is_not_inherited_with_another():
+    f, given = log_weights(), at("iwae", {})
+    own = Squared(given.problem, given.theta, given.x, given.kl, given.parameters)
+    torch.testing.assert_close(own.weights(f), 2 * (2 * f).softmax(1), rtol=1e-10, atol=1e-13)
+    squared = (2 * f).softmax(1)
+    torch.testing.assert_close(own.path_weights(f), 2 * squared - 4 * (squared - squared**2), rtol=1e-9, atol=1e-12)
+
+
+def test_an_objective_that_is_like_a_bound_is_not_taken_apart(monkeypatch):
+    """Its f may be another than likelihood and prior, which GDReG looks at one by one."""
+    monkeypatch.setattr(OBJECTIVES["miwae"], "like", "iwae")
+    monkeypatch.setattr(iwae_gdreg, "BOUNDS", ("iwae",))
+    refuses("iwae-gdreg", setting("linear-gaussian", "miwae", "monte-carlo"), "may have another f: use iwae-dreg")
+    accepts("iwae-dreg", setting("linear-gaussian", "miwae", "monte-carlo"))
 
 
 def test_the_samples_that_are_inside():

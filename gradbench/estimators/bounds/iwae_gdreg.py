@@ -26,7 +26,7 @@ from torch import Tensor
 
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Latents, Noise, PerSample, Values, hold, live
-from gradbench.estimators.base import Estimator, Evaluations, differentiated, held
+from gradbench.estimators.base import Estimator, Evaluations, Setting, differentiated, held
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.families.layered import TopDown, layers_side_by_side
@@ -44,6 +44,13 @@ def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
     return (
         dot(times(squared, slopes.of_log_w), z) + weight * likelihood + dot(along_prior, moved)
     ).sum(1).mean(-1)  # fmt: skip
+
+
+def needs_log_w(setting: Setting) -> str | None:
+    """The need of f being log p(x|z) + log p(z) − log q(z|x), whose parts are taken one by one."""
+    if setting.objective.name in BOUNDS:
+        return None
+    return f"it takes log w apart into likelihood and prior; {setting.objective.name} may have another f: use iwae-dreg"
 
 
 class Slopes(NamedTuple):
@@ -99,6 +106,8 @@ def dot(slope: Tensor, z: Latents) -> PerSample:
     return (slope * z).flatten(3).sum(-1)
 
 
+BOUNDS = ("iwae", "miwae")
+
 ESTIMATOR = Estimator(
     name="iwae-gdreg",
     title="importance-weighted bound, doubly reparameterised for the prior, too (GDReG)",
@@ -114,7 +123,8 @@ ESTIMATOR = Estimator(
     ),
     uses=frozenset({"reparameterised", "noise_of"}),
     layered=True,
-    unbiased=unbiased("iwae", "miwae"),
+    unbiased=unbiased(*BOUNDS),
+    needs=needs_log_w,
     evaluations=lambda setting: Evaluations(2 * setting.samples, setting.samples),
     paper="Bauer & Mnih 2021",
 )
