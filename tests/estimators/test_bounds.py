@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
+from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.target.exact import exactly
 from gradbench.target.gradients import norm
 from tests.estimators.measured import agrees
 from tests.exactly import exact_moments
-from tests.helpers import ok_rows, point_of, row_of, task_of
+from tests.helpers import gradients_by_loop, noise_of, ok_rows, point_of, row_of, task_of
 
 GAUSSIAN = {"latent": 1, "features": 3, "batch": 1, "start": "near", "perturb": 0.3}
 BITS = {"latent": 1, "batch": 1}
@@ -124,3 +125,23 @@ def test_with_one_sample_the_bound_is_the_elbo(bound, elbo, same):
     for key, (mean, trace) in moments("linear-gaussian", bound, 1).items():
         torch.testing.assert_close(mean, expected[key][0], rtol=1e-9, atol=1e-12)
         assert (trace == pytest.approx(expected[key][1], rel=1e-9)) == (same or key.startswith("theta"))
+
+
+@pytest.mark.parametrize("name", [*PATHS, "vimco-arithmetic", "vimco-geometric"])
+@pytest.mark.parametrize(
+    ("problem", "parameters"),
+    [("linear-gaussian", {"latent": 2, "batch": 2}), ("hierarchical-vae", {"hidden": 3, "batch": 2})],
+)
+def test_a_mean_of_bounds_has_the_mean_of_their_gradients(name, problem, parameters):
+    """Draw by draw: two groups of three samples are two estimates of three samples each."""
+    point = point_of(problem, **parameters)
+    whole = Task(point, ESTIMATORS[name], {}, 6, ChosenObjective("miwae", "monte-carlo"))
+    single = Task(point, ESTIMATORS[name], {}, 3, ChosenObjective("iwae", "monte-carlo"))
+    noise = noise_of(whole, 3)
+
+    def of_group(rows: slice) -> Any:
+        return noise[:, rows] if isinstance(noise, torch.Tensor) else {k: v[:, rows] for k, v in noise.items()}
+
+    first, second = (gradients_by_loop(single, of_group(rows), 3) for rows in (slice(0, 3), slice(3, 6)))
+    for key, value in gradients_by_loop(whole, noise, 3).items():
+        torch.testing.assert_close(value, (first[key] + second[key]) / 2, rtol=1e-9, atol=1e-11)

@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 
 from gradbench.estimators import ESTIMATORS
 from tests.estimators.asking import refuses, setting
+from tests.estimators.bounds.test_vimco_arithmetic import SCORE_OF_LAYERS
 from tests.estimators.by_hand import BOUNDS, Estimate, Given, added, groups_of, importance_weights, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled, without
@@ -19,11 +20,12 @@ NAME = "vimco-geometric"
 OWN = ESTIMATORS[NAME]
 TOY = {"latent": 2, "batch": 1}
 FACTS = Facts(
+    summed_elsewhere=SCORE_OF_LAYERS,
     mutants=(
         Mutant("sign flipped", scaled(OWN, -1.0), "sigmoid-belief", 2, "phi", TOY),
         Mutant("log q held", held_too(OWN, "log q"), "sigmoid-belief", 2, "phi", TOY),
         Mutant("weight not held", without(OWN, "bound - control"), "sigmoid-belief", 3, "theta", TOY),
-    )
+    ),
 )
 
 
