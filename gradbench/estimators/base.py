@@ -254,6 +254,8 @@ class Estimator:
             return f"{self.name} is for one layer of latents; {setting.problem} has {setting.layers}"
         if self.scopes(setting.objective.name) is None:
             return f"{self.name} estimates {' or '.join(sorted(self.unbiased))} gradients, not {setting.objective.name}"
+        if (why_not := setting.objective.why_not_samples(setting.samples)) is not None:
+            return f"{self.name}: {why_not}"
         try:
             reason = self.needs(setting)
         except (Exception, SystemExit) as error:  # whatever a plugin raises is its fault

@@ -62,6 +62,8 @@ class LinearGaussian(Problem):
         # one latent and a bound of three samples: small enough to integrate; over so many datapoints every tensor's
         # gradient stands out from the noise of a score that is weighted by the bound
         Small("monte-carlo", (3,), {"latent": 1, "batch": 32}, "iwae", seed=5),
+        Small("monte-carlo", (4,), {"latent": 1}, "miwae", seed=1),
+        Small("monte-carlo", (2,), {"latent": 1}, "vr-iwae", seed=1),
     )
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
