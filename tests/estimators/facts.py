@@ -48,6 +48,8 @@ class Facts:
 
     Only for draws of its own: those of q are known from the family (`tests.exactly`).
     """
+    tuples: Callable[[Task], int] | None = None
+    """(task) -> how many tuples of draws that is; None where they are few and the sum is exact."""
 
 
 def module_of(estimator: str) -> str:
