@@ -13,25 +13,24 @@ BITS = 52
 MOST_DIMENSIONS = SobolEngine.MAXDIM
 
 
-def scrambled(replicates: int, points: int, batch: int, dimensions: int, generator: torch.Generator) -> Tensor:
-    """The first ``points`` of Sobol's sequence, randomised anew for each replicate and datapoint, [R, L, B, D].
+def scrambled(shape: tuple[int, ...], generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+    """The first L points of Sobol's sequence, randomised anew for each replicate and datapoint: ``shape`` [R, L, B, D].
 
     Float64 in (0, 1), each point uniform by itself. Matoušek's scramble (1998, Journal of Complexity): the digits of a
     coordinate are multiplied by a random lower triangular matrix with ones on its diagonal, and a random shift is added
     to them, modulo 2. It keeps the net, and has the variance of Owen's nested scramble.
     """
-    digits = _digits(points, dimensions).to(generator.device)
-    randomised = (replicates, 1, batch, dimensions)
-    found = _random(randomised, generator).expand(replicates, points, batch, dimensions)
+    replicates, points, batch, dimensions = shape
+    digits = _digits(points, dimensions).to(device)
+
+    def random() -> Tensor:
+        return torch.randint(2**BITS, (replicates, 1, batch, dimensions), generator=generator, device=device)
+
+    found = random().expand(shape)
     for place, digit in enumerate(digits):
-        column = _random(randomised, generator) >> (place + 1) | 1 << (BITS - 1 - place)
+        column = random() >> (place + 1) | 1 << (BITS - 1 - place)
         found = found ^ column * digit[None, :, None]
     return (found.double() + 0.5) * 2.0**-BITS
-
-
-def _random(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform integers of ``BITS`` bits."""
-    return torch.randint(2**BITS, shape, generator=generator, device=generator.device)
 
 
 @lru_cache(maxsize=8)

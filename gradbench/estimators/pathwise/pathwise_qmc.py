@@ -30,8 +30,8 @@ def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
 
 def draw_points(q: Family, replicates: int, count: int, generator: torch.Generator) -> Noise:
     """The noise at ``count`` scrambled points, [R, L, B, *event]."""
-    batch = next(iter(q.parameters.values())).shape[2]
-    uniforms = scrambled(replicates, count, batch, q.event.numel(), generator)
+    value = next(iter(q.parameters.values()))
+    uniforms = scrambled((replicates, count, value.shape[2], q.event.numel()), generator, value.device)
     return noise_at(q, uniforms.unflatten(-1, q.event))
 
 

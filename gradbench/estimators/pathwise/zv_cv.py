@@ -68,8 +68,9 @@ def fit(
     features = functions(noise, parameters.degree)
     design = torch.cat([torch.ones_like(features[..., :1]), features], -1)[:, 0].transpose(0, 1)
     targets = torch.cat([slope, noise * slope], -1)[:, 0].transpose(0, 1)
-    # of full rank, having more rows than columns; the default driver pivots, and does not always to the same bit
-    found = torch.linalg.lstsq(design, targets, driver="gels").solution[:, 1:].transpose(1, 2)[None, None]
+    orthonormal, triangle = torch.linalg.qr(design)  # of full rank, having more rows than columns
+    found = torch.linalg.solve_triangular(triangle, orthonormal.mT @ targets, upper=True)
+    found = found[:, 1:].transpose(1, 2)[None, None]
     of_loc, of_log_scale = found.chunk(2, -2)
     return by_datapoint({"loc": of_loc, "log_scale": of_log_scale}, objective)
 

@@ -49,7 +49,7 @@ def one_for_all(task: Task) -> tuple[Tensor, Noise]:
 def without_a_shift(q, replicates, count, generator):
     """Points whose digits are multiplied, but not shifted: the first one is 0."""
     batch = next(iter(q.parameters.values())).shape[2]
-    points = (scrambled(replicates, count, batch, q.event.numel(), generator) * 2**sobol.BITS).long()
+    points = (scrambled((replicates, count, batch, q.event.numel()), generator) * 2**sobol.BITS).long()
     return q.from_uniforms(((points ^ points[:, :1]).double() + 0.5) / 2**sobol.BITS)
 
 
