@@ -122,7 +122,7 @@ def by_hand(name: str, model, live: dict[str, Tensor]) -> Tensor:
     samples = f_fixed.shape[1]
     everything = model.log_p(live, z) - model.log_q(live, z)
     weights = f_fixed.softmax(1)
-    if name in ("pathwise", "pathwise-antithetic"):
+    if name in ("pathwise", "pathwise-antithetic", "pathwise-qmc"):
         return everything.mean()
     if name == "sticking-the-landing":
         return (model.log_p(live, z) - model.log_q(fixed, z)).mean()
