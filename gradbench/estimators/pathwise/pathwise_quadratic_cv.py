@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gradbench.core.types import Noise, Values
 from gradbench.estimators.base import Estimator, EstimatorParameters
+from gradbench.estimators.parts.least_variance import State
 from gradbench.estimators.parts.path_control import CONTROLLED, Coefficients, by_datapoint, controlled, drawn_gradients
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
@@ -28,7 +29,7 @@ from gradbench.objectives.base import Objective
 FIT_DRAWS = 64
 """Draws of the latents per datapoint in one step of the fit."""
 
-State = dict[str, Tensor]
+
 """s ∘ b as ``slope`` [1, 1, B, D]; s B s as ``diagonal`` [1, 1, B, D] with factors ``left``, ``right`` [..., rank]."""
 
 
