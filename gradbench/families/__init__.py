@@ -16,5 +16,9 @@ FAMILIES: Registry[type[Family]] = Registry(
         "gaussian": "gaussian:Gaussian",
         "bernoulli": "bernoulli:Bernoulli",
         "categorical": "categorical:Categorical",
+        "full-rank-gaussian": "full_rank_gaussian:FullRankGaussian",
+        "beta": "beta:Beta",
+        "dirichlet": "dirichlet:Dirichlet",
+        "von-mises": "von_mises:VonMises",
     },
 )
