@@ -20,6 +20,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "score-function-loo": "score.score_function_loo:ESTIMATOR",
         "score-function-learned": "score.score_function_learned:ESTIMATOR",
         "pathwise": "pathwise.pathwise:ESTIMATOR",
+        "implicit": "pathwise.implicit:ESTIMATOR",
         "pathwise-antithetic": "pathwise.pathwise_antithetic:ESTIMATOR",
         "sticking-the-landing": "pathwise.sticking_the_landing:ESTIMATOR",
         "iwae-pathwise": "bounds.iwae_pathwise:ESTIMATOR",

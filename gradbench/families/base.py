@@ -41,7 +41,7 @@ class Family(ABC):
     reparameterised: ClassVar[bool] = False
     """Whether ``sample`` is differentiable in the parameters: z = g(φ, ε), with a law of ε that has no φ in it."""
     implicit: ClassVar[bool] = False
-    """Whether the derivative of that path is found implicitly, from the distribution function, to numerical accuracy."""
+    """Whether that path's derivative is implicit, found from the distribution function, to numerical accuracy."""
     judged_by: ClassVar[Use] = Use("score-function-loo", 2)
     """An estimator that is right whatever the law, as long as it is the law of ``log_prob``."""
     trained_by: ClassVar[Use | None] = None

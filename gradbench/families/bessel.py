@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 
 def mean_cosine(concentration: Tensor, order: int) -> Tensor:
-    """I_order(κ) / I_0(κ), the mean of cos(order · z) under a von Mises law with loc 0, differentiable once in κ ≥ 0."""
+    """I_order(κ) / I_0(κ), the mean of cos(order · z) of a von Mises law around 0; differentiable once in κ ≥ 0."""
     return _Ratio.apply(concentration, order)  # pyright: ignore[reportReturnType]
 
 
@@ -26,10 +26,10 @@ class _Ratio(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *weights: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (slope,) = ctx.saved_tensors
-        return weights[0] * slope, None
+        return grad_outputs[0] * slope, None
 
 
 def _ratio(kappa: Tensor, order: int) -> Tensor:
-    return torch.as_tensor(scipy.special.ive(order, kappa) / scipy.special.ive(0, kappa))
+    return torch.as_tensor(scipy.special.ive(order, kappa.numpy()) / scipy.special.ive(0, kappa.numpy()))

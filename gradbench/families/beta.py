@@ -70,19 +70,20 @@ class Beta(Family):
         return inside(1 - noise)
 
     def noise_of(self, z: Latents) -> Tensor:
-        values = (value.detach().cpu().double() for value in (*self._shapes, z))
-        return inside(torch.as_tensor(scipy.special.betainc(*values))).to(z.device)
+        a, b, x = (value.detach().cpu().double().numpy() for value in (*self._shapes, z))
+        return inside(torch.as_tensor(scipy.special.betainc(a, b, x))).to(z.device)
 
     def grid(self, nodes: int) -> Support:
         """A trapezoidal rule on the logits. Its nodes are constant, and q's parameters are in the masses."""
-        logits, mass = logit_rule(*torch.broadcast_tensors(*self._shapes), nodes)
+        a, b = torch.broadcast_tensors(*self._shapes)
+        logits, mass = logit_rule(a, b, nodes)
         return product(_told(torch.sigmoid(logits)), mass)
 
 
 def untold(a: Tensor, b: Tensor, dtype: torch.dtype = torch.float64) -> float:
     """The largest probability with which a Beta(a, b) variable is nearer to 0 or 1 than numbers of ``dtype`` are."""
-    near = torch.finfo(dtype)
-    below, above = scipy.special.betainc(a, b, near.tiny), scipy.special.betainc(b, a, near.eps / 2)
+    near, x, y = torch.finfo(dtype), a.numpy(), b.numpy()
+    below, above = (scipy.special.betainc(*law) for law in ((x, y, near.tiny), (y, x, near.eps / 2)))
     return float((below + above).max())
 
 
@@ -93,11 +94,15 @@ def _told(z: Tensor) -> Tensor:
 
 
 def _quantile(u: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.as_tensor(scipy.special.betaincinv(a, b, u))
+    return torch.as_tensor(scipy.special.betaincinv(a.numpy(), b.numpy(), u.numpy()))
 
 
 def _derivatives(z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """dz/da and dz/db; 1 − z is a Beta(b, a) variable."""
-    z, a, b = torch.broadcast_tensors(z, a, b)
-    first, second = (torch._dirichlet_grad(x.contiguous(), one.contiguous(), a + b) for x, one in ((z, a), (1 - z, b)))
-    return first * (1 - z), -second * z
+    return _of_first(z, a, b) * (1 - z), -_of_first(1 - z, b, a) * z
+
+
+def _of_first(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """(dz/da) / (1 − z)."""
+    z, a, total = (value.contiguous() for value in torch.broadcast_tensors(z, a, a + b))
+    return torch._dirichlet_grad(z, a, total)  # pyright: ignore[reportPrivateImportUsage]

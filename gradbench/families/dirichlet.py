@@ -49,14 +49,15 @@ class Dirichlet(Family):
         Raises MeasurementError where shares would underflow too often for their densities to be right.
         """
         concentration = self.parameters["concentration"]
-        own = concentration.detach().cpu().double()
-        rest = own.sum(-1, keepdim=True) - own
+        own = concentration.detach().cpu().double().numpy()
+        rest = own.sum(-1, keepdims=True) - own
         share = float(scipy.special.betainc(own, rest, torch.finfo(concentration.dtype).tiny).max())
         if share > UNTOLD:
+            precision = str(concentration.dtype).removeprefix("torch.")
+            remedy = "" if concentration.dtype == torch.float64 else ", or use dtype = 'float64'"
             raise MeasurementError(
                 f"Dirichlet: at concentration {float(own.min()):.3g}, {share:.1%} of the samples have a share that "
-                f"underflows in {str(concentration.dtype).removeprefix('torch.')}\n"
-                f"start at larger concentrations" + (", or use dtype = 'float64'" * (concentration.dtype != torch.float64))
+                f"underflows in {precision}\nchoose larger concentrations{remedy}"
             )
         return uniforms(self._shape(replicates, samples), generator)
 
@@ -91,7 +92,7 @@ def _shares(logits: Tensor) -> Latents:
 
 
 def _log_quantile(u: Tensor, shape: Tensor) -> Tensor:
-    gamma = torch.as_tensor(scipy.special.gammaincinv(shape, u))
+    gamma = torch.as_tensor(scipy.special.gammaincinv(shape.numpy(), u.numpy()))
     small = (u.log() + torch.lgamma(shape + 1)) / shape
     return torch.where(gamma > SMALL, gamma.clamp_min(SMALL).log(), small)
 
@@ -100,6 +101,7 @@ def _log_derivative(log_gamma: Tensor, shape: Tensor) -> tuple[Tensor]:
     """d log g / dα of a Gamma variable g of shape α and rate 1."""
     log_gamma, shape = torch.broadcast_tensors(log_gamma, shape)
     gamma = log_gamma.exp()
-    found = torch._standard_gamma_grad(shape.contiguous(), gamma.clamp_min(SMALL)) / gamma.clamp_min(SMALL)
+    shown = gamma.clamp_min(SMALL)
+    found = torch._standard_gamma_grad(shape.contiguous(), shown) / shown  # pyright: ignore[reportPrivateImportUsage]
     small = (torch.digamma(shape + 1) - log_gamma) / shape
     return (torch.where(gamma > SMALL, found, small),)

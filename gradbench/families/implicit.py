@@ -51,9 +51,9 @@ class _Path(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *weights: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         z, *parameters = ctx.saved_tensors
-        (weight,) = weights
+        (weight,) = grad_outputs
         found = ctx.derivatives(z, *map(_exact, parameters))
         return (None, None, None, *(_back(weight, one, value) for one, value in zip(found, parameters, strict=True)))
 

@@ -38,7 +38,7 @@ class VonMises(Family):
     law of angles, so that f must have the period 2π: of another, E[f] is not what the score function differentiates.
 
     The noise is one uniform number for each angle, and the path its quantile: explicit in ``loc``, implicit in
-    ``concentration``. Quantile and derivative come from the integrals of the density and of its derivative, to rounding.
+    ``concentration``. Quantile and derivative come from integrals of the density and its derivative, to rounding.
     """
 
     name = "von-mises"
@@ -148,7 +148,7 @@ class _Law:
         return np.exp(-2 * self.kappa * np.sin(z / 2) ** 2) / (2 * math.pi * self.bessel)
 
     def below(self, z: Array) -> tuple[Array, Array]:
-        """F(z) for z in [−π, 0] and its derivative in κ, ∫ (cos t − I₁/I₀) p(t) dt up to z, by Gauss-Legendre quadrature.
+        """F(z) for z in [−π, 0] and its derivative in κ, ∫ (cos t − I₁/I₀) p(t) dt up to z, by a Gauss-Legendre rule.
 
         Small masses have the relative precision of large ones, which the Fourier series of F does not give them.
         """
