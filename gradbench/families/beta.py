@@ -14,7 +14,7 @@ from gradbench.core.types import Latents
 from gradbench.families.base import Family, Use
 from gradbench.families.implicit import along_quantiles, inside, uniforms
 from gradbench.families.logit_rule import logit_rule
-from gradbench.families.support import Support, product
+from gradbench.families.support import Support, product_rule
 
 UNTOLD = 1e-4
 """The most probability that may lie nearer to 0 or 1 than numbers tell apart: about what else the path is good to."""
@@ -77,7 +77,7 @@ class Beta(Family):
         """A trapezoidal rule on the logits. Its nodes are constant, and q's parameters are in the masses."""
         a, b = torch.broadcast_tensors(*self._shapes)
         logits, mass = logit_rule(a, b, nodes)
-        return product(_told(torch.sigmoid(logits)), mass)
+        return product_rule(_told(torch.sigmoid(logits)), mass)
 
 
 def untold(a: Tensor, b: Tensor, dtype: torch.dtype = torch.float64) -> float:

@@ -15,11 +15,11 @@ from gradbench.core.types import Latents
 from gradbench.families.base import Family, Use
 from gradbench.families.implicit import along_quantiles, inside, uniforms
 from gradbench.families.logit_rule import logit_rule
-from gradbench.families.support import Support, product
+from gradbench.families.support import Support, product_rule
 
-SMALL = 1e-280
+SMALLEST_GAMMA = 1e-280
 """A Gamma variable below it is told by its logarithm alone, which then is (log u + log Γ(α + 1)) / α."""
-UNTOLD = 1e-4
+UNDERFLOWING = 1e-4
 """The most probability that may lie below the smallest number of q's precision."""
 
 
@@ -52,7 +52,7 @@ class Dirichlet(Family):
         own = concentration.detach().cpu().double().numpy()
         rest = own.sum(-1, keepdims=True) - own
         share = float(scipy.special.betainc(own, rest, torch.finfo(concentration.dtype).tiny).max())
-        if share > UNTOLD:
+        if share > UNDERFLOWING:
             precision = str(concentration.dtype).removeprefix("torch.")
             remedy = "" if concentration.dtype == torch.float64 else ", or use dtype = 'float64'"
             raise MeasurementError(
@@ -80,7 +80,7 @@ class Dirichlet(Family):
         concentration = self.parameters["concentration"]
         left = concentration.flip(-1).cumsum(-1).flip(-1)
         logits, mass = logit_rule(concentration[..., :-1], left[..., 1:], nodes)
-        return product(logits, mass, _shares)
+        return product_rule(logits, mass, _shares)
 
 
 def _shares(logits: Tensor) -> Latents:
@@ -94,14 +94,14 @@ def _shares(logits: Tensor) -> Latents:
 def _log_quantile(u: Tensor, shape: Tensor) -> Tensor:
     gamma = torch.as_tensor(scipy.special.gammaincinv(shape.numpy(), u.numpy()))
     small = (u.log() + torch.lgamma(shape + 1)) / shape
-    return torch.where(gamma > SMALL, gamma.clamp_min(SMALL).log(), small)
+    return torch.where(gamma > SMALLEST_GAMMA, gamma.clamp_min(SMALLEST_GAMMA).log(), small)
 
 
 def _log_derivative(log_gamma: Tensor, shape: Tensor) -> tuple[Tensor]:
     """d log g / dα of a Gamma variable g of shape α and rate 1."""
     log_gamma, shape = torch.broadcast_tensors(log_gamma, shape)
     gamma = log_gamma.exp()
-    shown = gamma.clamp_min(SMALL)
+    shown = gamma.clamp_min(SMALLEST_GAMMA)
     found = torch._standard_gamma_grad(shape.contiguous(), shown) / shown  # pyright: ignore[reportPrivateImportUsage]
     small = (torch.digamma(shape + 1) - log_gamma) / shape
-    return (torch.where(gamma > SMALL, found, small),)
+    return (torch.where(gamma > SMALLEST_GAMMA, found, small),)

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-LEAST = 2.0**-54
+SMALLEST_UNIFORM = 2.0**-54
 """The smallest uniform number: in place of a 0, one draw in 2⁵³."""
-MOST = 1 - 2.0**-53
+LARGEST_UNIFORM = 1 - 2.0**-53
 """The largest, the last below 1 in float64."""
 
 Quantile = Callable[..., Tensor]
@@ -33,7 +33,7 @@ def uniforms(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 def inside(u: Tensor) -> Tensor:
     """``u`` in float64, where it is 0 or 1 the nearest number inside (0, 1)."""
-    return u.double().clamp(LEAST, MOST)
+    return u.double().clamp(SMALLEST_UNIFORM, LARGEST_UNIFORM)
 
 
 def along_quantiles(quantile: Quantile, derivatives: Derivatives, u: Tensor, *parameters: Tensor) -> Tensor:

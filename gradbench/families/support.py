@@ -65,7 +65,7 @@ def along_path(sample: Callable[[Tensor], Latents], noise: Tensor, mass: Tensor,
     return Support(len(noise) ** dimensions, at)
 
 
-def product(values: Tensor, mass: Tensor, joined: Callable[[Tensor], Latents] = lambda chosen: chosen) -> Support:
+def product_rule(values: Tensor, mass: Tensor, joined: Callable[[Tensor], Latents] = lambda chosen: chosen) -> Support:
     """The product rule over all latent variables, each with nodes of its own.
 
     ``values`` and ``mass`` [R or 1, L or 1, B, *event, N] are the nodes of every variable and their masses, which sum

@@ -8,24 +8,22 @@ from typing import Any
 import numpy as np
 import scipy.special
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gradbench.core.arrays import Array
 from gradbench.core.errors import NoClosedFormError
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.base import Family, Use
 from gradbench.families.bessel import mean_cosine
 from gradbench.families.implicit import along_quantiles, inside, uniforms
-from gradbench.families.support import Support, product
-
-Array = NDArray[np.float64]
+from gradbench.families.support import Support, product_rule
 
 SETTLED = 1e-8
 """Standard deviations by which Newton's last step may move a quantile: what it leaves is the square of that."""
 MOST_STEPS = 100
-REACH = 12.0
+TAIL = 12.0
 """The integral of a density begins so many standard deviations below its end, which is below the mode."""
-NODES = 48
+GAUSS_NODES = 48
 """Of a Gauss-Legendre rule over that: exact to rounding."""
 FLAT = 40.0
 """A grid ends where the density has fallen by exp(−FLAT), where it does so within half a turn of ``loc``."""
@@ -100,7 +98,7 @@ class VonMises(Family):
             share = (torch.arange(nodes, **self._like()) + 0.5) / nodes * 2 - 1
             z = loc[..., None] + half[..., None] * share
         log_mass = concentration[..., None] * torch.cos(z - loc[..., None])
-        return product(z, torch.softmax(log_mass, -1))
+        return product_rule(z, torch.softmax(log_mass, -1))
 
 
 def _quantile(u: Tensor, concentration: Tensor) -> Tensor:
@@ -152,10 +150,10 @@ class _Law:
 
         Small masses have the relative precision of large ones, which the Fourier series of F does not give them.
         """
-        start = np.maximum(-math.pi, z - REACH * self.spread)
+        start = np.maximum(-math.pi, z - TAIL * self.spread)
         half, middle = (z - start) / 4, (z + start) / 4
         mass, slope = np.zeros(z.shape), np.zeros(z.shape)
-        for root, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
+        for root, weight in zip(*np.polynomial.legendre.leggauss(GAUSS_NODES), strict=True):
             square = np.sin(middle + half * root) ** 2  # cos t = 1 − 2 sin² (t/2)
             part = weight * np.exp(-2 * self.kappa * square)
             mass += part

@@ -12,7 +12,7 @@ from gradbench.core.errors import MeasurementError
 from gradbench.core.seeding import stream
 from gradbench.families.beta import Beta
 from gradbench.families.dirichlet import Dirichlet
-from gradbench.families.support import product
+from gradbench.families.support import product_rule
 from gradbench.target.exact import QUADRATURE_NODES
 
 F64 = torch.float64
@@ -25,7 +25,7 @@ def noise_nodes(q: Dirichlet, count: int) -> tuple[Tensor, Tensor]:
     shape = q.parameters["concentration"].detach().shape
     scores = torch.linspace(-REACH, REACH, count, dtype=F64)
     u, mass = (value.expand(*shape, count) for value in (torch.special.ndtr(scores), (-(scores**2) / 2).softmax(0)))
-    noise, weights = product(u, mass).all()
+    noise, weights = product_rule(u, mass).all()
     return weights, noise
 
 
