@@ -130,18 +130,35 @@ def _distance(q: Family, draws: Tensor, index: int) -> float:
 def _integrated(q: Family, draws: Tensor, index: int) -> tuple[Tensor, Tensor, float]:
     """The integral of the density in one coordinate up to nodes in the range of its draws, the others as in the first.
 
-    Of the density over its largest value, whose logarithm is the last.
+    Where draws repeat, as counts do, it is the sum of the masses of the values drawn. Of the density (or mass) over
+    its largest value, whose logarithm is the last.
     """
     value = draws[:, index].sort().values
-    low, high = value[0], value[-1]
-    quantiles = value[torch.linspace(0, DRAWS - 1, NODES, device=value.device).long()]
-    nodes = torch.cat([quantiles, torch.linspace(float(low), float(high), NODES).to(value)]).unique()
+    repeated = value.unique()
+    discrete = len(repeated) < DRAWS / 2
+    nodes = repeated if discrete else _nodes(value)
     points = draws[:1].expand(len(nodes), -1).clone()
     points[:, index] = nodes
     log = q.log_prob(points[:, None, None])[:, 0, 0]
     density = (log - log.max()).exp()
+    if discrete:
+        return nodes, density.cumsum(0), float(log.max())
     steps = (density[1:] + density[:-1]) / 2 * nodes.diff()
     return nodes, torch.cat([steps.new_zeros(1), steps.cumsum(0)]), float(log.max())
+
+
+def _nodes(value: Tensor) -> Tensor:
+    """Nodes on the range of sorted draws: quantiles, equal steps, and equal ratios where all are positive.
+
+    The last are for a density that is unbounded at 0.
+    """
+    low, high = float(value[0]), float(value[-1])
+    nodes = [value[torch.linspace(0, DRAWS - 1, NODES, device=value.device).long()]]
+    nodes.append(torch.linspace(low, high, NODES).to(value))
+    if low > 0:
+        ratios = torch.linspace(math.log(low), math.log(high), NODES, dtype=torch.float64)
+        nodes.append(ratios.exp().clamp(low, high).to(value))
+    return torch.cat(nodes).unique()
 
 
 def _broken(q: Family, seen: str) -> BrokenProblemError:

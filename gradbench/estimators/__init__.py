@@ -23,6 +23,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "implicit": "pathwise.implicit:ESTIMATOR",
         "pathwise-antithetic": "pathwise.pathwise_antithetic:ESTIMATOR",
         "sticking-the-landing": "pathwise.sticking_the_landing:ESTIMATOR",
+        "generalized-reparam": "pathwise.generalized_reparam:ESTIMATOR",
+        "rejection-reparam": "pathwise.rejection_reparam:ESTIMATOR",
         "iwae-pathwise": "bounds.iwae_pathwise:ESTIMATOR",
         "iwae-score": "bounds.iwae_score:ESTIMATOR",
         "vimco-arithmetic": "bounds.vimco_arithmetic:ESTIMATOR",

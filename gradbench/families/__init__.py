@@ -20,5 +20,7 @@ FAMILIES: Registry[type[Family]] = Registry(
         "beta": "beta:Beta",
         "dirichlet": "dirichlet:Dirichlet",
         "von-mises": "von_mises:VonMises",
+        "gamma": "gamma:Gamma",
+        "poisson": "poisson:Poisson",
     },
 )

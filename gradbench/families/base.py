@@ -67,7 +67,7 @@ class Family(ABC):
         """z = g(φ, noise), distributed as q_φ(z|x)."""
 
     def log_prob(self, z: Latents) -> PerSample:
-        """log q_φ(z|x), summed over the event axes, [R, L, B]; for discrete latents linear in z.
+        """log q_φ(z|x), summed over the event axes, [R, L, B]; linear in z for latents of finitely many states.
 
         Raises NotImplementedError for a family that gives neither this nor a distribution of torch's.
         """

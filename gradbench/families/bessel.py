@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import scipy.special
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -32,4 +31,6 @@ class _Ratio(Function):
 
 
 def _ratio(kappa: Tensor, order: int) -> Tensor:
-    return torch.as_tensor(scipy.special.ive(order, kappa.numpy()) / scipy.special.ive(0, kappa.numpy()))
+    from scipy import special  # only where it is used: a list of families needs no quantiles
+
+    return torch.as_tensor(special.ive(order, kappa.numpy()) / special.ive(0, kappa.numpy()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import scipy.special
 import torch
 from torch import Tensor
 from torch import distributions as td
@@ -25,7 +24,7 @@ class Beta(Family):
 
     The noise is one uniform number for each, and the path is its quantile. The derivatives of that path are torch's
     approximation, `torch._dirichlet_grad`, which `torch.distributions.Beta` differentiates with, too. It is right to
-    1e-3 or so at most samples and 2e-2 at the worst, for shapes from 0.1 to 100; means of gradients to 6e-4.
+    1e-3 or so at most samples and 2e-2 at the worst, for shapes from 0.1 to 100; mean gradients to 3e-4.
 
     Near 1, numbers are eps/2 apart, and log (1 − z) is lost where much of the law lies nearer: for
     ``concentration0`` below about 0.25 (0.55 in single precision). `noise` refuses that. A Dirichlet variable of two
@@ -70,8 +69,10 @@ class Beta(Family):
         return inside(1 - noise)
 
     def noise_of(self, z: Latents) -> Tensor:
+        from scipy import special  # only where it is used: a list of families needs no quantiles
+
         a, b, x = (value.detach().cpu().double().numpy() for value in (*self._shapes, z))
-        return inside(torch.as_tensor(scipy.special.betainc(a, b, x))).to(z.device)
+        return inside(torch.as_tensor(special.betainc(a, b, x))).to(z.device)
 
     def grid(self, nodes: int) -> Support:
         """A trapezoidal rule on the logits. Its nodes are constant, and q's parameters are in the masses."""
@@ -82,8 +83,10 @@ class Beta(Family):
 
 def untold(a: Tensor, b: Tensor, dtype: torch.dtype = torch.float64) -> float:
     """The largest probability with which a Beta(a, b) variable is nearer to 0 or 1 than numbers of ``dtype`` are."""
+    from scipy import special  # only where it is used: a list of families needs no quantiles
+
     near, x, y = torch.finfo(dtype), a.numpy(), b.numpy()
-    below, above = (scipy.special.betainc(*law) for law in ((x, y, near.tiny), (y, x, near.eps / 2)))
+    below, above = (special.betainc(*law) for law in ((x, y, near.tiny), (y, x, near.eps / 2)))
     return float((below + above).max())
 
 
@@ -94,7 +97,9 @@ def _told(z: Tensor) -> Tensor:
 
 
 def _quantile(u: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.as_tensor(scipy.special.betaincinv(a.numpy(), b.numpy(), u.numpy()))
+    from scipy import special  # only where it is used: a list of families needs no quantiles
+
+    return torch.as_tensor(special.betaincinv(a.numpy(), b.numpy(), u.numpy()))
 
 
 def _derivatives(z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

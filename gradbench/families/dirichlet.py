@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import scipy.special
 import torch
 from torch import Tensor
 from torch import distributions as td
@@ -48,10 +47,12 @@ class Dirichlet(Family):
 
         Raises MeasurementError where shares would underflow too often for their densities to be right.
         """
+        from scipy import special  # only where it is used: a list of families needs no quantiles
+
         concentration = self.parameters["concentration"]
         own = concentration.detach().cpu().double().numpy()
         rest = own.sum(-1, keepdims=True) - own
-        share = float(scipy.special.betainc(own, rest, torch.finfo(concentration.dtype).tiny).max())
+        share = float(special.betainc(own, rest, torch.finfo(concentration.dtype).tiny).max())
         if share > UNDERFLOWING:
             precision = str(concentration.dtype).removeprefix("torch.")
             remedy = "" if concentration.dtype == torch.float64 else ", or use dtype = 'float64'"
@@ -92,7 +93,9 @@ def _shares(logits: Tensor) -> Latents:
 
 
 def _log_quantile(u: Tensor, shape: Tensor) -> Tensor:
-    gamma = torch.as_tensor(scipy.special.gammaincinv(shape.numpy(), u.numpy()))
+    from scipy import special  # only where it is used: a list of families needs no quantiles
+
+    gamma = torch.as_tensor(special.gammaincinv(shape.numpy(), u.numpy()))
     small = (u.log() + torch.lgamma(shape + 1)) / shape
     return torch.where(gamma > SMALLEST_GAMMA, gamma.clamp_min(SMALLEST_GAMMA).log(), small)
 

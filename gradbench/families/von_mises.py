@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.special
 import torch
 from torch import Tensor
 
@@ -107,13 +106,15 @@ def _quantile(u: Tensor, concentration: Tensor) -> Tensor:
     Newton's method on the lower half, where the distribution function is convex, from a normal approximation; a step
     out of the bracket is halved instead.
     """
+    from scipy import special  # only where it is used: a list of families needs no quantiles
+
     share, law = u.numpy(), _Law(concentration.numpy())
     share = np.broadcast_to(share, np.broadcast_shapes(share.shape, law.kappa.shape))
     upper = share > 0.5
     share = np.where(upper, 1 - share, share)
     low, high = np.full(share.shape, -math.pi), np.zeros(share.shape)
     enough = SETTLED * np.minimum(1, law.spread)
-    z = 2 * np.arcsin(np.clip(scipy.special.ndtri(share) * law.bessel * math.sqrt(math.pi / 2), -1, 0))
+    z = 2 * np.arcsin(np.clip(special.ndtri(share) * law.bessel * math.sqrt(math.pi / 2), -1, 0))
     for _ in range(MOST_STEPS):
         away = law.below(z)[0] - share
         low, high = np.where(away < 0, z, low), np.where(away < 0, high, z)
@@ -136,10 +137,12 @@ class _Law:
     """The law of angles around 0."""
 
     def __init__(self, kappa: Array) -> None:
+        from scipy import special  # only where it is used: a list of families needs no quantiles
+
         self.kappa = kappa
         self.spread = kappa**-0.5
-        self.bessel = scipy.special.ive(0, kappa)
-        self.length = scipy.special.ive(1, kappa) / self.bessel
+        self.bessel = special.ive(0, kappa)
+        self.length = special.ive(1, kappa) / self.bessel
         """The mean cosine."""
 
     def density(self, z: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import distributions as td
@@ -9,7 +11,9 @@ from torch import distributions as td
 from gradbench.checking import laws
 from gradbench.core.errors import ContractError
 from gradbench.families.bernoulli import Bernoulli
+from gradbench.families.gamma import Gamma
 from gradbench.families.gaussian import Gaussian
+from gradbench.families.poisson import Poisson
 from tests.models.faulty import Doubtful, NormalNoise, Turned, VarianceForScale
 from tests.models.legitimate import CorrelatedGaussian, Laplace
 
@@ -85,6 +89,33 @@ class OneBit(Bernoulli):
     """The family's own law under another name."""
 
 
+class Counts(Poisson):
+    """The family's own law under another name."""
+
+
+class OneMore(Poisson):
+    """Drawn one higher than it says."""
+
+    def sample(self, noise):
+        return super().sample(noise) + 1
+
+
+class TwiceTheMass(Poisson):
+    """Masses that sum to 2."""
+
+    def log_prob(self, z):
+        return super().log_prob(z) + math.log(2)
+
+
+class Unbounded(Gamma):
+    """The family's own law under another name."""
+
+
+class Wider(Gamma):
+    def sample(self, noise):
+        return super().sample(noise) * 1.3
+
+
 def parameters(dimensions: int = 2) -> dict[str, torch.Tensor]:
     loc = torch.linspace(-1, 1, 3 * dimensions, dtype=F64).reshape(1, 1, 3, dimensions)
     return {"loc": loc, "scale": (loc / 2).exp()}
@@ -122,6 +153,31 @@ def test_wrong_laws_are_found(kind) -> None:
 def test_wrong_laws_of_bits_are_found(kind, words) -> None:
     with pytest.raises(ContractError, match=f"does not draw from the law of its log_prob.*{words}"):
         laws.check_law(kind(logits=torch.full((1, 1, 2, 3), 0.7, dtype=F64)))
+
+
+def column(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=F64)[None, None, None]
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.5, 3.0, 400.0])
+def test_counts_are_summed_over(rate) -> None:
+    laws.check_law(Counts(rate=column(rate, 2.0)))
+    laws.check_normalised(Counts(rate=column(rate, 2.0)))
+    # of rare counts the least one is nearly all of the draws: only its mass shows that it is another
+    check = laws.check_law if rate > 0.1 else laws.check_normalised
+    with pytest.raises(ContractError, match="does not draw from the law of its log_prob"):
+        check(OneMore(rate=column(rate)))
+    with pytest.raises(ContractError, match="integrates to"):
+        laws.check_normalised(TwiceTheMass(rate=column(rate)))
+
+
+@pytest.mark.parametrize("concentration", [0.05, 0.1, 0.3, 0.9])
+def test_a_density_that_is_infinite_at_0_is_integrated(concentration) -> None:
+    keys = {"concentration": column(concentration, 2.0), "rate": column(0.7, 3.0)}
+    laws.check_law(Unbounded(**keys))
+    laws.check_normalised(Unbounded(**keys))
+    with pytest.raises(ContractError, match="does not draw from the law of its log_prob"):
+        laws.check_law(Wider(**keys))
 
 
 def test_the_error_rate_is_kept(monkeypatch) -> None:

@@ -55,7 +55,7 @@ class Given:
     noise: Any
     """[R, L, B, D], as the estimator draws it."""
     q: Any
-    """Q in numpy."""
+    """The law, such as `Gaussian` or `Bits`."""
     at: Callable[[Array], At]
 
 

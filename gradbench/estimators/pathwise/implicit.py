@@ -5,8 +5,8 @@ Estimates: ∇E_q[f(z)] from dz/dφ = −(∂F/∂φ) / p(z), F the distribution
 Surrogate: (1/L) Σ f(z_l), z_l the sample whose derivative is that; everything differentiated.
 Held constant: nothing, as for the pathwise estimator.
 Unbiased for: φ and θ, to numerical accuracy. Gamma, Beta and Dirichlet latents have torch's approximations of dz/dφ, by
-    which means of gradients are off by up to 2e-4 (Gamma, Dirichlet) and 8e-4 (Beta) for shapes from 0.1 to 100
-    (benchmarks/implicit_bias.py measures it). Von Mises latents have it to rounding.
+    which mean gradients of smooth costs are off by some 1e-5 (Gamma, Dirichlet) and up to 3e-4 (Beta) of their norm for
+    shapes from 0.1 to 100: benchmarks/implicit_bias.py measures it. Von Mises latents have it to rounding.
 Needs: latents whose path has an implicit derivative, f differentiable in z.
 Cost: 1 evaluation per sample.
 Paper: Figurnov, Mohamed & Mnih 2018 (NeurIPS); the derivative itself, Salimans & Knowles 2013.

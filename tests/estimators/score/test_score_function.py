@@ -8,6 +8,7 @@ from gradbench.estimators import ESTIMATORS
 from tests.estimators import measured
 from tests.estimators.asking import refuses, setting
 from tests.estimators.by_hand import ANY, Estimate, Given, mean, weighted
+from tests.estimators.by_hand_gamma import GAMMA
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled, without
 from tests.exactly import exact_moments, exact_variance
@@ -33,7 +34,7 @@ def by_hand(given: Given) -> Estimate:
     return Estimate(mean(weighted(given.at(z).f, given.q.score(z)), z), z)
 
 
-@pytest.mark.parametrize("spot", ANY, ids=repr)
+@pytest.mark.parametrize("spot", [*ANY, *GAMMA], ids=repr)
 def test_the_gradient_at_fixed_noise(spot):
     spot.check("score-function", by_hand)
 
