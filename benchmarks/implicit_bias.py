@@ -28,7 +28,9 @@ def noise_of_law(q: Family) -> tuple[torch.Tensor, torch.Tensor]:
         support = grid_of(q, NODES)
         assert support is not None
         z, mass = support.all()
-        return mass.detach().flatten(), q.held().noise_of(z.detach()).transpose(0, 1)
+        noise = q.held().noise_of(z.detach())
+        assert isinstance(noise, torch.Tensor)
+        return mass.detach().flatten(), noise.transpose(0, 1)
     scores = torch.linspace(-8.1, 8.1, SCORES, dtype=torch.float64)
     weights, uniforms = torch.softmax(-(scores**2) / 2, 0), torch.special.ndtr(scores)
     pairs = torch.cartesian_prod(uniforms, uniforms).reshape(-1, 1, 1, *q.event)

@@ -46,7 +46,7 @@ class FullRankLinearGaussian(Problem):
     dtype = "float64"
     unit_interval = False
     start_parameters = ("start", "perturb")
-    small = MappingProxyType({"batch": 2, "features": 4, "start": "near", "perturb": 0.3})
+    small = MappingProxyType({"batch": 2, "features": 4, "noise": 0.8, "start": "near", "perturb": 0.3})
     checked = (Small("analytic", (6, 4, 2, 1)), Small("monte-carlo", (6, 4, 2, 1)))
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:

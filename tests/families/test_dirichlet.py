@@ -20,6 +20,11 @@ REACH = 8.1
 """Normal scores beyond which the noise is not integrated: 1e-15 of the mass."""
 
 
+def noise_size(q: Dirichlet, count: int) -> int:
+    """How many nodes `noise_nodes` makes."""
+    return count ** q.event.numel()
+
+
 def noise_nodes(q: Dirichlet, count: int) -> tuple[Tensor, Tensor]:
     """Masses [1, N, B] and uniform noise [1, N, B, V, K]: the trapezoidal rule over the normal score of each number."""
     shape = q.parameters["concentration"].detach().shape

@@ -20,8 +20,10 @@ from gradbench.problems.networks import Calls
 from gradbench.target.points import Point
 from tests.estimators.asking import accepts, refuses, setting
 from tests.estimators.by_hand import Array, At, Estimate, Given, Parts, Spot
+from tests.estimators.by_hand_gamma import GAMMA
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled
+from tests.estimators.pathwise.test_pathwise import by_hand as along_the_path
 from tests.exactly import exact_moments, exact_variance
 from tests.helpers import exact_reference, point_of, task_of
 
@@ -188,6 +190,11 @@ def by_hand(given: Given) -> Estimate:
 @pytest.mark.parametrize("spot", [BetaCost(), DirichletCost(), VonMisesCost()], ids=repr)
 def test_the_gradient_at_fixed_noise(spot):
     spot.check(NAME, by_hand)
+
+
+@pytest.mark.parametrize("spot", GAMMA, ids=repr)
+def test_the_gradient_at_fixed_noise_of_gamma_variables(spot):
+    spot.check(NAME, along_the_path)
 
 
 # Exact facts
