@@ -24,6 +24,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "measure-valued": "score.measure_valued:ESTIMATOR",
         "lax": "score.lax:ESTIMATOR",
         "pathwise": "pathwise.pathwise:ESTIMATOR",
+        "implicit": "pathwise.implicit:ESTIMATOR",
         "pathwise-antithetic": "pathwise.pathwise_antithetic:ESTIMATOR",
         "pathwise-qmc": "pathwise.pathwise_qmc:ESTIMATOR",
         "pathwise-hvp-cv": "pathwise.pathwise_hvp_cv:ESTIMATOR",

@@ -138,6 +138,7 @@ def needs_pairs(setting: Setting) -> str | None:
 
 CAPABILITIES = {
     "reparameterised": "a differentiable sampling path",
+    "implicit": "a sampling path whose derivative is implicit",
     "from_uniforms": "noise that is made of uniforms",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",

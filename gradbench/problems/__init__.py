@@ -27,6 +27,10 @@ PROBLEMS: Registry[type[Problem]] = Registry(
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
         "categorical-vae": "categorical_vae:CategoricalVae",
         "hierarchical-vae": "hierarchical_vae:HierarchicalVae",
+        "full-rank-linear-gaussian": "full_rank_linear_gaussian:FullRankLinearGaussian",
+        "beta-cost": "beta_cost:BetaCost",
+        "dirichlet-cost": "dirichlet_cost:DirichletCost",
+        "von-mises-cost": "von_mises_cost:VonMisesCost",
     },
 )
 

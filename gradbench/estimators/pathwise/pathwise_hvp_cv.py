@@ -31,6 +31,8 @@ from gradbench.objectives.base import Objective
 
 class Parameters(EstimatorParameters):
     diagonal: Literal["exact", "other-samples"] = "exact"
+    """How the control's mean in the scale knows the Hessian's diagonal: ``exact``, by one product a latent variable;
+    ``other-samples``, from the products of the other samples."""
 
 
 def surrogate(objective: Objective, q: Family, noise: Noise, parameters: Parameters) -> Values:

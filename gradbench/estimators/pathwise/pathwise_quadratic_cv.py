@@ -35,9 +35,13 @@ FIT_DRAWS = 64
 
 class Parameters(EstimatorParameters):
     fit_steps: PositiveInt = 500
+    """Steps of Adam, each on draws of its own."""
     rank: NonNegativeInt = 2
+    """Rank of the quadratic form beside its diagonal."""
     learning_rate: PositiveFloat = 0.05
+    """Adam's."""
     weight_draws: int = Field(1024, ge=2)
+    """Further draws, on which the fitted control is given the weight that leaves the least variance."""
 
 
 def surrogate(objective: Objective, q: Family, noise: Noise, state: State, parameters: Parameters) -> Values:

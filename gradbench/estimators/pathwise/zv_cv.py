@@ -31,7 +31,9 @@ from gradbench.objectives.base import Objective
 
 class Parameters(EstimatorParameters):
     degree: Literal[1, 2] = 1
+    """Degree of the polynomials of the noise."""
     fit_draws: PositiveInt = 512
+    """Draws, disjoint from those measured, that their coefficients are found on by least squares."""
 
 
 def surrogate(

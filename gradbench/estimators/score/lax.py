@@ -28,6 +28,7 @@ from gradbench.objectives.base import Objective, average
 
 class Parameters(Budget):
     hidden: PositiveInt = 32
+    """Units of the network that is the control, one tanh layer."""
 
 
 def surrogate(objective: Objective, q: Family, noise: Noise, state: State, parameters: Parameters) -> Values:
