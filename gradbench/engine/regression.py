@@ -33,7 +33,7 @@ VALUES_EACH = 8
 DUPLICATE = 1e-6
 """Eigenvalues of the features' correlations below which a mixture of them is left out: features that are the same."""
 
-Derivatives = dict[str, Tensor]
+ByParameter = dict[str, Tensor]
 """By parameter of q, [R, 1, B, *its shape], or with features or samples in front or along the second axis."""
 
 
@@ -52,7 +52,7 @@ class Features:
         draws = task.estimator.draws
         self.independent = not draws.coupled and task.samples > 1
         self.pairs = draws.pairs and task.held_q.has("partner_covariance")
-        self.means: list[Derivatives] = []
+        self.means: list[ByParameter] = []
         if self.slope is not None:
             slope = self.slope
             own = _derivatives(task.held_q, 1, 1, lambda q: (slope * q.mean()).sum())
@@ -60,14 +60,14 @@ class Features:
             if self.pairs:
                 self.means.append(task.held_q.partner_covariance(slope))
 
-    def __call__(self, noise: Noise) -> Derivatives:
+    def __call__(self, noise: Noise) -> ByParameter:
         return self.of(*self.terms(noise))
 
-    def of(self, score: Derivatives, along: Tensor | None) -> Derivatives:
+    def of(self, score: ByParameter, along: Tensor | None) -> ByParameter:
         """The features made of their `terms`."""
         return {name: torch.stack(self._of(name, value, along)) for name, value in score.items()}
 
-    def scales(self, noise: Noise) -> Derivatives:
+    def scales(self, noise: Noise) -> ByParameter:
         """The mean square of what each feature is a sum of, [K, 1, 1, B, *shape]: beside it, rounding is nothing."""
         score, along = self.terms(noise)
         weight = None if along is None else along.square().mean((0, 1), keepdim=True)
@@ -78,7 +78,7 @@ class Features:
             found[name] = torch.stack([square, *rest])
         return found
 
-    def terms(self, noise: Noise) -> tuple[Derivatives, Tensor | None]:
+    def terms(self, noise: Noise) -> tuple[ByParameter, Tensor | None]:
         """The scores of the samples, by parameter [R, L, B, *shape], and c·(z − μ), [R, L, B]."""
         q = self.task.held_q
         with torch.no_grad():
@@ -117,7 +117,7 @@ def slope_of(task: Task) -> Tensor | None:
     return slope if bool(torch.isfinite(slope).all()) else None
 
 
-def coefficients_of(task: Task, features: Features, generator: torch.Generator, least: float) -> Derivatives | None:
+def coefficients_of(task: Task, features: Features, generator: torch.Generator, least: float) -> ByParameter | None:
     """The coefficients of least squares, by parameter of q, [K, 1, 1, B, *its shape].
 
     None where a first look sees less than the share ``least`` of the noise explained, or what is not finite.
@@ -141,7 +141,7 @@ def coefficients_of(task: Task, features: Features, generator: torch.Generator, 
 class _Sums:
     """What least squares need of the gradients y in λ and the features x: sums of xx, xy, x, y, yy over replicates."""
 
-    def __init__(self, scales: Derivatives) -> None:
+    def __init__(self, scales: ByParameter) -> None:
         self.scales = scales
         self.count = 0
         self.sums: dict[str, list[Tensor]] = {}
@@ -165,7 +165,7 @@ class _Sums:
         self.count += replicates
         return True
 
-    def _remember(self, score: Derivatives, along: Tensor | None) -> None:
+    def _remember(self, score: ByParameter, along: Tensor | None) -> None:
         for name, value in score.items():
             powers = [value.double().pow(power).sum((0, 1)) for power in range(5)]
             known = self.powers.get(name)
@@ -210,7 +210,7 @@ class _Sums:
         """Σ xx and Σ xy about the means of the pilot draws: gradients that the features match are matched exactly."""
         return square - x[:, None] * x[None] / self.count, product - x * y / self.count
 
-    def coefficients(self) -> Derivatives:
+    def coefficients(self) -> ByParameter:
         """The coefficients of each entry of each parameter on its own."""
         found = {}
         for name, (square, product, x, y, _) in self.sums.items():
@@ -240,13 +240,13 @@ def _solved(square: Tensor, product: Tensor) -> Tensor:
     return (inverse @ (product / root)[..., None])[..., 0] / root
 
 
-def _gradients(task: Task, noise: Noise, replicates: int) -> Derivatives:
+def _gradients(task: Task, noise: Noise, replicates: int) -> ByParameter:
     """The derivative of the surrogate in q's own parameters, [R, 1, B, *shape] each."""
     objective = task.at(Calls(task.point.problem.theta).held())
     return _derivatives(task.held_q, replicates, 1, lambda q: task.surrogate(objective, q, noise).sum())
 
 
-def _derivatives(q: Family, replicates: int, count: int, value: Callable[[Family], Tensor]) -> Derivatives:
+def _derivatives(q: Family, replicates: int, count: int, value: Callable[[Family], Tensor]) -> ByParameter:
     """The derivatives of ``value(q)`` in the parameters of q, each with axes of replicates and samples of its own."""
     wide = {
         name: parameter.detach().expand(replicates, count, *parameter.shape[2:]).clone().requires_grad_()

@@ -27,7 +27,7 @@ from gradbench.problems.base import Free, ModelParameters, Problem, Small
 from gradbench.problems.networks import Calls
 
 BREAST_CANCER_FEATURES = 30
-MOST_STEPS = 1000
+MOST_ITERATIONS = 1000
 """Of the search for q's optimum; some seventy are enough on standardised data."""
 OPTIMAL = 1e-10
 """What the gradient at the optimum may be at most, of the sizes of the terms that cancel in it; steps go on as long as
@@ -167,7 +167,9 @@ def laplace(signed: Tensor, prior_scale: float) -> tuple[Tensor, Tensor]:
     turned = torch.cat([signed, -signed]).numpy()
     labels = np.repeat([1, 0], len(signed))
     weights = np.full(len(turned), 0.5)
-    solver = Penalised(C=prior_scale**2, fit_intercept=False, solver="newton-cholesky", tol=1e-12, max_iter=MOST_STEPS)
+    solver = Penalised(
+        C=prior_scale**2, fit_intercept=False, solver="newton-cholesky", tol=1e-12, max_iter=MOST_ITERATIONS
+    )
     mode = torch.from_numpy(solver.fit(turned, labels, weights).coef_[0].copy())
     prob = (signed @ mode).sigmoid()
     curvature = prior_scale**-2 + (prob * (1 - prob)) @ signed**2
@@ -185,7 +187,7 @@ def best_gaussian(signed: Tensor, prior_scale: float, loc: Tensor, scale: Tensor
     """
     precision = prior_scale**-2
     before = math.inf, loc, scale
-    for _ in range(MOST_STEPS):
+    for _ in range(MOST_ITERATIONS):
         slope, bend = _slope_and_bend(signed @ loc, (signed**2 @ scale**2).sqrt())
         pull = slope @ signed - precision * loc
         curvature = precision + bend @ signed**2

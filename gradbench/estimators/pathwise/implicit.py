@@ -1,4 +1,4 @@
-"""Implicit reparameterisation: the pathwise estimator where the path's derivative is found from the distribution.
+"""Implicit reparameterisation, the pathwise estimator where the path's derivative is found from the distribution.
 
 Estimates: ∇E_q[f(z)] from dz/dφ = −(∂F/∂φ) / p(z), F the distribution function and p the density: what F(z; φ) = u
     says of a z that moves with φ at a constant u. The inverse of F need not be differentiated.
