@@ -195,7 +195,7 @@ def test_the_posterior_start_is_what_another_search_finds():
 def test_no_optimum_is_an_error(monkeypatch):
     from gradbench.problems import logistic_regression
 
-    monkeypatch.setattr(logistic_regression, "MOST_STEPS", 3)
+    monkeypatch.setattr(logistic_regression, "MOST_ITERATIONS", 3)
     with pytest.raises(UsageError, match=r"start = 'posterior' finds no optimum.*\n.*start = 'near'"):
         best_gaussian(f64(1.0, 2.0, -0.5)[:, None], 1.0, f64(3.0), f64(0.01))
 
