@@ -63,9 +63,8 @@ def tiny(problem: str) -> list[Case]:
     for place, size in itertools.product(places(problem), SIZES):
         kind, values = PROBLEMS[problem].Parameters, dict(place.parameters)
         offered = {name for name, _ in choices(kind)}
-        values |= {name: max(size, _least(kind, name)) for name in kind.sizes - offered} | (
-            {"batch": 1} if "batch" in kind.model_fields else {}
-        )
+        sizes = {name: max(size, _least(kind, name)) for name in kind.sizes - offered}
+        values |= sizes | ({"batch": 1} if "batch" in kind.model_fields else {})
         found.append(values)
     return _distinct(problem, found)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.special import loggamma
 from torch import Tensor
 
 from gradbench.core.errors import MeasurementError
@@ -146,3 +147,23 @@ def test_the_grid_is_fine_enough_at_the_nodes_that_are_tried():
         z, mass = q.grid(nodes).all()
         found.append(float((mass * z.log()[..., 0].sum(-1)).sum()))
     assert abs(found[-1] - found[-2]) < 1e-10 * abs(found[-1])
+
+
+def test_gamma_variables_that_underflow_are_told_by_their_logarithms():
+    """g = (u Γ(α + 1))^(1/α), here below 1e-390: shares and their slopes are those of the logarithms."""
+    alpha = np.array([0.02, 0.03])
+    u = np.array([1e-8, 1e-12])
+
+    def logit(first: float) -> float:
+        shapes = np.array([first, alpha[1]])
+        log_gamma = (np.log(u) + loggamma(shapes + 1)) / shapes
+        return float(log_gamma[0] - log_gamma[1])
+
+    q = q_of(list(alpha)).mapped(lambda value: value.requires_grad_())
+    log_z = q.sample(torch.tensor(u, dtype=F64)[None, None, None, None]).log().flatten()
+    difference = log_z[0] - log_z[1]
+    assert float(difference.detach()) == pytest.approx(logit(alpha[0]), rel=1e-10)
+    (slope,) = torch.autograd.grad(difference, q.parameters["concentration"])
+    step = 1e-6
+    expected = (logit(alpha[0] + step) - logit(alpha[0] - step)) / (2 * step)
+    assert float(slope.flatten()[0]) == pytest.approx(expected, rel=1e-5)

@@ -4,7 +4,7 @@ Estimates: ∇E_ε[f(g(φ, ε))] from pairs of noise and its opposite (ε, −ε
 Surrogate: (1/L) Σ f(g(φ, ε_l)) over both of each pair, everything differentiated.
 Held constant: nothing, as for the pathwise estimator.
 Unbiased for: φ and θ: each of a pair is distributed as the noise, over all layers of latents together.
-Needs: latents with a differentiable sampling path and antithetic noise (Gaussian); L even (a pair is L = 2).
+Needs: latents with a differentiable sampling path and antithetic noise; L even (a pair is L = 2).
 Cost: 1 evaluation per sample.
 Paper: antithetic variates, Hammersley & Morton 1956; for the ELBO, Wu, Goodman & Ermon 2019 (AISTATS).
 """

@@ -5,7 +5,7 @@ Surrogate: (1/L) Σ log p_θ(x, z_l) − log q_{h(φ)}(z_l|x), z_l = g(φ, ε_l)
 Held constant: q's parameters inside log q, because that term's own derivative is −score, of mean 0. Without it
     the estimate has variance 0 where q is the exact posterior.
 Unbiased for: φ and θ.
-Needs: Gaussian latents, a sampled KL (an analytic one has no log q to hold).
+Needs: latents with a differentiable sampling path, a sampled KL (an analytic one has no log q to hold).
 Cost: 1 evaluation per sample.
 Paper: Roeder, Wu & Duvenaud 2017 (NeurIPS).
 """
