@@ -38,7 +38,12 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "ovis-asymptotic": "bounds.ovis_asymptotic:ESTIMATOR",
         "rws-wake-phi": "bounds.rws_wake_phi:ESTIMATOR",
         "rws-dreg": "bounds.rws_dreg:ESTIMATOR",
+        "arm": "discrete.arm:ESTIMATOR",
         "disarm": "discrete.disarm:ESTIMATOR",
+        "arms": "discrete.arms:ESTIMATOR",
+        "bitflip": "discrete.bitflip:ESTIMATOR",
+        "ugc": "discrete.ugc:ESTIMATOR",
+        "stochastic-triple": "discrete.stochastic_triple:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
     },
 )
