@@ -10,8 +10,8 @@ from torch import Tensor
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from tests.estimators.asking import refuses, setting
+from tests.estimators.bit_nodes import independent, uniforms, with_any_bit
 from tests.estimators.by_hand import BERNOULLI, Bits, Estimate, Given
-from tests.estimators.discrete.nodes import independent, uniforms, with_any_bit
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without
 from tests.exactly import exact_variance

@@ -10,8 +10,8 @@ from gradbench.core.seeding import stream
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from tests.estimators.asking import refuses, setting
+from tests.estimators.bit_nodes import independent, uniforms, with_a_bit_by_weight
 from tests.estimators.by_hand import BERNOULLI, Bits, Estimate, Given
-from tests.estimators.discrete.nodes import independent, uniforms, with_a_bit_by_weight
 from tests.estimators.discrete.test_bitflip import rise
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without

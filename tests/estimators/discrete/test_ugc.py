@@ -11,9 +11,9 @@ from torch import Tensor
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from tests.estimators.asking import refuses, setting
+from tests.estimators.bit_nodes import independent, pairs, with_any_bit
 from tests.estimators.by_hand import BERNOULLI, Bits, Estimate, Given
 from tests.estimators.discrete import test_bitflip as flips
-from tests.estimators.discrete.nodes import independent, pairs, with_any_bit
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without
 from tests.exactly import exact_variance
