@@ -44,6 +44,9 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "bitflip": "discrete.bitflip:ESTIMATOR",
         "ugc": "discrete.ugc:ESTIMATOR",
         "stochastic-triple": "discrete.stochastic_triple:ESTIMATOR",
+        "disarm-categorical": "discrete.disarm_categorical:ESTIMATOR",
+        "carms": "discrete.carms:ESTIMATOR",
+        "arsm": "discrete.arsm:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
     },
 )
