@@ -82,9 +82,9 @@ def _check_samples_alone(task: Task, noise: Noise, other: Noise) -> None:
 
 
 def tuples(task: Task) -> int:
-    """How many tuples of draws there are for `integrated`; 1 where nothing of the family is drawn."""
+    """How many tuples of draws there are for `integrated`; 1 where nothing of the family is drawn and few are said."""
     if not task.estimator.draws.of_family:
-        own = facts_of(task.estimator.name).tuples
+        own = facts_of(task.estimator.name).tuples if task.estimator.name in ESTIMATORS else None
         return 1 if own is None else own(task)
     draws, batch = _drawn_together(task)
     return _affordable(task.held_q, draws * batch)[0]

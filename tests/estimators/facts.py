@@ -51,12 +51,12 @@ class Facts:
 
     Only for draws of its own: those of q are known from the family (`tests.exactly`).
     """
+    tuples: Callable[[Task], int] | None = None
+    """(task) -> how many nodes ``integrated`` has, or more than may be summed over where there are none; None: few."""
     mean_only: Callable[[Task], tuple[Tensor, Noise]] | None = None
     """The same for the expectation of the gradient alone, not of its square: terms of which it is a sum, such as its
     samples, may go together there as they do not in truth.
     """
-    tuples: Callable[[Task], int] | None = None
-    """(task) -> how many tuples of draws that is; None where they are few and the sum is exact."""
 
 
 def module_of(estimator: str) -> str:
