@@ -39,6 +39,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "rws-wake-phi": "bounds.rws_wake_phi:ESTIMATOR",
         "rws-dreg": "bounds.rws_dreg:ESTIMATOR",
         "disarm": "discrete.disarm:ESTIMATOR",
+        "local-expectation": "discrete.local_expectation:ESTIMATOR",
+        "indecater": "discrete.indecater:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
     },
 )
