@@ -41,6 +41,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "disarm": "discrete.disarm:ESTIMATOR",
         "local-expectation": "discrete.local_expectation:ESTIMATOR",
         "indecater": "discrete.indecater:ESTIMATOR",
+        "unordered-set": "discrete.unordered_set:ESTIMATOR",
+        "rao-blackwell": "discrete.rao_blackwell:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
     },
 )
