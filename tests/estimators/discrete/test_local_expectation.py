@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gradbench.engine.general import replicate_gradients
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.parts import neighbours
 from tests.estimators.asking import refuses, setting
@@ -146,3 +147,24 @@ def test_it_needs_one_layer_of_values_that_can_be_listed():
     refuses(NAME, setting("gaussian-vae"), "values that can be listed")
     refuses(NAME, setting("poisson-cost"), "values that can be listed")
     refuses(NAME, setting("sigmoid-belief", layers=2), "one layer")
+
+
+@pytest.mark.slow
+def test_the_variance_on_a_trained_network_by_enumeration():
+    """Eight bits, four digits, after 200 steps of training, L = 2: that of the score function is 3220.09."""
+    point = point_of("sigmoid-belief", data="digits", latent=8, batch=4, train_steps=200)
+    found = {}
+    for name in (NAME, "score-function"):
+        task, total = task_of(point, name), 0.0
+        for datapoint in range(4):
+            one = task.datapoints(slice(datapoint, datapoint + 1))
+            states, mass = one.held_q.states().all()
+            p = one.held_q.mean()
+            noise = torch.where(states == 1, p / 2, (1 + p) / 2).transpose(0, 1)
+            for key, rows in replicate_gradients(one, noise, len(noise)).items():
+                if key.startswith("phi."):
+                    away = rows.flatten(1) - mass[0, :, 0] @ rows.flatten(1)
+                    total += float(mass[0, :, 0] @ away.square().sum(1)) / 4**2
+        found[name] = total / 2
+    assert found["score-function"] == pytest.approx(3220.09, rel=1e-5)
+    assert found[NAME] == pytest.approx(0.026953, rel=1e-4)
