@@ -38,24 +38,25 @@ class Weights:
 def subset_weights(log_p: Tensor, log_rest: Tensor) -> Weights:
     """The weights of a set with log-probabilities [R, B, k], beside states whose mass is exp(log_rest), [R, B]."""
     k = log_p.shape[-1]
-    subsets = torch.arange(2**k, device=log_p.device)
     places = torch.arange(k, device=log_p.device)
+    subsets = torch.arange(2**k, device=log_p.device)  # as bits; they are the first axis below, for contiguous rows
     members = (subsets[:, None] >> places & 1).bool()
-    mass = torch.where(members, log_p.unsqueeze(-2), -torch.inf).logsumexp(-1)
-    mass = torch.logaddexp(mass, log_rest.unsqueeze(-1))
+    mass = log_rest[None]
+    for own in log_p.unbind(-1):
+        mass = torch.cat([mass, torch.logaddexp(mass, own)])
     log_g = torch.zeros_like(mass)
     for size in range(1, k + 1):
         of_size = subsets[members.sum(1) == size]
         chosen = members[of_size].nonzero()[:, 1].reshape(-1, size)
         before = of_size[:, None] ^ (1 << chosen)
-        log_g[..., of_size] = log_g[..., before].logsumexp(-1) - mass[..., of_size]
+        log_g[of_size] = log_g[before].logsumexp(1) - mass[of_size]
     every = 2**k - 1
     one_less = every ^ (1 << places)
     two_less = one_less[:, None] & one_less
-    others = (log_g[..., two_less] - log_g[..., one_less].unsqueeze(-1)).exp()
+    others = (log_g[two_less] - log_g[one_less][:, None]).exp().movedim((0, 1), (-2, -1))
     same = torch.eye(k, dtype=torch.bool, device=log_p.device)
     return Weights(
-        (log_g[..., one_less] - log_g[..., every, None]).exp(),
+        (log_g[one_less] - log_g[every]).exp().movedim(0, -1),
         torch.where(same, log_p.exp().unsqueeze(-1), others),
     )
 
