@@ -22,12 +22,18 @@ ROWS = 2**12
 
 def at_neighbours(objective: Objective, q: Family, z: Latents, numbers: Tensor) -> Tensor:
     """f at the neighbours ``numbers`` [N] of z, as numbers, [R, L, N, B]."""
-    constants, parts = hold(objective, "θ in f at neighbours"), []
+    constants = hold(objective, "θ in f at neighbours")
+    some = numbers.split(max(1, ROWS // z.shape[:3].numel()))
+    return torch.cat([evaluated(constants, q, q.neighbours(z, part)) for part in some], 2)
+
+
+def evaluated(objective: Objective, q: Family, moved: Latents) -> Tensor:
+    """f at ``moved`` samples [R, L, N, B, *event], as numbers, [R, L, N, B]."""
+    parts = []
     with torch.no_grad():
-        for some in numbers.split(max(1, ROWS // z.shape[:3].numel())):
-            moved = q.neighbours(z, some)
-            f: PerSample = constants.f(moved.flatten(1, 2), q.held())
-            parts.append(f.unflatten(1, moved.shape[1:3]))
+        for some in moved.split(max(1, ROWS // (moved.shape[:2].numel() * moved.shape[3])), 2):
+            f: PerSample = objective.f(some.flatten(1, 2), q.held())
+            parts.append(f.unflatten(1, some.shape[1:3]))
     return torch.cat(parts, 2)
 
 

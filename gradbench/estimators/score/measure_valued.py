@@ -26,9 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradbench.core.types import Latents, Noise, PerSample, Values, hold, live
+from gradbench.core.types import Latents, Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, Setting, differentiated, held
 from gradbench.estimators.draws import own
+from gradbench.estimators.parts.neighbours import evaluated
 from gradbench.estimators.parts.own_parameters import carried
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
@@ -43,8 +44,7 @@ def surrogate(objective: Objective, q: Family, noise: Any) -> Values:
         """f at z+ or z- for each element of a parameter, [R, L, N, B]; N = 1 where all of them are z."""
         if moved is None:
             return f.unsqueeze(2)
-        flat: PerSample = constants.f(moved.flatten(1, 2), q.held())
-        return flat.unflatten(1, moved.shape[1:3])
+        return evaluated(constants, q, moved)
 
     with torch.no_grad():
         found = q.weak_derivatives(
