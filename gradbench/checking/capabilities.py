@@ -49,10 +49,29 @@ def check_capabilities(q: Family) -> None:
         laws.check_normalised(q)
     _inverse(q)
     _opposite(q)
+    if q.has("neighbours"):
+        _neighbours(q)
     if states_of(q) is not None:
         _linear(q)
     if (support := support_of(q)) is not None:
         _derivatives(q, support)
+
+
+def _neighbours(q: Family) -> None:
+    """Given the others, the probabilities of a variable's values are in the ratios of log_prob, and sum to 1."""
+    with torch.no_grad():
+        z = q.sample(_noise(q))
+        masses = q.neighbour_masses(z)
+        moved = q.neighbours(z, torch.arange(masses.shape[2]))
+        away = q.log_prob(moved.flatten(1, 2)).unflatten(1, masses.shape[1:3]) - q.log_prob(z).unsqueeze(2)
+        ratios = away.exp().unflatten(2, (q.event[0], -1))
+        wanted = (ratios / (1 + ratios.sum(3, keepdim=True))).flatten(2, 3)
+    if not torch.allclose(masses, wanted, rtol=1e-6, atol=1e-9):
+        raise wrong(
+            "neighbours",
+            "neighbour_masses are not the probabilities, by log_prob, of the values in neighbours",
+            "number n moves variable n // (C − 1) by 1 + n mod (C − 1) values from its own; the others stay",
+        )
 
 
 def _inverse(q: Family) -> None:

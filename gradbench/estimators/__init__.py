@@ -57,6 +57,10 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "disarm-categorical": "discrete.disarm_categorical:ESTIMATOR",
         "carms": "discrete.carms:ESTIMATOR",
         "arsm": "discrete.arsm:ESTIMATOR",
+        "local-expectation": "discrete.local_expectation:ESTIMATOR",
+        "indecater": "discrete.indecater:ESTIMATOR",
+        "unordered-set": "discrete.unordered_set:ESTIMATOR",
+        "rao-blackwell": "discrete.rao_blackwell:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
     },
 )

@@ -143,6 +143,7 @@ CAPABILITIES = {
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
     "weak_derivatives": "weak derivatives of their law",
+    "neighbours": "values that can be listed one variable at a time",
     "states": "finitely many states",
     "grid": "a quadrature",
 }

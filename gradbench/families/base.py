@@ -151,6 +151,21 @@ class Family(ABC):
         """
         raise NotImplementedError(f"{cls.__name__} has no weak derivatives")
 
+    def neighbours(self, z: Latents, numbers: Tensor) -> Latents:
+        """z [R, L, B, *event] with one variable at another of its values, [R, L, N, B, *event], for ``numbers`` [N].
+
+        Of V variables with C values each there are V (C − 1): number n moves variable n // (C − 1) by 1 + n mod (C − 1)
+        values, in their order, from its own. Raises NotImplementedError for a family whose values cannot be listed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lists no values of single variables")
+
+    def neighbour_masses(self, z: Latents) -> Tensor:
+        """The probability of the value that each neighbour's variable is moved to, [R, L, V (C − 1), B].
+
+        Differentiable in the parameters. Raises NotImplementedError for a family whose values cannot be listed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lists no values of single variables")
+
     def states(self) -> Support | None:
         """Every state with its probability; None where they are not finitely many."""
         return None

@@ -51,6 +51,14 @@ class Bernoulli(Family):
     def weak_points(cls, latent_dim: int, states: int | None) -> int:
         return 2 * latent_dim
 
+    def neighbours(self, z: Latents, numbers: Tensor) -> Latents:
+        moved = torch.eye(z.shape[3:].numel(), dtype=torch.bool, device=z.device)[numbers.to(z.device)]
+        return torch.where(moved[:, None].unflatten(-1, z.shape[3:]), 1 - z.unsqueeze(2), z.unsqueeze(2))
+
+    def neighbour_masses(self, z: Latents) -> Tensor:
+        logits = self.parameters["logits"]
+        return torch.sigmoid((1 - 2 * z) * logits).flatten(3).movedim(-1, 2)
+
     def states(self) -> Support:
         logits = self.parameters["logits"]
         event = logits.shape[3:]

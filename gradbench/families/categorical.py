@@ -99,6 +99,21 @@ class Categorical(Family):
         assert states is not None, "categories are finitely many"
         return latent_dim * round(math.exp(math.log(states) / latent_dim))
 
+    def neighbours(self, z: Latents, numbers: Tensor) -> Latents:
+        variables, categories = z.shape[3:]
+        numbers = numbers.to(z.device)
+        own = torch.eye(variables, dtype=torch.bool, device=z.device)[numbers // (categories - 1)]
+        places = torch.arange(categories, device=z.device) - (1 + numbers % (categories - 1))[:, None]
+        moved = z[..., places % categories].movedim(-2, 2)  # [R, L, N, B, V, C], every variable moved
+        return torch.where(own[:, None, :, None], moved, z.unsqueeze(2))
+
+    def neighbour_masses(self, z: Latents) -> Tensor:
+        categories = z.shape[-1]
+        steps = torch.arange(1, categories, device=z.device)
+        reached = (z.argmax(-1, keepdim=True) + steps) % categories
+        probabilities = self.mean().expand(*z.shape)
+        return probabilities.gather(-1, reached).flatten(3).movedim(-1, 2)
+
     def states(self) -> Support:
         logits = self.parameters["logits"]
         variables, categories = logits.shape[3:]

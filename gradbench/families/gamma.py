@@ -13,6 +13,7 @@ from gradbench.core.types import Latents, PerSample
 from gradbench.families.base import Family, Use
 from gradbench.families.gaussian import REACH
 from gradbench.families.support import Support, along_path
+from gradbench.families.weak import WeakDerivative, replaced
 
 RAREST = 1e-300
 """The least probability of a tail whose noise `Gamma.noise_of` tells apart."""
@@ -52,6 +53,41 @@ class Gamma(Family):
 
     def opposite(self, noise: Any) -> Tensor:
         return -noise
+
+    def mean(self) -> Tensor:
+        return self.parameters["concentration"] / self.parameters["rate"]
+
+    def weak_noise(self, replicates: int, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Two standard exponential variables: what z is increased by, and the logarithm of what it is divided by."""
+        shape = self._shape(replicates, samples)
+        return {
+            name: torch.empty(shape, **self._like()).exponential_(generator=generator) for name in ("more", "shrunk")
+        }
+
+    def weak_derivatives(self, z: Latents, noise: dict[str, Tensor]) -> dict[str, WeakDerivative]:
+        """In the rate, z against z with an exponential variable more, which raises the concentration by 1.
+
+        In the concentration a, z against u z, u = exp(−e/a) with e exponential, and 1 / (a (1 − u)) as the constant.
+        That is a mixture over u: with log z − ψ(a) = ∫ ((1+t)^−a − exp(−z t)) dt/t at rate 1, and u = 1 / (1 + t),
+
+            ∂q/∂a = ∫ u^(a−1) / (1 − u) (q − law of u z) du over (0, 1),
+
+        the derivative of a Gamma process in its time. The mass of that measure is infinite near u = 1, where the two
+        laws meet: its variance is finite where f is smooth in z, and need not be where f jumps.
+        """
+        concentration, rate = self.parameters["concentration"], self.parameters["rate"]
+        # a variable that came out as 0 moves z nowhere, and must leave the constant finite
+        shrunk = noise["shrunk"].clamp_min(torch.finfo(z.dtype).tiny ** 0.5)
+        log_ratio = -shrunk / concentration
+        constant = -1 / (concentration * torch.expm1(log_ratio))
+        return {
+            "concentration": WeakDerivative(constant, None, replaced(z, kept_positive(z * log_ratio.exp()))),
+            "rate": WeakDerivative(concentration / rate, None, replaced(z, z + noise["more"] / rate)),
+        }
+
+    @classmethod
+    def weak_points(cls, latent_dim: int, states: int | None) -> int:
+        return 2 * latent_dim
 
     def noise_of(self, z: Latents) -> Tensor:
         """The score of each value, held; beyond a tail of probability ``RAREST`` it stays that of the tail."""

@@ -14,6 +14,7 @@ from torch import distributions as td
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.base import Family
 from gradbench.families.support import Support, digits
+from gradbench.families.weak import WeakDerivative, replaced
 
 BEYOND = 1e-18
 """The probability of the counts to either side that a grid leaves out, at most, once it has nodes enough."""
@@ -44,6 +45,17 @@ class Poisson(Family):
 
     def opposite(self, noise: Any) -> Tensor:
         return -noise
+
+    def mean(self) -> Tensor:
+        return self.parameters["rate"]
+
+    def weak_derivatives(self, z: Latents, noise: dict[str, Tensor]) -> dict[str, WeakDerivative]:
+        """One count more against the count as it is: ∂q(k)/∂rate = q(k − 1) − q(k)."""
+        return {"rate": WeakDerivative(torch.ones_like(self.parameters["rate"]), replaced(z, z + 1), None)}
+
+    @classmethod
+    def weak_points(cls, latent_dim: int, states: int | None) -> int:
+        return latent_dim
 
     def noise_of(self, z: Latents) -> Tensor:
         """A score that gives ``z``: the one in the middle of the probability of its count."""

@@ -20,7 +20,10 @@ class WeakDerivative:
     """
 
     constant: Tensor
-    """c, [R or 1, L or 1, B, *event], its event the N elements."""
+    """c, [R or 1, L or 1, B, *event], its event the N elements.
+
+    Of a mixture of such differences, that of the one which was drawn, [R, L, B, *event].
+    """
     positive: Latents | None
     negative: Latents | None
 

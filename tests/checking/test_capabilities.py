@@ -163,7 +163,33 @@ class OneForAll(Bernoulli):
         return Bernoulli.states(self)
 
 
+class OtherMasses(Categorical):
+    """Probabilities of the values that come before the sample's own, not of those behind it."""
+
+    name = "other-masses"
+
+    def neighbour_masses(self, z):
+        return Categorical.neighbour_masses(self, z).unflatten(2, (z.shape[3], -1)).flip(3).flatten(2, 3)
+
+    def states(self):
+        return Categorical.states(self)
+
+
+class AllMoved(Bernoulli):
+    """Every bit flipped, where one is."""
+
+    name = "all-moved"
+
+    def neighbours(self, z, numbers):
+        return (1 - z.unsqueeze(2)).expand(*z.shape[:2], len(numbers), *z.shape[2:])
+
+    def states(self):
+        return Bernoulli.states(self)
+
+
 WRONG = {
+    OtherMasses: "neighbours",
+    AllMoved: "neighbours",
     NoRoot: "posterior",
     HeldPath: "path",
     WrongInverse: "inverse",

@@ -8,12 +8,25 @@ import torch
 from scipy import stats
 from scipy.integrate import quad
 from scipy.special import digamma, gammainc, gammaincinv, polygamma
+from torch import Tensor
 
 from gradbench.checking.capabilities import check_capabilities
 from gradbench.core.seeding import stream
 from gradbench.families.gamma import Gamma
+from gradbench.families.gaussian import REACH
 
 F64 = torch.float64
+SCORES = torch.linspace(-REACH, REACH, 48, dtype=F64)
+"""Nodes of the normal score of an exponential variable, for the trapezoidal rule."""
+
+
+def weak_nodes(q: Gamma, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Exponential variables as quantiles of normal scores, the same for both and for all variables, [S, N, 1, B, D]."""
+    exponential = -torch.special.log_ndtr(-SCORES)
+    nodes = exponential[:, None, None, None, None].expand(-1, *noise.transpose(0, 1).shape)
+    return torch.softmax(-(SCORES**2) / 2, 0), {"more": nodes, "shrunk": nodes}
+
+
 CONCENTRATIONS = (0.05, 0.3, 1.0, 2.5, 100.0)
 
 
@@ -130,3 +143,77 @@ def test_a_sample_is_not_differentiated_in_its_noise():
     x = torch.zeros(1, 1, 1, 1, dtype=F64, requires_grad=True)
     with pytest.raises(NotImplementedError, match="not in its noise"):
         q.sample(x).sum().backward()
+
+
+def weakly(q: Gamma, f) -> dict[str, float]:
+    """E[c (f(z+) − f(z-))] in both parameters of one variable, over z and the weak noise; f of a number."""
+    x = torch.linspace(-REACH, REACH, 200, dtype=F64)
+    z, mass = q.sample(x[None, :, None, None]), torch.softmax(-(x**2) / 2, 0)
+    shares, weak = weak_nodes(q, torch.zeros(1, 200, 1, 1, dtype=F64))
+    total = dict.fromkeys(q.parameters, 0.0)
+    for node, share in enumerate(shares):
+        found = q.weak_derivatives(z, {name: part[node].transpose(0, 1) for name, part in weak.items()})
+        for name, one in found.items():
+            points = [z.unsqueeze(2) if at is None else at for at in (one.positive, one.negative)]
+            terms = one.constant[..., 0] * (f(points[0]) - f(points[1]))[:, :, 0, :, 0]
+            total[name] += float(share * (mass * terms[0, :, 0]).sum())
+    return total
+
+
+@pytest.mark.parametrize("concentration", CONCENTRATIONS)
+def test_the_weak_derivatives_are_those_of_known_expectations(concentration):
+    """E z = a/b, E log z = ψ(a) − log b, E exp(−z) = (1 + 1/b)^−a."""
+    a, b = concentration, 1.7
+    q = q_of([a], [b])
+    known = {
+        "z": (lambda z: z, 1 / b, -a / b**2),
+        "log z": (torch.log, float(polygamma(1, a)), -1 / b),
+        "exp(-z)": (lambda z: (-z).exp(), -np.log1p(1 / b) * (1 + 1 / b) ** -a, a / b**2 * (1 + 1 / b) ** (-a - 1)),
+    }
+    for name, (f, in_concentration, in_rate) in known.items():
+        found = weakly(q, f)
+        assert found["concentration"] == pytest.approx(in_concentration, rel=1e-7), name
+        assert found["rate"] == pytest.approx(in_rate, rel=1e-7), name
+
+
+def test_the_two_laws_in_the_rate_make_the_derivative_of_the_density():
+    """(a / b) (Gamma(a, b) − Gamma(a + 1, b)), point by point; z and an exponential variable make the latter."""
+    a, b = 1.6, 0.7
+    z = np.linspace(0.1, 12, 50)
+    density, raised = (stats.gamma(shape, scale=1 / b).pdf(z) for shape in (a, a + 1))
+    np.testing.assert_allclose(a / b * (density - raised), (a / b - z) * density, atol=1e-14)
+    q = q_of([a], [b])
+    plain, weak = q.noise(20_000, 1, stream(0)), q.weak_noise(20_000, 1, stream(1))
+    found = q.weak_derivatives(q.sample(plain), weak)["rate"]
+    assert float(found.constant) == pytest.approx(a / b)
+    assert found.positive is None
+    # Kolmogorov-Smirnov at an error rate of 1e-3
+    assert stats.kstest(found.negative.flatten().numpy(), stats.gamma(a + 1, scale=1 / b).cdf).pvalue > 1e-3
+
+
+def test_one_variable_is_moved_at_a_time():
+    q = q_of([2.0, 0.5], [4.0, 1.0])
+    z = torch.tensor([[10.0, 20.0]], dtype=F64)[None, None]
+    half = np.log(2)
+    noise = {
+        "more": torch.tensor([[[[8.0, 3.0]]]], dtype=F64),
+        "shrunk": torch.tensor([[[[2 * half, 0.5 * half]]]], dtype=F64),
+    }
+    found = q.weak_derivatives(z, noise)
+    assert found["rate"].negative[0, 0, :, 0].tolist() == [[12.0, 20.0], [10.0, 23.0]]
+    assert found["rate"].constant.flatten().tolist() == [0.5, 0.5]
+    shrunk = torch.tensor([[5.0, 20.0], [10.0, 10.0]], dtype=F64)
+    torch.testing.assert_close(found["concentration"].negative[0, 0, :, 0], shrunk)
+    torch.testing.assert_close(found["concentration"].constant.flatten(), torch.tensor([1.0, 4.0], dtype=F64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_the_weak_derivatives_stay_finite_at_the_ends(dtype):
+    """An exponential variable that came out as 0, and one that shrinks z to nothing."""
+    q = q_of([1e-3, 50.0], [1.0, 2.0], dtype)
+    z = q.sample(q.noise(3, 1, stream(0)))
+    for value in (0.0, 1e-30, 80.0):
+        found = q.weak_derivatives(z, {name: torch.full_like(z, value) for name in ("more", "shrunk")})
+        for one in found.values():
+            assert torch.isfinite(one.constant).all()
+            assert (one.negative >= torch.finfo(dtype).tiny).all()

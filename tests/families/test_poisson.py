@@ -115,3 +115,25 @@ def test_a_rate_that_is_no_number_gives_none():
     q = q_of(float("nan"))
     assert torch.isnan(q.sample(q.noise(2, 1, stream(0)))).all()
     assert q.grid(24).size == 24
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_weak_derivative_is_that_of_the_masses(rate):
+    """q(k − 1) − q(k) = (k / rate − 1) q(k), and the mean of one count more is that of E z² = rate + rate²."""
+    count = np.arange(30)
+    law = stats.poisson(rate)
+    np.testing.assert_allclose(law.pmf(count - 1) - law.pmf(count), (count / rate - 1) * law.pmf(count), atol=1e-14)
+    q = q_of(rate)
+    z, mass = q.grid(256).all()
+    one = q.weak_derivatives(z, {})["rate"]
+    assert one.negative is None
+    difference = one.positive[..., 0] ** 2 - z.unsqueeze(2)[..., 0] ** 2
+    found = (mass * one.constant[..., 0] * difference[:, :, 0]).sum()
+    assert float(found) == pytest.approx(1 + 2 * rate, rel=1e-12)
+
+
+def test_one_count_is_moved_at_a_time():
+    q = q_of(2.0, 0.5)
+    one = q.weak_derivatives(torch.tensor([[3.0, 0.0]], dtype=F64)[None, None], {})["rate"]
+    assert one.positive[0, 0, :, 0].tolist() == [[4.0, 0.0], [3.0, 1.0]]
+    assert one.constant.flatten().tolist() == [1.0, 1.0]

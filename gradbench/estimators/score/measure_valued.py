@@ -8,12 +8,15 @@ Held constant: all samples, which the two laws bind; c and the differences, as n
 Unbiased for: φ and θ: q⁺ and q⁻ differ from q in one variable, which is independent of the others.
 Needs: latents with weak derivatives, in one layer. Gaussian: in the mean, 1 / (σ √2π) and μ ± σ w with one Rayleigh
     variable w (a Weibull variable of shape 2); in the scale, 1 / σ and a double-sided Maxwell variable m against the
-    normal one u m, u uniform, μ + σ m and μ + σ u m. Bernoulli, in the logit: p (1 − p), 1 against 0. Categorical, in
-    the logit of c: p_c, c against z as it is.
+    normal one u m, u uniform, μ + σ m and μ + σ u m. Gamma(a, b): in the rate, a / b and z against z + e / b, e an
+    exponential variable; in the concentration, a mixture of differences, 1 / (a (1 − u)) and z against u z with
+    u = exp(−e / a). Poisson, in the rate: 1, and z + 1 against z. Bernoulli, in the logit: p (1 − p), 1 against 0.
+    Categorical, in the logit of c: p_c, c against z as it is.
 Cost: 2 evaluations per sample and element of λ, less those at z as it is, and 1 for z: 4 D + 1 for D Gaussian latents,
-    2 D + 1 for bits, V C + 1 for V variables of C categories.
-Paper: Mohamed, Rosca, Figurnov & Mnih 2020 (JMLR 21), section 6, with the couplings there; that of categories, in
-    logits, follows from the derivative of the softmax function.
+    2 D + 1 for bits and Gamma latents, D + 1 for counts, V C + 1 for V variables of C categories.
+Paper: Mohamed, Rosca, Figurnov & Mnih 2020 (JMLR 21), section 6, with the couplings there; those of Gamma
+    rates and of counts follow from the derivatives of their densities, that of categories, in logits, from that of the
+    softmax function, that of a Gamma concentration from the time of a Gamma process (`Gamma.weak_derivatives`).
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradbench.core.types import Latents, Noise, PerSample, Values, hold, live
+from gradbench.core.types import Latents, Noise, Values, hold, live
 from gradbench.estimators.base import Estimator, Setting, differentiated, held
 from gradbench.estimators.draws import own
+from gradbench.estimators.parts.neighbours import evaluated
 from gradbench.estimators.parts.own_parameters import carried
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
@@ -40,8 +44,7 @@ def surrogate(objective: Objective, q: Family, noise: Any) -> Values:
         """f at z+ or z- for each element of a parameter, [R, L, N, B]; N = 1 where all of them are z."""
         if moved is None:
             return f.unsqueeze(2)
-        flat: PerSample = constants.f(moved.flatten(1, 2), q.held())
-        return flat.unflatten(1, moved.shape[1:3])
+        return evaluated(constants, q, moved)
 
     with torch.no_grad():
         found = q.weak_derivatives(

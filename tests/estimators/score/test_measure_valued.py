@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from gradbench.core.seeding import stream
@@ -18,6 +19,7 @@ from gradbench.families.gaussian import Gaussian
 from tests.estimators import by_hand as hand
 from tests.estimators.asking import refuses, setting
 from tests.estimators.by_hand import ANY, Bits, Estimate, Given, Parts, array
+from tests.estimators.by_hand_gamma import GAMMA, GammaLaw
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without
 from tests.exactly import COUNTS, exact_moments, exact_variance
@@ -58,7 +60,7 @@ def changed(change):
 
 
 def evaluations(where) -> float:
-    count = {"gaussian": 4, "bernoulli": 2}.get(where.family.name)
+    count = {"gaussian": 4, "bernoulli": 2, "gamma": 2, "poisson": 1}.get(where.family.name)
     if count is None:
         count = where.states ** (1 / where.latent_dim)
     return where.samples * (1 + round(count) * where.latent_dim)
@@ -100,6 +102,22 @@ FACTS = Facts(
             "phi.log_scale",
             LINEAR,
         ),
+        Mutant(
+            "the other law of a Gamma rate with twice too much",
+            changed(lambda noise: {"weak.more": 2 * noise["weak.more"]}),
+            "gamma-cost",
+            1,
+            "phi.log_rate",
+        ),
+        Mutant(
+            "u without the concentration",
+            changed(lambda noise: {"weak.shrunk": 4 * noise["weak.shrunk"]}),
+            "gamma-cost",
+            1,
+            "phi.log_shape",
+            {"shape": 4.0},
+        ),
+        Mutant("sign flipped, on counts", scaled(OWN, -1.0), "poisson-cost", 1, "phi"),
     ),
 )
 
@@ -123,6 +141,10 @@ def by_hand(given: Given) -> Estimate:
     parts: Parts
     if isinstance(q, Bits):
         parts = (q.p * (1 - q.p) * difference(1.0, 0.0),)
+    elif isinstance(q, GammaLaw):
+        a, e, u = q.concentration, noise["weak.more"], np.exp(-noise["weak.shrunk"] / q.concentration)
+        # in the logarithms of both: a · 1 / (a (1 − u)), and b · a / b
+        parts = (difference(z, u * z) / (1 - u), a * difference(z, z + e / q.rate))
     else:
         assert isinstance(q, hand.Gaussian)
         w, m, share = (q.scale * noise[f"weak.{name}"] for name in ("rayleigh", "maxwell", "share"))
@@ -131,7 +153,7 @@ def by_hand(given: Given) -> Estimate:
     return Estimate(tuple(np.broadcast_to(part, z.shape).mean(1) for part in parts), z)
 
 
-@pytest.mark.parametrize("spot", ANY, ids=repr)
+@pytest.mark.parametrize("spot", [*ANY, *GAMMA], ids=repr)
 def test_the_gradient_at_fixed_noise(spot):
     spot.check(NAME, by_hand)
 
@@ -156,6 +178,16 @@ def test_the_gradient_at_fixed_noise_of_categories():
         expected[:, :, variable, category] = p[variable, category] * (f(moved) - f(z))
     found = array(gradients_by_loop(task, noise, 4)["phi.logits"])
     np.testing.assert_allclose(found, expected.mean(1), rtol=1e-10, atol=1e-12)
+
+
+def test_the_gradient_at_fixed_noise_of_counts():
+    """In the log rate, rate · (f with one count more − f)."""
+    task = task_of(point_of("poisson-cost", cost="exp", k=0.4, rate=1.7, dim=2), NAME, 2)
+    noise = noise_of(task, 4)
+    z = stats.poisson(1.7).ppf(stats.norm.cdf(array(noise["z"])))
+    expected = 1.7 * (np.exp(-0.4 * (z + 1)) - np.exp(-0.4 * z))
+    found = array(gradients_by_loop(task, noise, 4)["phi.log_rate"])
+    np.testing.assert_allclose(found, expected.mean((1, 2)), rtol=1e-10, atol=1e-12)
 
 
 def moments(point) -> dict[str, tuple[float, float]]:
@@ -231,6 +263,46 @@ def test_categories_vary_by_what_they_are_compared_with():
     mean, variance = exact_moments(task)["phi.logits"]
     np.testing.assert_allclose(array(mean), p * (f - p @ f), rtol=1e-9)
     assert variance == pytest.approx((p**2).sum() * spread, rel=1e-9)
+
+
+@pytest.mark.parametrize(("rate", "k"), [(3.0, 0.0), (0.4, -2.0)])
+def test_counts_on_a_quadratic(rate, k):
+    """(z + 1 − k)² − (z − k)² = 2 (z − k) + 1: in the log rate of variance rate² · 4 rate."""
+    task = task_of(point_of("poisson-cost", cost="quadratic", k=k, rate=rate), NAME)
+    mean, variance = exact_moments(task)["phi.log_rate"]
+    assert float(mean) == pytest.approx(rate * (2 * (rate - k) + 1), rel=1e-10)
+    assert variance == pytest.approx(4 * rate**3, rel=1e-9)
+
+
+def gamma_moments(point) -> dict[str, tuple[float, float]]:
+    """Mean and variance in both parameters of one Gamma variable, by quadrature over z and the weak noise."""
+    task = task_of(point, NAME)
+    weights, noise = weak_nodes_of(task.held_q, 100)
+    found = {}
+    for name, rows in replicate_gradients(task, noise, len(weights)).items():
+        mean = float(weights @ rows[:, 0])
+        found[name] = (mean, float(weights @ (rows[:, 0] - mean) ** 2))
+    return found
+
+
+@pytest.mark.parametrize(("a", "b"), [(2.0, 1.0), (0.6, 1.5)])
+def test_the_variances_of_a_gamma_variable_on_its_square(a, b):
+    """In the log shape z² (1 + u), u of the law Beta(a, 1): at shape 2 and rate 1 the mean is 10, the variance 240.
+
+    In the log rate −a (2 z e + e²) / b, with e exponential.
+    """
+    found = gamma_moments(point_of("gamma-cost", cost="quadratic", k=0.0, shape=a, rate=b))
+    second, fourth = a * (a + 1) / b**2, a * (a + 1) * (a + 2) * (a + 3) / b**4
+    one, two = 1 + a / (a + 1), 1 + 2 * a / (a + 1) + a / (a + 2)
+    assert found["phi.log_shape"] == (
+        pytest.approx(second * one, rel=1e-6),
+        pytest.approx(fourth * two - (second * one) ** 2, rel=1e-6),
+    )
+    mean = -2 * second
+    square = (a / b) ** 2 * (4 * second * 2 + 4 * a / b * 6 / b + 24 / b**2)
+    assert found["phi.log_rate"] == (pytest.approx(mean, rel=1e-6), pytest.approx(square - mean**2, rel=1e-6))
+    if (a, b) == (2.0, 1.0):
+        assert found["phi.log_shape"] == (pytest.approx(10), pytest.approx(240))
 
 
 def test_its_samples_of_z_are_those_that_other_estimators_draw():
