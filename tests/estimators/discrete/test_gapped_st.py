@@ -7,25 +7,25 @@ import pytest
 from scipy.special import expit, logit
 
 from gradbench.estimators import ESTIMATORS
+from tests.estimators import trained
 from tests.estimators.asking import refuses, setting
 from tests.estimators.by_hand import Bits, Estimate, Given
-from tests.estimators.discrete import trained
-from tests.estimators.discrete.relaxing import (
+from tests.estimators.facts import Facts
+from tests.estimators.relaxing import (
     SPOTS,
     WITHOUT_EFFECT,
-    at_the_mean,
     from_slope,
+    mutants_of,
     one_bit,
     soft,
     spread,
     theta_is_that_of_the_score_function,
 )
-from tests.estimators.facts import Facts
 
 NAME = "gapped-st"
 FACTS = Facts(
     without_effect=WITHOUT_EFFECT,
-    mutants=(at_the_mean(ESTIMATORS[NAME]),),
+    mutants=mutants_of(ESTIMATORS[NAME]),
     unbiased_groups=("theta", "theta.decoder.output.weight"),
 )
 

@@ -14,7 +14,10 @@ from gradbench.estimators import ESTIMATORS
 from tests.estimators import measured
 from tests.estimators.asking import accepts, refuses, setting
 from tests.estimators.by_hand import Bits, Estimate, Given
-from tests.estimators.discrete.relaxing import (
+from tests.estimators.facts import Facts, Mutant
+from tests.estimators.measured import CLEAR, agrees
+from tests.estimators.mutating import without
+from tests.estimators.relaxing import (
     SPOTS,
     mean_only,
     perturbed,
@@ -22,9 +25,6 @@ from tests.estimators.discrete.relaxing import (
     spread,
     theta_is_that_of_the_score_function,
 )
-from tests.estimators.facts import Facts, Mutant
-from tests.estimators.measured import CLEAR, agrees
-from tests.estimators.mutating import without
 from tests.exactly import exact_moments, expected_gradient
 from tests.helpers import ok_rows, point_of, row_of, task_of
 

@@ -19,13 +19,15 @@ from gradbench.estimators.parts.inner import perturbed_inside
 from gradbench.estimators.parts.straight_through import mean_tangent, straight_through
 from tests.estimators.asking import refuses, setting
 from tests.estimators.by_hand import Estimate, Given, array
-from tests.estimators.discrete.relaxing import (
+from tests.estimators.facts import Facts
+from tests.estimators.mutating import mutant
+from tests.estimators.relaxing import (
     SPOTS,
     WITHOUT_EFFECT,
     at_mean,
-    at_the_mean,
     from_slope,
     mean_only,
+    mutants_of,
     one_bit,
     over_inner,
     perturbed_given,
@@ -34,8 +36,6 @@ from tests.estimators.discrete.relaxing import (
     spread,
     theta_is_that_of_the_score_function,
 )
-from tests.estimators.facts import Facts
-from tests.estimators.mutating import mutant
 from tests.exactly import expected_gradient
 from tests.helpers import noise_of, point_of, task_of
 
@@ -46,7 +46,7 @@ FACTS = Facts(
     parameters={"inner_samples": 2},
     mean_only=mean_only,
     without_effect=WITHOUT_EFFECT,
-    mutants=(at_the_mean(OWN),),
+    mutants=mutants_of(OWN),
     unbiased_groups=("theta", "theta.decoder.output.weight"),
 )
 

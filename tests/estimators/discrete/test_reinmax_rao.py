@@ -8,16 +8,17 @@ from scipy.integrate import quad
 from scipy.special import expit, logit
 
 from gradbench.estimators import ESTIMATORS
+from tests.estimators import trained
 from tests.estimators.asking import refuses, setting
 from tests.estimators.by_hand import Estimate, Given
-from tests.estimators.discrete import trained
-from tests.estimators.discrete.relaxing import (
+from tests.estimators.facts import Facts
+from tests.estimators.relaxing import (
     SPOTS,
     WITHOUT_EFFECT,
     at_mean,
-    at_the_mean,
     from_slope,
     mean_only,
+    mutants_of,
     one_bit,
     over_inner,
     perturbed_given,
@@ -27,7 +28,6 @@ from tests.estimators.discrete.relaxing import (
     theta_is_that_of_the_score_function,
     with_one_inner,
 )
-from tests.estimators.facts import Facts
 
 NAME = "reinmax-rao"
 FACTS = Facts(
@@ -35,7 +35,7 @@ FACTS = Facts(
     integrated=with_one_inner,
     mean_only=mean_only,
     without_effect=WITHOUT_EFFECT,
-    mutants=(at_the_mean(ESTIMATORS[NAME]),),
+    mutants=mutants_of(ESTIMATORS[NAME]),
     unbiased_groups=("theta", "theta.decoder.output.weight"),
 )
 

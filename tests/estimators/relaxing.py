@@ -10,14 +10,12 @@ import torch
 from scipy.special import expit, logit, softmax
 from torch import Tensor
 
-from gradbench.core.types import hold
 from gradbench.engine.task import Task
 from gradbench.estimators.base import Estimator
-from gradbench.objectives.base import average
 from tests.estimators.by_hand import BERNOULLI, Array, Bits, Estimate, Given
 from tests.estimators.by_hand_categorical import CATEGORICAL, Categories
 from tests.estimators.facts import Mutant
-from tests.estimators.mutating import mutant
+from tests.estimators.mutating import held_too, scaled
 from tests.exactly import exact_moments
 from tests.families.relaxed import inner_nodes, relaxed_nodes
 from tests.helpers import gradients_by_loop, noise_of, point_of, reference_of_point, task_of
@@ -91,15 +89,12 @@ def with_one_inner(task: Task) -> tuple[Tensor, Any]:
     return weights, noise
 
 
-def at_the_mean(own: Estimator) -> Mutant:
-    """f for θ at the mean, and not at the sample."""
-
-    def surrogate(objective: Any, q: Any, noise: Any, *rest: Any) -> Any:
-        return average(objective.f(hold(q.mean(), "z"), q.held())) + 0 * own.surrogate(
-            objective.held(), q, noise, *rest
-        )
-
-    return Mutant("θ at the mean", mutant(own, surrogate), "sigmoid-belief", 2, "theta", BELIEF)
+def mutants_of(own: Estimator) -> tuple[Mutant, ...]:
+    """Mistakes in what is unbiased, θ; what φ is is held to its formula, since it is biased by design."""
+    return (
+        Mutant("f held", held_too(own, "f"), "sigmoid-belief", 2, "theta", BELIEF),
+        Mutant("half of it", scaled(own, 0.5), "sigmoid-belief", 2, "theta", BELIEF),
+    )
 
 
 def theta_is_that_of_the_score_function(name: str, problem: str, kl: str, **parameters: Any) -> None:
