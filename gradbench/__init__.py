@@ -39,12 +39,16 @@ if TYPE_CHECKING:
     from gradbench.families import FAMILIES
     from gradbench.families.base import Family, Use
     from gradbench.families.bernoulli import Bernoulli
+    from gradbench.families.beta import Beta
     from gradbench.families.categorical import Categorical
+    from gradbench.families.dirichlet import Dirichlet
+    from gradbench.families.full_rank_gaussian import FullRankGaussian
     from gradbench.families.gamma import Gamma
     from gradbench.families.gaussian import Gaussian
     from gradbench.families.layered import Layered
     from gradbench.families.poisson import Poisson
     from gradbench.families.support import Support, along_path, digits
+    from gradbench.families.von_mises import VonMises
     from gradbench.families.weak import WeakDerivative, replaced
     from gradbench.objectives import OBJECTIVES
     from gradbench.objectives.base import Objective, ObjectiveParameters, average, has_closed_form_kl
@@ -95,6 +99,10 @@ _WHERE: dict[str, str] = {
     "Bernoulli": "gradbench.families.bernoulli",
     "Categorical": "gradbench.families.categorical",
     "Gamma": "gradbench.families.gamma",
+    "FullRankGaussian": "gradbench.families.full_rank_gaussian",
+    "Beta": "gradbench.families.beta",
+    "Dirichlet": "gradbench.families.dirichlet",
+    "VonMises": "gradbench.families.von_mises",
     "Poisson": "gradbench.families.poisson",
     "Layered": "gradbench.families.layered",
     "Support": "gradbench.families.support",
@@ -151,10 +159,12 @@ __all__ = [
     "PROBLEMS",
     "SAMPLES",
     "Bernoulli",
+    "Beta",
     "Calls",
     "Categorical",
     "ChosenObjective",
     "ContractError",
+    "Dirichlet",
     "Draws",
     "Estimator",
     "EstimatorParameters",
@@ -162,6 +172,7 @@ __all__ = [
     "Factor",
     "Family",
     "Free",
+    "FullRankGaussian",
     "Gamma",
     "Gaussian",
     "GradbenchError",
@@ -188,6 +199,7 @@ __all__ = [
     "UsageError",
     "Use",
     "Values",
+    "VonMises",
     "WeakDerivative",
     "__version__",
     "along_path",

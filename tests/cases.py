@@ -63,9 +63,16 @@ def tiny(problem: str) -> list[Case]:
     for place, size in itertools.product(places(problem), SIZES):
         kind, values = PROBLEMS[problem].Parameters, dict(place.parameters)
         offered = {name for name, _ in choices(kind)}
-        values |= dict.fromkeys(kind.sizes - offered, size) | ({"batch": 1} if "batch" in kind.model_fields else {})
+        values |= {name: max(size, _least(kind, name)) for name in kind.sizes - offered} | (
+            {"batch": 1} if "batch" in kind.model_fields else {}
+        )
         found.append(values)
     return _distinct(problem, found)
+
+
+def _least(parameters: type[Any], name: str) -> int:
+    """The smallest value that a parameter may have."""
+    return max((one.ge for one in parameters.model_fields[name].metadata if hasattr(one, "ge")), default=1)
 
 
 def _distinct(problem: str, sets: Iterable[dict[str, Any]]) -> list[Case]:

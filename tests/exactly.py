@@ -3,7 +3,8 @@
 A family is asked for what it can do: the values of its `Support` (states, or the nodes of a quadrature) are turned into
 noise that gives them. That is exact for an estimator that looks at samples alone. One that uses the noise itself, as
 relaxations and antithetic pairs of bits do, needs nodes of the noise: ``noise_nodes(q, count)`` in the test module of
-the family, tests/families/test_NAME.py, gives masses [1, N, B] and noise [1, N, B, *event]. Draws that are no noise of
+the family, tests/families/test_NAME.py, gives masses [1, N, B] and noise [1, N, B, *event]; ``noise_size(q, count)``
+says how many there would be, where they may be more than can be made. Draws that are no noise of
 the family are integrated by the estimator's test file, in its `Facts`.
 """
 
@@ -83,7 +84,8 @@ def _check_samples_alone(task: Task, noise: Noise, other: Noise) -> None:
 def tuples(task: Task) -> int:
     """How many tuples of draws there are for `integrated`; 1 where nothing of the family is drawn."""
     if not task.estimator.draws.of_family:
-        return 1
+        own = facts_of(task.estimator.name).tuples
+        return 1 if own is None else own(task)
     draws, batch = _drawn_together(task)
     return _affordable(task.held_q, draws * batch)[0]
 
@@ -188,6 +190,8 @@ def _drawn(q: Family, z: Latents, start: int) -> Tensor:
 
 
 def _size(q: Family, count: int) -> int:
+    if (size := _hook(q, "noise_size")) is not None:
+        return size(q, count)
     own = _hook(q)
     return own(q, count)[0].shape[1] if own is not None else _support(q, count).size
 
@@ -199,11 +203,11 @@ def _support(q: Family, count: int) -> Support:
     return support
 
 
-def _hook(q: Family) -> Any:
+def _hook(q: Family, what: str = "noise_nodes") -> Any:
     name = f"tests.families.test_{q.name}"
     if importlib.util.find_spec(name) is None:
         return None
-    return getattr(importlib.import_module(name), "noise_nodes", None)
+    return getattr(importlib.import_module(name), what, None)
 
 
 def _tuples(mass: Tensor, noise: Noise, draws: int, batch: int) -> tuple[Tensor, Noise]:

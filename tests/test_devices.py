@@ -20,6 +20,7 @@ from gradbench.core import seeding
 from gradbench.engine import measure as engine
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
+from gradbench.families import layered
 from gradbench.problems import PROBLEMS
 from gradbench.runner import local
 from gradbench.statistics import bias
@@ -60,6 +61,8 @@ class OneDevice(TorchDispatchMode):
         # a number on the CPU may meet a tensor on a GPU, but not the other way round
         if away and name not in COPIES and any(value.device.type == "cpu" and value.dim() > 0 for value in tensors):
             raise RuntimeError(f"{func} on {[(value.device.type, tuple(value.shape)) for value in tensors]}")
+        if name == "equal" and away:
+            return self.truth
         if name == "_local_scalar_dense" and away:
             return self.truth if away[0].dtype == torch.bool else 1
         if name == "_to_copy" and away and torch.device(kwargs.get("device") or "meta").type == "cpu":
@@ -75,6 +78,7 @@ def no_generator_away(monkeypatch):
     ours = types.SimpleNamespace(**vars(torch) | {"Generator": lambda device="cpu": torch.Generator()})
     monkeypatch.setattr(seeding, "torch", ours)
     monkeypatch.setattr(engine, "torch", ours)
+    monkeypatch.setattr(layered, "torch", ours)
     monkeypatch.setattr(bias, "no_bias_p", lambda gram: np.full(gram.shape[:-2], 0.5))  # of made-up values
 
 

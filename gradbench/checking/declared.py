@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy import stats
+from scipy.special import stdtrit
 
 from gradbench.checking import laws
 from gradbench.checking.violation import BrokenError
@@ -83,7 +83,7 @@ def _features_have_mean_zero(task: Task) -> None:
         away = (means.mean(0).abs() / error.clamp_min(torch.finfo(error.dtype).tiny)).nan_to_num()
         scale = (scales[name].double().flatten() * torch.finfo(scales[name].dtype).eps).sqrt() * PER_BLOCK
         away = torch.where(means.mean(0).abs() <= scale, 0.0, away)  # where its terms cancel, it is its own rounding
-        if float(away.max()) > stats.t.isf(MEAN_FALSE_ALARMS / 2 / means.shape[1], BLOCKS - 1):
+        if float(away.max()) > -float(stdtrit(BLOCKS - 1, MEAN_FALSE_ALARMS / 2 / means.shape[1])):
             raise BrokenError(
                 "declared samples",
                 f"the samples that latents gives are not independent, or not of q: what has mean 0 for such is "

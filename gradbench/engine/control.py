@@ -93,7 +93,7 @@ def control_for(task: Task) -> Control | None:
     if hasattr(task.held_q, "split"):
         return _weighted(task, generator)
     features = regression.Features(task)
-    coefficients = regression.fitted(task, features, generator, WORTHWHILE)
+    coefficients = regression.coefficients_of(task, features, generator, WORTHWHILE)
     return None if coefficients is None else Regressed(features, coefficients)
 
 
@@ -164,7 +164,7 @@ def _block_means(score: Task, noises: list[Noise], per_block: int) -> dict[str, 
     total = score.values(join_noise(noises), phi, Calls(problem.theta)).sum()
     if not phi.copies:
         found = gradients_of(total, {"phi.": phi}, blocks=len(noises))
-        return {name: value.flatten(1).double().cpu().numpy() for name, value in found.items()}
+        return {name: value.reshape(len(value), -1).double().cpu().numpy() for name, value in found.items()}
     each = [score.gradient(noise) for noise in noises]
     return {
         name: torch.stack([one[name].flatten() for one in each]).double().cpu().numpy()

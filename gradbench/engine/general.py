@@ -38,7 +38,7 @@ def together_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, T
     theta = PerReplicateCalls(task.point.problem.theta, replicates)
     total = task.values(noise, phi, theta).sum()
     gradients = gradients_of(total, {"phi.": phi, "theta.": theta})
-    return {name: gradients[name].flatten(1) for name in task.point.names}
+    return {name: gradients[name].reshape(replicates, -1) for name in task.point.names}  # one number is a row, too
 
 
 def measure_general(

@@ -32,7 +32,8 @@ def fitted(task: Task) -> Task:
     """The task with its estimator's control variate trained once, on datapoints drawn from the whole data set.
 
     A baseline that has seen one minibatch only would be tried on others: it is trained as one would be that has seen
-    the data. Raises MeasurementError where it belongs to the datapoints of one minibatch.
+    the data, and on all of it where the estimator asks for that. Raises MeasurementError where it belongs to the
+    datapoints of one minibatch.
     """
     point = task.point
     if own := task.estimator.state_by_datapoint:
@@ -42,8 +43,11 @@ def fitted(task: Task) -> Task:
         )
     if task.estimator.fit is None or point.rows is None:
         return task.fitted()
-    order = torch.randperm(len(point.rows), generator=point.axes.stream("fit rows"))
-    return replace(replace(task, point=point.at(order[:FIT_ROWS].sort().values)).fitted(), point=point)
+    if task.estimator.fits_on_all_rows:
+        rows = torch.arange(len(point.rows))
+    else:
+        rows = torch.randperm(len(point.rows), generator=point.axes.stream("fit rows"))[:FIT_ROWS].sort().values
+    return replace(replace(task, point=point.at(rows)).fitted(), point=point)
 
 
 def measure_minibatches(

@@ -30,7 +30,7 @@ HEAVY = 30.0
 """Kurtosis of a score above which its values are too rare to be met in the pilot draws."""
 VALUES_EACH = 8
 """Different values that the samples must have taken in the pilot draws, for each feature."""
-SAME = 1e-6
+DUPLICATE = 1e-6
 """Eigenvalues of the features' correlations below which a mixture of them is left out: features that are the same."""
 
 Derivatives = dict[str, Tensor]
@@ -117,10 +117,10 @@ def slope_of(task: Task) -> Tensor | None:
     return slope if bool(torch.isfinite(slope).all()) else None
 
 
-def fitted(task: Task, features: Features, generator: torch.Generator, worthwhile: float) -> Derivatives | None:
+def coefficients_of(task: Task, features: Features, generator: torch.Generator, least: float) -> Derivatives | None:
     """The coefficients of least squares, by parameter of q, [K, 1, 1, B, *its shape].
 
-    None where a first look sees less than the share ``worthwhile`` of the noise explained, or what is not finite.
+    None where a first look sees less than the share ``least`` of the noise explained, or what is not finite.
     """
     replicates = PILOT if task.together > 1 else PILOT_OF_A_MINIBATCH
     noise = task.noise(replicates, generator)
@@ -128,7 +128,7 @@ def fitted(task: Task, features: Features, generator: torch.Generator, worthwhil
     sums = _Sums(features.scales(first))
     if not sums.add(task, features, first, FIRST_LOOK):
         return None
-    if sums.share() < worthwhile:
+    if sums.share() < least:
         return None
     step = max(1, min(replicates_at_once(task), replicates))
     for start in range(FIRST_LOOK, replicates, step):
@@ -236,7 +236,7 @@ def _solved(square: Tensor, product: Tensor) -> Tensor:
     scale = square.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(square.dtype).tiny)
     root = scale.sqrt()
     unit = square / (root[..., :, None] * root[..., None, :])
-    inverse = torch.linalg.pinv(unit, rtol=SAME, hermitian=True)
+    inverse = torch.linalg.pinv(unit, rtol=DUPLICATE, hermitian=True)
     return (inverse @ (product / root)[..., None])[..., 0] / root
 
 

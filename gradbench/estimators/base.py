@@ -74,6 +74,10 @@ class Setting:
     """Layers of latents, each drawn given the one before."""
     states: int | None = None
     """States of a datapoint's latents; None where they are not finitely many."""
+    shared: bool = False
+    """Whether the minibatch has its latents in common."""
+    linear_view: bool = False
+    """Whether the problem says through which matrix alone its likelihood or cost sees z."""
 
     @classmethod
     def of(
@@ -82,7 +86,8 @@ class Setting:
         """The setting of an estimator with its ``own`` parameters, on ``problem`` with ``parameters``."""
         family, dim = FAMILIES.find(problem.family), problem.latent_dim(parameters)
         layers, states = problem.layers(parameters), problem.states(parameters)
-        return cls(problem.name, family, dim, objective, samples, own, layers, states)
+        shared, linear_view = not problem.independent_datapoints, problem.has_linear_view()
+        return cls(problem.name, family, dim, objective, samples, own, layers, states, shared, linear_view)
 
     @property
     def kl(self) -> Kl | None:
@@ -133,6 +138,7 @@ def needs_pairs(setting: Setting) -> str | None:
 
 CAPABILITIES = {
     "reparameterised": "a differentiable sampling path",
+    "implicit": "a sampling path whose derivative is implicit",
     "from_uniforms": "noise that is made of uniforms",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
@@ -177,6 +183,11 @@ class Estimator:
     """Names in ``state`` that have an entry for each datapoint, along the axis of datapoints: [1, 1, B, …].
 
     Everything else in it is shared by all datapoints.
+    """
+    fits_on_all_rows: bool = False
+    """Whether its fitted state holds means over all the rows that minibatches are drawn from.
+
+    Then ``fit`` is given all of them; else some are enough. Of one fixed minibatch, those are its own rows.
     """
     scored: bool = True
     """True if the surrogate contains f · log q: the engine then uses the score as a control variate for the bias test
@@ -244,6 +255,8 @@ class Estimator:
             return f"{self.name} is for one layer of latents; {setting.problem} has {setting.layers}"
         if self.scopes(setting.objective.name) is None:
             return f"{self.name} estimates {' or '.join(sorted(self.unbiased))} gradients, not {setting.objective.name}"
+        if (why_not := setting.objective.why_not_samples(setting.samples)) is not None:
+            return f"{self.name}: {why_not}"
         try:
             reason = self.needs(setting)
         except (Exception, SystemExit) as error:  # whatever a plugin raises is its fault

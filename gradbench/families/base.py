@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-from gradbench.core.errors import NoClosedFormError
+from gradbench.core.errors import MeasurementError, NoClosedFormError
 from gradbench.core.types import Latents, Noise, PerSample
 from gradbench.families.support import Support
 from gradbench.families.weak import WeakDerivative
@@ -34,8 +34,8 @@ class Use:
 class Family(ABC):
     """A factorised q_φ(z|x) at its parameters. A subclass gives the ``name`` of its family and its law.
 
-    What is exact is never inherited: `states`, `grid` and the estimators below count only where the class itself
-    says them, since a subclass may have changed the law (`says`).
+    What is exact is never inherited: `states`, `grid`, `from_uniforms` and the estimators below count only where the
+    class itself says them, since a subclass may have changed the law (`says`).
     """
 
     name: ClassVar[str]
@@ -98,6 +98,7 @@ class Family(ABC):
     def from_uniforms(self, uniforms: Tensor) -> Noise:
         """The noise at ``uniforms`` [R, L, B, *event] in (0, 1): uniform draws become draws of the noise's law.
 
+        Uniforms are float64, in which none is 0 or 1, and the noise has the precision of the parameters.
         Each latent variable has a uniform of its own, and moves smoothly with it. Raises NotImplementedError for a
         family without such a map.
         """
@@ -222,6 +223,15 @@ def states_of(q: Family) -> Support | None:
 def grid_of(q: Family, nodes: int) -> Support | None:
     """The quadrature of ``q`` where its own class says one."""
     return q.grid(nodes) if q.says("grid") else None
+
+
+def noise_at(q: Family, uniforms: Tensor) -> Noise:
+    """The noise of ``q`` at ``uniforms``. Raises MeasurementError where its own class does not say how that is made."""
+    if not q.says("from_uniforms"):
+        raise MeasurementError(
+            f"{type(q).__name__} has no from_uniforms of its own\nwrite it there: its noise may have another law"
+        )
+    return q.from_uniforms(uniforms)
 
 
 def training(q: Family) -> Use:

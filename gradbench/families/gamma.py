@@ -34,7 +34,7 @@ class Gamma(Family):
     name = "gamma"
     reparameterised = True
     implicit = True
-    trained_by = Use("pathwise", 1)
+    trained_by = Use("implicit", 1)
 
     def _distribution(self) -> td.Distribution:
         return td.Gamma(self.parameters["concentration"], self.parameters["rate"], validate_args=False)

@@ -36,7 +36,7 @@ class Gaussian(Family):
         return self.parameters["loc"] + self.parameters["scale"] * noise
 
     def from_uniforms(self, uniforms: Tensor) -> Tensor:
-        return torch.special.ndtri(uniforms)
+        return torch.special.ndtri(uniforms).to(self.parameters["loc"].dtype)
 
     def opposite(self, noise: Any) -> Tensor:
         return -noise

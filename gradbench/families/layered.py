@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradbench.core.errors import BrokenProblemError, NoClosedFormError
 from gradbench.core.types import Latents, Noise, PerSample
-from gradbench.families.base import Family, Use, grid_of, states_of
+from gradbench.families.base import Family, Use, grid_of, noise_at, states_of
 from gradbench.families.support import Support
 
 Conditional = Callable[..., Family]
@@ -53,6 +53,23 @@ class Layered(Family):
             part = q.noise(replicates, samples, generator)
             found |= _numbered(part, index)
             above.append(q.sample(part))
+        return found
+
+    def from_uniforms(self, uniforms: Tensor) -> Noise:
+        """The noise of each layer under its number, at ``uniforms`` of all layers side by side, [R, L, B, ΣD].
+
+        Raises MeasurementError where a layer makes none.
+        """
+        found: dict[str, Tensor] = {}
+        above: list[Latents] = []
+        start = 0
+        for index in range(len(self.layers)):
+            q = self._conditional(index, above)
+            stop = start + q.event.numel()
+            part = noise_at(q, uniforms[..., start:stop].unflatten(-1, q.event))
+            found |= _numbered(part, index)
+            above.append(q.sample(part))
+            start = stop
         return found
 
     def chain(self, noise: Noise) -> list[tuple[Family, Latents]]:

@@ -63,3 +63,20 @@ def along_path(sample: Callable[[Tensor], Latents], noise: Tensor, mass: Tensor,
         return sample(noise[places].reshape(1, -1, 1, *event)), mass[places].prod(-1)[None, :, None]
 
     return Support(len(noise) ** dimensions, at)
+
+
+def product_rule(values: Tensor, mass: Tensor, joined: Callable[[Tensor], Latents] = lambda chosen: chosen) -> Support:
+    """The product rule over all latent variables, each with nodes of its own.
+
+    ``values`` and ``mass`` [R or 1, L or 1, B, *event, N] are the nodes of every variable and their masses, which sum
+    to 1 over N. ``joined`` makes z of one value for each variable, [R or 1, L, B, *event].
+    """
+    event, nodes = values.shape[3:-1], values.shape[-1]
+    dimensions = event.numel()
+
+    def at(numbers: Tensor) -> tuple[Latents, PerSample]:
+        places = digits(numbers.to(values.device), nodes, dimensions)[None, :, None, :, None]
+        chosen, masses = (torch.take_along_dim(part.flatten(3, -2), places, -1)[..., 0] for part in (values, mass))
+        return joined(chosen.unflatten(-1, event)), masses.prod(-1)
+
+    return Support(nodes**dimensions, at)

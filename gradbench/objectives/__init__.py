@@ -15,6 +15,8 @@ OBJECTIVES: Registry[type[Objective]] = Registry(
     {
         "elbo": "elbo:Elbo",
         "iwae": "iwae:Iwae",
+        "miwae": "miwae:Miwae",
+        "vr-iwae": "vr_iwae:VrIwae",
         "cost": "cost:Cost",
         "forward-kl": "forward_kl:ForwardKl",
     },

@@ -63,6 +63,14 @@ class Objective(ABC):
     Empty where single samples are averaged: then the family of the latents says.
     """
 
+    def __init_subclass__(cls, **keys: Any) -> None:
+        """What belongs to a ``reduce`` is not inherited by a class with a reduction of its own."""
+        super().__init_subclass__(**keys)
+        if "reduce" in vars(cls):
+            for name in ("in_groups", "reduce_inside", "weights", "path_weights"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Objective, name))
+
     @classmethod
     @abstractmethod
     def why_not(cls, problem: type[Problem]) -> str | None:
@@ -77,6 +85,11 @@ class Objective(ABC):
     def inside(cls, parameters: Any, samples: int) -> int:
         """How many of the L samples are reduced together by more than a mean; 1 where it is a mean of single ones."""
         return 1
+
+    @classmethod
+    def why_not_samples(cls, parameters: Any, samples: int) -> str | None:
+        """Why L = ``samples`` cannot be reduced, with the remedy; None where it can."""
+        return None
 
     @classmethod
     def has_log_q(cls, kl: Kl | None) -> bool:
@@ -102,6 +115,36 @@ class Objective(ABC):
     def in_posterior(self, z: Latents, q: Family) -> PerSample:
         """What is averaged under p_θ(z|x), [R, L, B], at z that are held: of an objective ``over_posterior``."""
         raise NotImplementedError(f"{self.name} is a mean under q")
+
+    def in_groups(self, f: PerSample) -> Tensor:
+        """f with its samples in the independent groups that `reduce` is a mean over, [R, M, inside, B].
+
+        One group of all samples, unless the class says otherwise.
+        """
+        return f[:, None]
+
+    def reduce_inside(self, f: PerSample) -> Tensor:
+        """What the samples of one group make, [R, inside, B] to [R, B]."""
+        return self.reduce(f)
+
+    def weights(self, f: PerSample) -> Tensor:
+        """What each sample adds to the gradient of `reduce`: u_l = ∂ reduce(f) / ∂f_l, [R, L, B]."""
+        with torch.enable_grad():
+            f = f if f.requires_grad else f.detach().requires_grad_()
+            return torch.autograd.grad(self.reduce(f).sum(), f, create_graph=True)[0]
+
+    def path_weights(self, f: PerSample) -> Tensor:
+        """u_l − ∂u_l / ∂f_l, [R, L, B]: what weighs the path of a doubly reparameterised gradient, f being log w.
+
+        Reparameterised once more, the score term E[u_l ∇_φ log q_φ(z_l)] is E[(∂u_l / ∂f_l) ∇_z f_l · ∇_φ z_l].
+        """
+        with torch.enable_grad():
+            f = f if f.requires_grad else f.detach().requires_grad_()
+            weights = self.weights(f)
+            if not weights.requires_grad:  # those of a mean
+                return weights
+            slopes = [torch.autograd.grad(u.sum(), f, create_graph=True)[0] for u in weights.unbind(1)]
+            return weights - torch.stack([slope[:, index] for index, slope in enumerate(slopes)], 1)
 
     def closed_form(self, phi: Calls, q: Family) -> Tensor | None:
         """The exact objective with single samples as a differentiable scalar, where a formula is known; else None."""

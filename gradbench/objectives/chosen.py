@@ -57,6 +57,10 @@ class ChosenObjective:
         """How many of L samples are reduced together by more than a mean."""
         return self.kind.inside(self.parameters, samples)
 
+    def why_not_samples(self, samples: int) -> str | None:
+        """Why it has no value for L = ``samples``, with the remedy; None where it has."""
+        return self.kind.why_not_samples(self.parameters, samples)
+
     def at(self, problem: Problem, theta: Calls, x: Tensor | None) -> Objective:
         """The objective of ``problem`` at the minibatch ``x``."""
         return self.kind(problem, theta, x, self.kl, self.parameters)

@@ -49,5 +49,13 @@ class Iwae(Objective):
     def reduce(self, f: PerSample) -> Tensor:
         return f.logsumexp(1) - math.log(f.shape[1])
 
+    def weights(self, f: PerSample) -> Tensor:
+        """w̃_l, the normalised weights."""
+        return f.softmax(1)
+
+    def path_weights(self, f: PerSample) -> Tensor:
+        """w̃_l²."""
+        return self.weights(f) ** 2
+
     def closed_form(self, phi: Calls, q: Family) -> Tensor | None:
         return self.problem.closed_form(phi, self.theta, self.x)

@@ -22,10 +22,15 @@ PROBLEMS: Registry[type[Problem]] = Registry(
         "linear-gaussian": "linear_gaussian:LinearGaussian",
         "rainforth": "rainforth:Rainforth",
         "gamma-poisson": "gamma_poisson:GammaPoisson",
+        "logistic-regression": "logistic_regression:LogisticRegression",
         "gaussian-vae": "gaussian_vae:GaussianVae",
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
         "categorical-vae": "categorical_vae:CategoricalVae",
         "hierarchical-vae": "hierarchical_vae:HierarchicalVae",
+        "full-rank-linear-gaussian": "full_rank_linear_gaussian:FullRankLinearGaussian",
+        "beta-cost": "beta_cost:BetaCost",
+        "dirichlet-cost": "dirichlet_cost:DirichletCost",
+        "von-mises-cost": "von_mises_cost:VonMisesCost",
     },
 )
 

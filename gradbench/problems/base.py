@@ -83,6 +83,10 @@ class Problem(ABC):
 
     unit_interval: ClassVar[bool] = True
     """Whether the likelihood needs data in [0, 1], as one of binary pixels does."""
+    labelled: ClassVar[bool] = False
+    """Whether the last column of the data is the label of each row, and no feature."""
+    exact_by: ClassVar[Literal["closed-form", "quadrature"]] = "closed-form"
+    """What ``closed_form`` is: a formula, or one with integrals in it that quadrature does to rounding."""
     start_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters that what is drawn at the start is scaled or shaped by, such as where q starts.
 
@@ -134,6 +138,18 @@ class Problem(ABC):
         """A short label of the size, for tables."""
         return ""
 
+    @classmethod
+    def why_not_rows(cls, parameters: Any, rows: Tensor) -> str | None:
+        """Why ``rows`` [N, columns] cannot be its data, with the remedy; None where they can."""
+        return None
+
+    def prepare(self, rows: Tensor) -> None:
+        """Take note of the whole data set [N, columns], once, before anything is trained or measured.
+
+        For what depends on all of it: a likelihood that counts the datapoints, a start of q that is fitted to them.
+        """
+        return
+
     @abstractmethod
     def posterior(self, phi: Calls, x: Tensor | None) -> Family:
         """q_φ(z|x) for x [1, 1, B, features]."""
@@ -156,6 +172,25 @@ class Problem(ABC):
     def closed_form(self, phi: Calls, theta: Calls, x: Tensor | None) -> Tensor | None:
         """The exact objective as a differentiable scalar, where a formula is known; else None."""
         return None
+
+    def linear_view(self, theta: Calls, x: Tensor | None) -> Tensor:
+        """The matrix W [1, 1, B or 1, M, D] through which alone the likelihood or cost sees z: it is a function of W z.
+
+        Where the minibatch has its latents in common, W has the rows of all datapoints together, and B is 1. A
+        problem whose first use of z is no linear map of it does not give one.
+        """
+        raise NotImplementedError(f"{self.name} gives no matrix through which alone it sees z")
+
+    @classmethod
+    def has_linear_view(cls) -> bool:
+        """Whether it says through which matrix z is seen; not where a class below changes what is done with z."""
+        order = cls.__mro__
+
+        def depth(name: str) -> int:
+            return next(index for index, kind in enumerate(order) if name in vars(kind))
+
+        said = depth("linear_view")
+        return order[said] is not Problem and said <= min(depth("log_likelihood"), depth("cost"))
 
     def synthesise(self, rows: int, generator: torch.Generator) -> Tensor:
         """``rows`` datapoints of the model's own, [rows, features] (data = "synthetic")."""

@@ -64,3 +64,7 @@ class GaussianVae(Problem):
     def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
         logits = theta.call("decoder", z)
         return td.Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)
+
+    def linear_view(self, theta: Calls, x: Tensor | None) -> Tensor:
+        first = "hidden1" if self.parameters.layers else "output"
+        return theta.free(f"decoder.{first}.weight")

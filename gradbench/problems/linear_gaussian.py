@@ -62,6 +62,8 @@ class LinearGaussian(Problem):
         # one latent and a bound of three samples: small enough to integrate; over so many datapoints every tensor's
         # gradient stands out from the noise of a score that is weighted by the bound
         Small("monte-carlo", (3,), {"latent": 1, "batch": 32}, "iwae", seed=5),
+        Small("monte-carlo", (4,), {"latent": 1}, "miwae", seed=1),
+        Small("monte-carlo", (2,), {"latent": 1}, "vr-iwae", seed=1),
     )
 
     def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
@@ -109,6 +111,9 @@ class LinearGaussian(Problem):
 
     def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
         return td.Normal(theta.call("decoder", z), self.parameters.noise, validate_args=False).log_prob(x).sum(-1)
+
+    def linear_view(self, theta: Calls, x: Tensor | None) -> Tensor:
+        return theta.free("decoder.weight")
 
     def closed_form(self, phi: Calls, theta: Calls, x: Tensor | None) -> Tensor:
         assert x is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -27,7 +28,7 @@ from gradbench.statistics.measurement import planned_blocks as plan_blocks
 from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Measure
 from gradbench.target.points import Point
-from gradbench.target.reference import Source
+from gradbench.target.reference import Reference, Source
 
 
 def cell_blocks(cell: Cell, measure: Measure) -> tuple[int, int]:
@@ -58,7 +59,7 @@ def measured_rows(
     preflight(task)
     take = minibatches.measure_minibatches if redrawn else measure_moments
     blocks, per_block = cell_blocks(cell, measure)
-    reference = source.upto(measure.blocks)
+    reference = _measured_by(task, source.upto(measure.blocks))
 
     def measured_blocks(some: range) -> Moments:
         return take(task, some, per_block, reference.gradient, tick, measure.options())
@@ -68,7 +69,7 @@ def measured_rows(
     if redrawn or not task.estimator.deterministic:
         together = 1 if redrawn else passes.plan(task, per_block).together
         moments = topped_up(moments, measured_blocks, measure.precision, until, memory, together)
-        reference = source.upto(moments.blocks)
+        reference = _measured_by(task, source.upto(moments.blocks))
         if redrawn:
             moments = minibatches.probed(task, moments)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
@@ -99,6 +100,15 @@ def measured_rows(
         }
         for group, members in groups_of(point.names).items()
     ]
+
+
+def _measured_by(task: Task, reference: Reference) -> Reference:
+    """What the bias of ``task`` is measured by.
+
+    Gradients at single minibatches, to take the noise of the data off, would only add it to an estimator whose mean at
+    each minibatch is nearly that over all the data.
+    """
+    return replace(reference, minibatches=None) if task.estimator.fits_on_all_rows else reference
 
 
 def skipped(cell: Cell, suite: str) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 All are computed in float64 at the parameter values that the cell has. Closed forms and enumeration are exact to
 rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change. Where L samples
-are inside the objective, the sum is over all L-tuples of states or nodes. An objective that is a mean under the
-posterior is summed over that instead (`over_posterior`).
+are inside the objective, the sum is over all L-tuples of states or nodes; where they are so in independent groups, over
+the tuples of one group, whose gradient is that of all. An objective that is a mean under the posterior is summed over
+that instead (`over_posterior`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gradbench.core.errors import UsageError
 from gradbench.core.types import Gradients
 from gradbench.families.base import Family, grid_of, states_of
 from gradbench.families.support import MAX_STATES, Support, digits
@@ -56,7 +58,10 @@ def exactly(
 
     ``most``: evaluations per datapoint that it may take, and ``nodes``: those of the finest quadrature. What a
     posterior inherits from its family is not exact for it: only what its own class says.
+    Raises UsageError where the objective has no value for L = ``samples``.
     """
+    if (why_not := chosen.why_not_samples(samples)) is not None:
+        raise UsageError(f"no reference: {why_not}")
     inside = chosen.inside(samples)
     q = posterior(precise)
     if chosen.over_posterior:
@@ -65,7 +70,7 @@ def exactly(
     if inside == 1:
         value = objective.closed_form(Calls(precise.problem.phi), q)
         if value is not None:
-            return "closed-form", gradient_of(precise, iter([value]))
+            return precise.problem.exact_by, gradient_of(precise, iter([value]))
     states = states_of(q)
     if states is not None and states.size <= min(MAX_STATES, most) and states.size**inside <= min(MAX_TUPLES, most):
         return "enumeration", _summed(precise, chosen, states_of, inside)
@@ -208,7 +213,7 @@ def _tuples(
         numbers = torch.arange(start, min(start + step, support.size**inside), device=f.device)
         chosen_ones = digits(numbers, support.size, inside)
         masses, values = (leaf[chosen_ones] for leaf in leaves)
-        (masses.prod(1) * objective.reduce(values)).sum(0).mean().backward()
+        (masses.prod(1) * objective.reduce_inside(values)).sum(0).mean().backward()
     derivatives = [leaf.grad for leaf in leaves]
     assert derivatives[0] is not None
     assert derivatives[1] is not None

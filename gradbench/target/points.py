@@ -149,11 +149,13 @@ def build(axes: Axes, device: str, dtype: torch.dtype, cache: Path | None = None
     rows = None
     if axes.data is not None and axes.data != "synthetic":
         rows = data_sets.load_rows(axes.data, axes.scale, axes.contents)
-        check_range(kind, axes.data, rows)
+        check_data_rows(kind, axes.parameters, axes.data, rows)
     problem = construct(kind, axes.parameters, _features(axes.parameters, rows), generator)
     check_parameters(problem)
     if axes.data == "synthetic":
         rows = problem.synthesise(SYNTHETIC_ROWS, axes.origin("synthesise"))
+    if rows is not None:
+        problem.prepare(rows)
     if axes.train_steps:
         assert rows is not None, "a suite refuses train_steps for a problem without data"
         _train(problem, rows, axes, cache)
@@ -184,7 +186,7 @@ def check_point(kind: type[Problem], parameters: Any, data: data_sets.DataSet) -
     rows = None
     if data.name is not None and data.name != "synthetic":
         rows = data_sets.load_rows(data.name, data.scale, data.contents)
-        check_range(kind, data.name, rows)
+        check_data_rows(kind, parameters, data.name, rows)
     batch = getattr(parameters, "batch", None)
     if data.name is not None and batch is not None:
         data_sets.check_batch(batch, SYNTHETIC_ROWS if rows is None else len(rows), f"data {data.name!r}")
@@ -205,11 +207,21 @@ def _construct_once(kind: type[Problem], parameters: Any, features: int) -> None
 
 def _features(parameters: Any, rows: Tensor | None) -> int:
     """Columns that a problem is built for: those of the data, or of what it draws itself."""
-    return getattr(parameters, "features", 0) if rows is None else rows.shape[1]
+    return (getattr(parameters, "features", None) or 0) if rows is None else rows.shape[1]
 
 
-def check_range(kind: type[Problem], data: str, rows: Tensor) -> None:
-    """Raise UsageError where a problem that models pixels is given values outside [0, 1]."""
+def check_data_rows(kind: type[Problem], parameters: Any, data: str, rows: Tensor) -> None:
+    """Raise UsageError where a problem cannot model the rows of ``data``.
+
+    That is, values outside [0, 1] where it models pixels, labels where it has no use for them or none where it has,
+    and what it says itself.
+    """
+    if data in data_sets.DATA_SETS and (data in data_sets.LABELLED) != kind.labelled:
+        told = "has no labels, and {} models them" if kind.labelled else "has labels, and {} models none"
+        others = sorted(data_sets.LABELLED) if kind.labelled else ["digits"]
+        raise UsageError(f"data {data!r} {told.format(kind.name)}; give it {', '.join(others)} or file:PATH")
+    if (reason := kind.why_not_rows(parameters, rows)) is not None:
+        raise UsageError(f"data {data!r}: {reason}")
     low, high = float(rows.min()), float(rows.max())
     if kind.unit_interval and (low < 0 or high > 1):
         remedy = "scale = 255" if low >= 0 and 1 < high <= 255 and data.startswith("file:") else "rescaled values"

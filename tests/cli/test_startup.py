@@ -176,7 +176,7 @@ def reads(line: str, run: Path, also: set[str]) -> None:
     """Raise AssertionError where a command that reads ``run`` imports other than a table takes, and ``also``."""
     ended = command(*(run if word == "RUN" else word for word in line.split()))
     assert ended.code == 0
-    assert "score-function" in ended.out
+    assert "score-function" in ended.out or "iwae-score" in ended.out
     assert ended.imported() == TABLE | also
     assert "scipy.stats" not in ended.modules
 

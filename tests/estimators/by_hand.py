@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, logsumexp, softmax
 
 from gradbench.core.seeding import stream
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
+from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.target.points import Point
 from tests.estimators.facts import facts_of
@@ -69,6 +70,8 @@ class Estimate:
     """The samples at which θ is differentiated, [R, L, B, D]."""
     mass: Array | float | None = None
     """Their weights [R, L, B], which add up to 1; None: equal ones."""
+    theta: dict[str, Array] = field(default_factory=dict)
+    """The gradients of parameters of θ, by name, that are not those of such a weighted mean."""
 
     @property
     def weights(self) -> Array:
@@ -93,6 +96,10 @@ class Gaussian:
         """∇ log q(z)."""
         away = (z - self.loc) / self.scale
         return away / self.scale, away**2 - 1
+
+    def slope(self, z: Array) -> Array:
+        """The derivative of log q in z."""
+        return -(z - self.loc) / self.scale**2
 
     def path(self, z: Array, slope: Array) -> Parts:
         """``slope`` in z, carried along the path to the parameters."""
@@ -143,6 +150,29 @@ def weighted(weight: Array, parts: Parts) -> Parts:
     return tuple(weight[..., None] * part for part in parts)
 
 
+def groups_of(given: Given) -> int:
+    """How many groups of samples the bound is a mean over."""
+    return getattr(given.task.objective.parameters, "groups", 1)
+
+
+def power_of(given: Given) -> float:
+    """The power that the bound takes importance weights to."""
+    return 1 - getattr(given.task.objective.parameters, "alpha", 0.0)
+
+
+def importance_weights(given: Given, f: Array) -> Array:
+    """What log weights f [R, L, B] add to the gradient of the bound, by its definition: weights that add up to 1."""
+    groups = np.split(power_of(given) * f, groups_of(given), axis=1)
+    return np.concatenate([softmax(group, axis=1) for group in groups], axis=1) / len(groups)
+
+
+def bound_of(given: Given, f: Array) -> Array:
+    """The bound, by its definition: log weights f [R, L, B] to [R, B]."""
+    power = power_of(given)
+    groups = np.split(power * f, groups_of(given), axis=1)
+    return np.mean([logsumexp(group, axis=1) - np.log(group.shape[1]) for group in groups], axis=0) / power
+
+
 def added(*several: Parts) -> Parts:
     """The sum of parts of the same parameters."""
     return tuple(sum(parts) for parts in zip(*several, strict=True))  # pyright: ignore[reportReturnType]
@@ -159,6 +189,8 @@ class Spot(ABC):
     """The L that are tried, those of them that the estimator can work with."""
     objective: ChosenObjective
     family: str
+    rtol: float = 1e-10
+    """What the two may differ by, relative to the formula: more where a derivative is an approximation."""
 
     def __repr__(self) -> str:
         return self.name
@@ -188,14 +220,16 @@ class Spot(ABC):
             noise = noise_of(task, REPLICATES)
             drawn = array(noise) if isinstance(noise, torch.Tensor) else {k: array(v) for k, v in noise.items()}
             given = self.given(task, drawn)
-            expected = self.gradients(given, formula(given))
+            estimate = formula(given)
+            expected = {**self.gradients(given, estimate), **estimate.theta}
             if not self.objective.has_theta:
                 expected = {key: value for key, value in expected.items() if key.startswith("phi.")}
             found = gradients_by_loop(task, noise, REPLICATES)
             assert set(found) == set(expected)
             for key, value in found.items():
                 want = np.broadcast_to(expected[key], value.shape)
-                np.testing.assert_allclose(array(value), want, rtol=1e-10, atol=1e-11, err_msg=f"{key}, L = {samples}")
+                where = f"{key}, L = {samples}"
+                np.testing.assert_allclose(array(value), want, rtol=self.rtol, atol=1e-11, err_msg=where)
         assert tried, f"{name} works with no L of {self.samples} on {self.name}"
 
 
@@ -203,6 +237,11 @@ def _refused(task: Task) -> str | None:
     own = task.estimator.Parameters(**task.parameters)
     kind = type(task.point.problem)
     return task.estimator.why_not(Setting.of(kind, task.point.axes.parameters, task.objective, task.samples, own))
+
+
+def chosen(objective: str, kl: Any, **parameters: Any) -> ChosenObjective:
+    """An objective with its treatment of the KL and parameters of its own."""
+    return ChosenObjective(objective, kl, OBJECTIVES[objective].Parameters(**parameters))
 
 
 COSTS = {
@@ -241,11 +280,12 @@ class LinearGaussian(Spot):
     family = "gaussian"
     NOISE = 0.6
 
-    def __init__(self, objective: str, kl: Any) -> None:
-        self.objective = ChosenObjective(objective, kl)
-        self.name = "-".join(filter(None, ["linear-gaussian", "" if objective == "elbo" else objective, kl]))
-        if objective in ("iwae", "forward-kl"):
-            self.samples = (1, 2, 5)
+    def __init__(self, objective: str, kl: Any, **parameters: Any) -> None:
+        self.objective = chosen(objective, kl, **parameters)
+        own = [f"{name}={value}" for name, value in parameters.items()]
+        self.name = "-".join(filter(None, ["linear-gaussian", "" if objective == "elbo" else objective, kl, *own]))
+        if objective != "elbo":
+            self.samples = (1, 2, 5, 6)
 
     def point(self) -> Point:
         return point_of("linear-gaussian", latent=2, features=3, batch=2, noise=self.NOISE)
@@ -288,12 +328,61 @@ class LinearGaussian(Spot):
         }
 
 
+class LogisticRegression(Spot):
+    """Weights that all datapoints have in common: f is its average over the minibatch, as of one datapoint."""
+
+    family = "gaussian"
+    TAU = 1.5
+
+    def __init__(self, kl: Any) -> None:
+        self.objective, self.name = ChosenObjective("elbo", kl), f"logistic-regression-{kl}"
+
+    def point(self) -> Point:
+        keys = {"features": 2, "batch": 2, "start": "near", "prior": "learned", "prior_scale": self.TAU}
+        return point_of("logistic-regression", **keys)
+
+    @staticmethod
+    def signed(rows: Array) -> Array:
+        """Two features and a 1, with the sign of the label, [N, 3]."""
+        return (2 * rows[:, -1:] - 1) * np.column_stack([rows[:, :2], np.ones(len(rows))])
+
+    def given(self, task: Task, noise: Any) -> Given:
+        p, x = model(task)
+        q, signed = Gaussian(p["phi.loc"] + np.zeros((1, 1, 1, 3)), np.exp(p["phi.log_scale"])), self.signed(x)
+        assert task.point.rows is not None
+        count = len(task.point.rows)
+
+        def at(z: Array) -> At:
+            odds = z[:, :, 0] @ signed.T
+            f = -count * np.logaddexp(0, -odds).mean(-1)[..., None]
+            dz = count * (expit(-odds) @ signed / len(x))[:, :, None]
+            if self.objective.kl == "analytic":
+                return At(f, dz, (0 * z, 0 * z))
+            away = (z - q.loc) / q.scale
+            f = f + (-0.5 * (z / self.TAU) ** 2 - np.log(self.TAU) + 0.5 * away**2 + np.log(q.scale)).sum(-1)
+            return At(f, dz - z / self.TAU**2 + away / q.scale, (-away / q.scale, 1 - away**2))
+
+        return Given(task, noise, q, at)
+
+    def gradients(self, given: Given, estimate: Estimate) -> dict[str, Array]:
+        assert isinstance(given.q, Gaussian)
+        loc, scale = estimate.phi
+        if self.objective.kl == "analytic":
+            loc, scale = loc - given.q.loc[0] / self.TAU**2, scale + 1 - (given.q.scale / self.TAU) ** 2
+            squares = ((given.q.loc**2 + given.q.scale**2) / self.TAU**2).sum((1, 2, 3))
+        else:
+            squares = ((estimate.z / self.TAU) ** 2).sum((2, 3)).mean(1)
+        return {"phi.loc": loc[:, 0], "phi.log_scale": scale[:, 0], "theta.log_prior_scale": squares[:, None] - 3}
+
+
 class Rainforth(Spot):
     """A model whose prior has a θ of its own, and whose q has no scale to learn."""
 
-    family, name = "gaussian", "rainforth-iwae"
-    objective = ChosenObjective("iwae", "monte-carlo")
+    family = "gaussian"
     samples = (1, 4)
+
+    def __init__(self, objective: str = "iwae") -> None:
+        self.objective, self.name = ChosenObjective(objective, "monte-carlo"), f"rainforth-{objective}"
 
     def point(self) -> Point:
         return point_of("rainforth", dim=3, batch=2, perturb=0.2)
@@ -403,11 +492,25 @@ class SigmoidBelief(Spot):
 
 GAUSSIAN_COSTS = tuple(GaussianCost(cost) for cost in COSTS)
 GAUSSIAN_ELBOS = (LinearGaussian("elbo", "analytic"), LinearGaussian("elbo", "monte-carlo"))
-GAUSSIAN_BOUNDS = (LinearGaussian("iwae", "monte-carlo"), Rainforth())
+SHARED = (LogisticRegression("analytic"), LogisticRegression("monte-carlo"))
+"""Where the minibatch has its latents in common."""
+GAUSSIAN_BOUNDS = (
+    LinearGaussian("iwae", "monte-carlo"),
+    Rainforth(),
+    LinearGaussian("miwae", "monte-carlo"),
+    LinearGaussian("miwae", "monte-carlo", groups=3),
+    Rainforth("miwae"),
+)
+VR_BOUNDS = (
+    *(LinearGaussian("vr-iwae", "monte-carlo", alpha=alpha) for alpha in (0.0, 0.3, 0.9)),
+    Rainforth("vr-iwae"),
+)
 BERNOULLI_ELBOS = (SigmoidBelief("elbo", "analytic"), SigmoidBelief("elbo", "monte-carlo"))
 GAUSSIAN: tuple[Spot, ...] = (*GAUSSIAN_COSTS, *GAUSSIAN_ELBOS)
 BERNOULLI: tuple[Spot, ...] = (BernoulliCost(), *BERNOULLI_ELBOS)
-BOUNDS: tuple[Spot, ...] = (*GAUSSIAN_BOUNDS, SigmoidBelief("iwae", "monte-carlo"))
+BERNOULLI_VR_BOUNDS = (SigmoidBelief("vr-iwae", "monte-carlo"),)
+BERNOULLI_BOUNDS = (SigmoidBelief("iwae", "monte-carlo"), SigmoidBelief("miwae", "monte-carlo"))
+BOUNDS: tuple[Spot, ...] = (*GAUSSIAN_BOUNDS, *BERNOULLI_BOUNDS)
 GAUSSIAN_FORWARD: tuple[Spot, ...] = (LinearGaussian("forward-kl", "monte-carlo"),)
 FORWARD: tuple[Spot, ...] = (*GAUSSIAN_FORWARD, SigmoidBelief("forward-kl", "monte-carlo"))
 ANY: tuple[Spot, ...] = (*GAUSSIAN, *BERNOULLI)

@@ -43,6 +43,9 @@ class Facts:
     """Mistakes that people make, which the bias test must catch; every one of them is tried."""
     unbiased_groups: tuple[str, ...] | None = None
     """The groups that are not biased where its mutants are; None: all. For estimators that are biased by design."""
+    summed_elsewhere: Mapping[tuple[str, str, str | None], str] = field(default_factory=dict)
+    """Latents, objective and KL whose draws are too many, or whose law is too wide for the fewest nodes, to be summed
+    over at the tiny problems of test_expectations; each with what is tested instead."""
     integrated: Callable[[Task], tuple[Tensor, Noise]] | None = None
     """(task) -> weights [N] and noise with N first, whose weighted mean is the expectation over its draws.
 
@@ -52,6 +55,8 @@ class Facts:
     """The same for the expectation of the gradient alone, not of its square: terms of which it is a sum, such as its
     samples, may go together there as they do not in truth.
     """
+    tuples: Callable[[Task], int] | None = None
+    """(task) -> how many tuples of draws that is; None where they are few and the sum is exact."""
 
 
 def module_of(estimator: str) -> str:

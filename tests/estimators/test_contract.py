@@ -26,6 +26,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
 from gradbench.estimators.draws import SAMPLES, own
 from gradbench.objectives.base import average
+from gradbench.problems import PROBLEMS
 from gradbench.statistics import block_variances
 from tests.cases import Trial
 from tests.covering import cover
@@ -128,7 +129,12 @@ def interaction(task: Task) -> float:
     return float((together - first - second + neither).norm()) / size if size else 0.0
 
 
-IN_PAIRS = [trial for trials in DESIGN.values() for trial in trials if trial.place.batch == 2 and draws(trial)]
+def has_pairs(trial: Trial) -> bool:
+    """Whether two datapoints have draws of their own."""
+    return trial.place.batch == 2 and draws(trial) and PROBLEMS[trial.place.problem].independent_datapoints
+
+
+IN_PAIRS = [trial for trials in DESIGN.values() for trial in trials if has_pairs(trial)]
 
 
 @pytest.mark.parametrize("trial", IN_PAIRS, ids=str)

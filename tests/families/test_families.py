@@ -75,6 +75,15 @@ def test_noise_is_standard_and_of_the_shape_asked_for(q, law):
     assert stats.kstest(noise.flatten().numpy(), law.cdf).pvalue > 1e-3
 
 
+def test_gaussian_noise_of_uniforms_is_their_quantile_in_the_precision_of_the_parameters():
+    uniforms = torch.tensor([0.5, 1 - 2.0**-53], dtype=F64)[None, None, None]
+    expected = stats.norm.ppf(uniforms.numpy())
+    np.testing.assert_allclose(gaussian().from_uniforms(uniforms), expected, rtol=1e-9, atol=1e-12)
+    single = gaussian().mapped(lambda value: value.to(torch.float32)).from_uniforms(uniforms)
+    assert single.dtype == torch.float32
+    np.testing.assert_allclose(single, expected, rtol=1e-6, atol=1e-12)
+
+
 @pytest.mark.parametrize("q", [gaussian(), bernoulli()])
 def test_held_and_mapped_change_only_gradient_and_precision(q):
     live = type(q)(**{name: value.clone().requires_grad_() for name, value in q.parameters.items()})

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from gradbench.core.errors import BrokenProblemError, NoClosedFormError
+from gradbench.core.errors import BrokenProblemError, MeasurementError, NoClosedFormError
 from gradbench.core.seeding import stream
 from gradbench.families.base import Use, grid_of, states_of, training
 from gradbench.families.bernoulli import Bernoulli
@@ -46,6 +46,21 @@ def bits(layers: int = 2) -> Layered:
 
 
 BOTH = pytest.mark.parametrize("q", [gaussians(), bits(), bits(3)], ids=["gaussians", "bits", "three layers of bits"])
+
+
+def test_noise_of_uniforms_is_that_of_each_layer_in_its_precision():
+    q = gaussians()
+    uniforms = torch.rand(4, 3, 1, 3, dtype=F64, generator=stream(0, "uniforms"))
+    noise = q.from_uniforms(uniforms)
+    assert set(noise) == set(q.noise(4, 3, stream(0)))
+    torch.testing.assert_close(noise["0"], torch.special.ndtri(uniforms[..., :2]), rtol=0, atol=0)
+    torch.testing.assert_close(noise["1"], torch.special.ndtri(uniforms[..., 2:]), rtol=0, atol=0)
+    assert q.sample(noise).shape == (4, 3, 1, 3)
+
+
+def test_layers_that_make_no_noise_of_uniforms_say_so():
+    with pytest.raises(MeasurementError, match="Bernoulli has no from_uniforms of its own\nwrite it there"):
+        bits().from_uniforms(torch.full((1, 1, 1, 3), 0.5, dtype=F64))
 
 
 @BOTH

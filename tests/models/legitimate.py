@@ -609,6 +609,32 @@ class CommonLatents(Model):
         return self.phi.loc[None], self.phi.log_scale[None]
 
 
+class Scalars(Model):
+    """Parameters that are one number: of q and of the model."""
+
+    name = "scalars"
+
+    def __init__(self, parameters, features, generator):
+        super().__init__(parameters, features, generator)
+        self.phi.register_parameter("log_width", nn.Parameter(torch.tensor(-0.3)))
+        self.theta.register_parameter("shift", nn.Parameter(torch.tensor(0.4)))
+
+    def posterior(self, phi, x):
+        q = super().posterior(phi, x)
+        return Gaussian(loc=q.parameters["loc"], scale=q.parameters["scale"] * phi.free("log_width").exp()[..., None])
+
+    def log_likelihood(self, theta, x, z):
+        logits = theta.call("decoder", z) + theta.free("shift")[..., None]
+        return td.Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)
+
+    def plain_q(self, x):
+        loc, log_scale = super().plain_q(x)
+        return loc, log_scale + self.phi.log_width
+
+    def plain_logits(self, z):
+        return super().plain_logits(z) + self.theta.shift
+
+
 class Own(Bernoulli):
     """Bits by a law of their own, as far as anybody can tell."""
 
@@ -631,6 +657,6 @@ LEGITIMATE: tuple[type[Model], ...] = (
     MixturePrior, SqueezedPrior, Normalised, AffineNormalised, WeightNormed, HookNormed, Hooked, Spectral, Quiet,
     InPlace, Embedded, TiedInTheta, TiedAcrossCalls, Standardised, AttendsOverTheBatch, AttendsAhead,
     CentredByHand, RecurrentDecoder, CommonLatents, CustomBackward, CustomInEncoder, CarefulEncoder, DecidingDecoder,
-    Slices, LaplacePosterior,
+    Slices, LaplacePosterior, Scalars,
     Correlated,
 )  # fmt: skip

@@ -59,5 +59,5 @@ def test_a_check_has_one_such_line_and_all_the_reasons() -> None:
 
 def test_an_objective_leaves_out_problems_of_other_latents() -> None:
     result = check_objective(Iwae, replicates=64, margin=10.0)
-    assert {why.what for why in result.left_out.values()} == {"bernoulli", "categorical"}
+    assert {why.what for why in result.left_out.values()} == {"bernoulli", "categorical", "gamma"}
     assert result.data()["left_out"]["categorical-vae"] == "its latents are categorical; --problem categorical-vae"

@@ -69,7 +69,7 @@ class Linear:
 
 @dataclass
 class Explicit:
-    """A free parameter, with its gradient by replicate and datapoint, [R, B or 1, *shape]."""
+    """A free parameter, with its gradient by replicate and datapoint, [R, B or 1, *shape]; one number is [1]."""
 
     name: str
     gradient: Tensor
@@ -255,12 +255,17 @@ def deltas(
             if delta is not None:
                 parts.setdefault(site.layer, []).append((_rows(site, site.inputs), _rows(site, delta)))
     explicit = [
-        Explicit(group.prefix + name, gradient.squeeze(1))
+        Explicit(group.prefix + name, _shaped(gradient.squeeze(1)))
         for (group, name), gradient in zip(free, weights[len(shared) :], strict=True)
         if gradient is not None
     ]
     linear = [_joined(name, calls_) for name, calls_ in parts.items()]
     return _without_frozen(linear, explicit, calls)
+
+
+def _shaped(gradient: Tensor) -> Tensor:
+    """[R, B or 1, *shape] with at least one axis behind the first two."""
+    return gradient if gradient.ndim > 2 else gradient[..., None]
 
 
 def _without_frozen(

@@ -4,8 +4,8 @@ Estimates: ∇E[log (1/L) Σ_l w_l], w_l = p_θ(x, z_l) / q_φ(z_l|x), z_l = g(�
 Surrogate: log (1/L) Σ w_l, everything differentiated.
 Held constant: nothing. The φ-gradient's mean shrinks faster with L than its standard deviation, so that its
     signal-to-noise ratio falls as 1/√L (Rainforth et al. 2018).
-Unbiased for: φ and θ, of the bound with L samples; at L = 1 that is the ELBO.
-Needs: latents with a differentiable sampling path (Gaussian), the objective "iwae".
+Unbiased for: φ and θ, of the bound with L samples, or of a mean of bounds; at L = 1 that is the ELBO.
+Needs: latents with a differentiable sampling path (Gaussian), the objective "iwae" or "miwae".
 Cost: 1 evaluation per sample.
 Paper: Burda, Grosse & Salakhutdinov 2016 (ICLR).
 """
@@ -36,6 +36,6 @@ ESTIMATOR = Estimator(
     ),
     uses=frozenset({"reparameterised"}),
     layered=True,
-    unbiased=unbiased("iwae"),
+    unbiased=unbiased("iwae", "miwae"),
     paper="Burda et al. 2016",
 )

@@ -4,8 +4,9 @@ Estimates: ∇E[log (1/L) Σ_l w_l], w_l = p_θ(x, z_l) / q_φ(z_l|x), for any l
 Surrogate: h(B) Σ_l log q_φ(h(z_l)|x) + B(h(z_1), …, h(z_L)), B = log (1/L) Σ_l w_l.
 Held constant: the z_l, which the expectation binds; B where q is differentiated, by the product rule. Not held: q
     inside B, whose derivative is no score of mean 0 there, since the logarithm weighs the samples by w_l.
-Unbiased for: φ and θ, of the bound with L samples; at L = 1 it is the score function, for the ELBO.
-Needs: any latents, the objective "iwae".
+Unbiased for: φ and θ, of the bound with L samples, and of the others that B may stand for. At L = 1 it has the mean of
+    the score function, for the ELBO, but the variance of f − 1 as its weight: there, q in f is held.
+Needs: any latents, the objective "iwae", "miwae" or "vr-iwae".
 Cost: 1 evaluation per sample.
 Paper: Mnih & Rezende 2016 (ICML), the naive estimator that VIMCO improves on.
 """
@@ -39,6 +40,6 @@ ESTIMATOR = Estimator(
         differentiated("f", "phi and theta", "the other half of the product rule: the bound's own gradient"),
     ),
     layered=True,
-    unbiased=unbiased("iwae"),
+    unbiased=unbiased("iwae", "miwae", "vr-iwae"),
     paper="Mnih & Rezende 2016",
 )

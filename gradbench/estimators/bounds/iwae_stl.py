@@ -5,8 +5,9 @@ Estimates: ∇_φ E[log (1/L) Σ_l w_l] without the term Σ_l w̃_l ∇_φ(−lo
 Surrogate: log (1/L) Σ_l w_l(z_l; h(φ), θ), z_l = g(φ, ε_l).
 Held constant: q's parameters inside log w, as for the ELBO, where it costs no bias. Its doubly reparameterised form
     (`iwae-dreg`) is what is right for L samples.
-Unbiased for: θ; φ at L = 1, where it is sticking the landing.
-Needs: latents with a differentiable sampling path (Gaussian), the objective "iwae".
+Unbiased for: θ; φ at L = 1, where it is sticking the landing, and so with one sample in each group of a mean of bounds.
+    On layers of latents the same, log q_{h(φ)} being differentiated along the path through every one.
+Needs: latents with a differentiable sampling path (Gaussian), the objective "iwae" or "miwae".
 Cost: 1 evaluation per sample.
 Paper: Roeder, Wu & Duvenaud 2017 (NeurIPS), section 4; its bias: Tucker, Lawson, Gu & Maddison 2019 (ICLR).
 """
@@ -36,6 +37,7 @@ ESTIMATOR = Estimator(
         differentiated("f", "phi and theta", "log w is differentiated through z, and log p in θ"),
     ),
     uses=frozenset({"reparameterised"}),
-    unbiased=unbiased("iwae", phi=Scope.ONE_SAMPLE),
+    layered=True,
+    unbiased=unbiased("iwae", "miwae", phi=Scope.ONE_SAMPLE),
     paper="Roeder et al. 2017",
 )

@@ -37,7 +37,7 @@ class Parameters(EstimatorParameters):
     """S, samples that the control is the mean over."""
 
 
-def draw(q: Family, replicates: int, count: int, generator: torch.Generator, parameters: Parameters) -> Noise:
+def draw_outer(q: Family, replicates: int, count: int, generator: torch.Generator, parameters: Parameters) -> Noise:
     return q.noise(replicates, count + parameters.outer_samples, generator)
 
 
@@ -81,7 +81,7 @@ ESTIMATOR = Estimator(
         differentiated("f", "theta", "the bound's own θ-gradient"),
     ),
     unbiased=unbiased("iwae"),
-    draws=Draws("L + outer_samples independent samples", draw, of_family=True),
+    draws=Draws("L + outer_samples independent samples", draw_outer, of_family=True),
     needs=needs_others,
     evaluations=evaluations,
     paper="Liévin et al. 2020",

@@ -5,8 +5,9 @@ Surrogate: Σ_l h(B − C_l) log q_φ(h(z_l)|x) + B(h(z_1), …, h(z_L)), B = lo
     w_l replaced by the geometric mean of the others: C_l = log (1/L) (Σ_{j≠l} w_j + exp 1/(L−1) Σ_{j≠l} log w_j).
 Held constant: the z_l, which the expectation binds; B − C_l where q is differentiated, by the product rule. C_l sees
     the other samples alone, so that its product with the score of z_l has mean 0. Not held: q inside B.
-Unbiased for: φ and θ, of the bound with L samples. At L = 2 it is VIMCO with the arithmetic mean.
-Needs: any latents, the objective "iwae", L ≥ 2.
+Unbiased for: φ and θ, of the bound with L samples, or of a mean of bounds: each group then has its own B and C_l.
+    So it is on layers of latents: z_l are all its layers. At L = 2 it is VIMCO with the arithmetic mean.
+Needs: any latents, the objective "iwae" or "miwae", L ≥ 2 in each group.
 Cost: 1 evaluation per sample.
 Paper: Mnih & Rezende 2016 (ICML), section 2.5, the form that they recommend.
 """
@@ -21,7 +22,7 @@ from torch import Tensor
 from gradbench.core.types import Noise, PerSample, Values
 from gradbench.estimators.base import Estimator
 from gradbench.estimators.bounds import vimco_arithmetic
-from gradbench.estimators.parts.leave_one_out import against, mean_of_others, needs_others, of_others
+from gradbench.estimators.parts.leave_one_out import against, mean_of_others, needs_others_inside, of_others
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
@@ -41,7 +42,8 @@ ESTIMATOR = Estimator(
     title="VIMCO, geometric mean of the other weights",
     surrogate=surrogate,
     ledger=vimco_arithmetic.LEDGER,
-    unbiased=unbiased("iwae"),
-    needs=needs_others,
+    layered=True,
+    unbiased=unbiased("iwae", "miwae"),
+    needs=needs_others_inside,
     paper="Mnih & Rezende 2016",
 )

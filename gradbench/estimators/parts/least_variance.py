@@ -30,6 +30,7 @@ class Budget(EstimatorParameters):
     fit_draws: PositiveInt = 64
     """Independent draws of the estimate at each datapoint in one step."""
     learning_rate: PositiveFloat = 0.01
+    """Adam's, at the first step."""
 
 
 def least_variance(draw: Callable[[], OfState], state: State, trained: tuple[str, ...], budget: Budget) -> State:

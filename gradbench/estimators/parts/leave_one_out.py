@@ -21,6 +21,14 @@ def needs_others(setting: Setting) -> str | None:
     return None
 
 
+def needs_others_inside(setting: Setting) -> str | None:
+    """The same where the samples that are left out are those of a bound, in each group of it."""
+    if setting.objective.inside(setting.samples) < 2:
+        where = "" if setting.samples < 2 else f" in each group; samples = {setting.samples} leave one"
+        return f"leaving one out needs samples >= 2{where}"
+    return None
+
+
 def mean_of_others(f: PerSample) -> PerSample:
     """For each sample, the mean of f over the other L − 1, [R, L, B]."""
     samples = f.shape[1]
@@ -31,13 +39,15 @@ def against(control: Callable[[PerSample], Tensor], objective: Objective, q: Fam
     """Σ_l (B − control_l) ∇ log q(z_l), and the bound's own gradient, as a surrogate [R].
 
     ``control`` maps log weights [R, L, B] to one number for each sample, [R, L, B], in which that sample has no part.
+    Of a mean of bounds, each group of samples has its own bound and its own controls.
     """
     z = hold(q.sample(noise), "z")
-    log_w = live(objective.f(z, live(q, "q in f")), "f")
-    bound = objective.reduce(log_w)
+    groups = objective.in_groups(live(objective.f(z, live(q, "q in f")), "f"))
+    log_w = groups.flatten(0, 1)
+    bound = objective.reduce_inside(log_w)
     signal = hold(bound[:, None] - control(log_w), "bound - control")
-    score = signal * live(q.log_prob(z), "log q")
-    return (score.sum(1) + bound).mean(-1)
+    score = signal * objective.in_groups(live(q.log_prob(z), "log q")).flatten(0, 1)
+    return (score.sum(1) + bound).unflatten(0, groups.shape[:2]).mean((1, -1))
 
 
 def of_others(log_w: PerSample) -> Tensor:

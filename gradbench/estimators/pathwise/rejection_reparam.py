@@ -49,7 +49,7 @@ def surrogate(objective: Objective, q: Family, noise: dict[str, Tensor], paramet
     return average(f + hold(f, "f as weight") * log_law)
 
 
-def draw(
+def draw_accepted(
     q: Family, replicates: int, samples: int, generator: torch.Generator, parameters: Parameters
 ) -> dict[str, Tensor]:
     """Noise of Gamma(α̃, 1), [R, L, B, D], and exponential variables −log u, [R, L, B, D, augmentation].
@@ -102,6 +102,6 @@ ESTIMATOR = Estimator(
         differentiated("f", "phi and theta", "the path's own term, and f's own θ-gradient"),
     ),
     latents=frozenset({"gamma"}),
-    draws=own(draw, latents),
+    draws=own(draw_accepted, latents),
     paper="Naesseth et al. 2017",
 )

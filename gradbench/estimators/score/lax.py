@@ -28,6 +28,7 @@ from gradbench.objectives.base import Objective, average
 
 class Parameters(Budget):
     hidden: PositiveInt = 32
+    """Units of the network that is the control, one tanh layer."""
 
 
 def surrogate(objective: Objective, q: Family, noise: Noise, state: State, parameters: Parameters) -> Values:
@@ -35,23 +36,23 @@ def surrogate(objective: Objective, q: Family, noise: Noise, state: State, param
     z = hold(path, "z in the score")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     weight = hold(weight_of_score(state, z, f, objective.x), "f - c")
-    along = live(control(state, path, objective.x), "c")
+    along = live(network(state, path, objective.x), "c")
     return average(weight * live(q.log_prob(z), "log q") + along + f)
 
 
 def weight_of_score(state: State, z: Latents, f: PerSample, x: Tensor | None) -> PerSample:
     """f − c_ψ at z, [R, L, B]: what the fit differentiates in ψ and the surrogate holds."""
-    return f - control(state, z, x)
+    return f - network(state, z, x)
 
 
 def estimates(q: Family, noise: Noise, z: Latents, f: PerSample, x: Tensor | None, state: State) -> OfParameters:
     """The surrogate's gradient in each of q's parameters, [R, L, B, *event], differentiable in ψ."""
     own = apart(q, z)
     score = weight_of_score(state, z, f, x) * own.log_prob(z)
-    return derivatives(score + control(state, own.sample(noise), x), own, graph=True)
+    return derivatives(score + network(state, own.sample(noise), x), own, graph=True)
 
 
-def control(state: State, z: Latents, x: Tensor | None) -> PerSample:
+def network(state: State, z: Latents, x: Tensor | None) -> PerSample:
     """c_ψ(z, x), [R, L, B]."""
     units = ((z - state["z.mean"]) / state["z.spread"]).flatten(3) @ state["z.weight"] + state["bias"]
     if x is not None:

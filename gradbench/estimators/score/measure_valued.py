@@ -58,7 +58,7 @@ WEAK, PLAIN = "weak.", "z."
 """What the names of the noise begin with: that of the two laws, and that of z where it has several tensors."""
 
 
-def draw(q: Family, replicates: int, count: int, generator: torch.Generator) -> Noise:
+def draw_weak(q: Family, replicates: int, count: int, generator: torch.Generator) -> Noise:
     """The noise of L samples of q, and that of the positive and negative laws."""
     plain, weak = q.noise(replicates, count, generator), q.weak_noise(replicates, count, generator)
     named = {"z": plain} if isinstance(plain, Tensor) else {PLAIN + name: part for name, part in plain.items()}
@@ -80,7 +80,7 @@ ESTIMATOR = Estimator(
     name="measure-valued",
     title="measure-valued (weak derivatives, coupled)",
     surrogate=surrogate,
-    draws=own(draw, sample),
+    draws=own(draw_weak, sample),
     ledger=(
         held("z", "the expectation binds z: nothing flows through it"),
         held("q in f", "the mean of the score is 0: differentiating -log q inside f would only add noise"),

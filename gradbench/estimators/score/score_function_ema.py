@@ -28,7 +28,9 @@ from gradbench.objectives.base import Objective, average
 
 class Parameters(EstimatorParameters):
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Weight of the past in the running mean: each step of the fit adds 1 − decay of its own mean."""
     fit_steps: PositiveInt = 100
+    """Steps of the running mean before it is frozen, each on draws of its own."""
 
 
 def surrogate(

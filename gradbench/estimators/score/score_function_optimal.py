@@ -31,6 +31,7 @@ FIT_PASS = 64
 
 class Parameters(EstimatorParameters):
     fit_draws: PositiveInt = 1024
+    """Draws, disjoint from those measured, that the coefficients are estimated on."""
 
 
 def surrogate(

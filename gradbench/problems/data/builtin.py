@@ -1,10 +1,15 @@
-"""Data sets that need no file, binarised the same way in every run.
+"""Data sets that need no file, the same in every run.
 
 ``digits`` is scikit-learn's 8 × 8 digits (1797 images, 64 pixels), each pixel drawn once from
 Bernoulli(value / 16) with a fixed stream: static stochastic binarisation, the same for every seed.
+
+``breast-cancer`` is scikit-learn's copy of the Wisconsin diagnostic data (569 tumours, 30 features), each feature less
+its mean and divided by its standard deviation. The last column is the label: 1 for benign, 0 for malignant.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,8 +17,10 @@ from torch import Tensor
 
 from gradbench.core.seeding import stream
 
-DATA_SETS = ("digits", "synthetic")
+DATA_SETS = ("digits", "breast-cancer", "synthetic")
 """Names that need no file; ``synthetic`` is drawn by a problem from its own prior."""
+LABELLED = frozenset({"breast-cancer"})
+"""Those of them whose last column is a label."""
 
 
 def binarised_digits() -> Tensor:
@@ -23,3 +30,16 @@ def binarised_digits() -> Tensor:
     images, _ = load_digits(return_X_y=True)
     pixels = torch.as_tensor(np.asarray(images)) / 16
     return torch.bernoulli(pixels, generator=stream(0, "data", "digits", "binarise")).double()
+
+
+def standardised_tumours() -> Tensor:
+    """Standardised features and, last, the label of each tumour, float64 [569, 31]."""
+    from sklearn.datasets import load_breast_cancer
+
+    features, labels = (np.asarray(part, dtype=np.float64) for part in load_breast_cancer(return_X_y=True))
+    standard = (features - features.mean(0)) / features.std(0)
+    return torch.from_numpy(np.column_stack([standard, labels]))
+
+
+BUILT_IN: dict[str, Callable[[], Tensor]] = {"digits": binarised_digits, "breast-cancer": standardised_tumours}
+"""What makes the rows of each that has any."""

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from gradbench.core.errors import UnknownNameError, UsageError
-from gradbench.problems.data.builtin import DATA_SETS, binarised_digits
+from gradbench.problems.data.builtin import BUILT_IN, DATA_SETS
 from gradbench.problems.data.rows import read
 from gradbench.problems.data.spelling import PREFIX, parse
 
@@ -93,7 +93,7 @@ def load_rows(name: str, scale: float | None = None, contents: str | None = None
             raise UsageError(f"data {name!r}: the file has changed since it was first read; start the run again")
         key = found.contents or name
         if found.contents is None:
-            _keep(key, binarised_digits())
+            _keep(key, BUILT_IN[name]())
         rows = _unchanged(key)
     assert rows is not None, "it has just been kept"
     return rows

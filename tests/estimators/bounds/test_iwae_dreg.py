@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scipy.special import softmax
 
 from gradbench.estimators import ESTIMATORS
-from tests.estimators.by_hand import GAUSSIAN_BOUNDS, Estimate, Given, weighted
+from tests.estimators.by_hand import GAUSSIAN_BOUNDS, Estimate, Given, importance_weights, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled
 from tests.exactly import expected_gradient
@@ -26,11 +25,12 @@ FACTS = Facts(
 
 
 def by_hand(given: Given) -> Estimate:
-    """Σ w̃_l² ∇ log w_l along the path, and nothing else (Tucker et al. 2019); θ as usual."""
+    """Σ w̃_l² ∇ log w_l along the path, and nothing else (Tucker et al. 2019), of M groups their mean; θ as usual."""
     z = given.q.sample(given.noise)
     here = given.at(z)
-    weight = softmax(here.f, axis=1)
-    return Estimate(tuple(part.sum(1) for part in weighted(weight**2, given.q.path(z, here.dz))), z, weight)
+    weight = importance_weights(given, here.f)
+    groups = getattr(given.task.objective.parameters, "groups", 1)
+    return Estimate(tuple(part.sum(1) for part in weighted(groups * weight**2, given.q.path(z, here.dz))), z, weight)
 
 
 @pytest.mark.parametrize("spot", GAUSSIAN_BOUNDS, ids=repr)

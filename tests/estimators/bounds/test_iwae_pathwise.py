@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scipy.special import softmax
 
 from gradbench.estimators import ESTIMATORS
-from tests.estimators.by_hand import GAUSSIAN_BOUNDS, Estimate, Given, added, weighted
+from tests.estimators.by_hand import GAUSSIAN_BOUNDS, Estimate, Given, added, importance_weights, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled
 from tests.helpers import point_of, same_draw_by_draw
@@ -26,7 +25,7 @@ def by_hand(given: Given) -> Estimate:
     """Σ w̃_l ∇ log w_l, along the path and directly (Burda et al. 2016)."""
     z = given.q.sample(given.noise)
     here = given.at(z)
-    weight = softmax(here.f, axis=1)
+    weight = importance_weights(given, here.f)
     found = weighted(weight, added(given.q.path(z, here.dz), here.direct))
     return Estimate(tuple(part.sum(1) for part in found), z, weight)
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from scipy.special import logsumexp, softmax
 
 from gradbench.estimators import ESTIMATORS
-from tests.estimators.by_hand import BOUNDS, Estimate, Given, added, weighted
+from tests.estimators.by_hand import (
+    BERNOULLI_VR_BOUNDS,
+    BOUNDS,
+    VR_BOUNDS,
+    Estimate,
+    Given,
+    added,
+    bound_of,
+    importance_weights,
+    weighted,
+)
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled, without
 from tests.exactly import expected_gradient
@@ -27,16 +35,15 @@ FACTS = Facts(
 
 
 def by_hand(given: Given) -> Estimate:
-    """log(mean w) Σ_l ∇ log q(z_l), and Σ w̃_l of what −log q depends on φ directly."""
+    """B Σ_l ∇ log q(z_l), B = log(mean w) or its like, and Σ w̃_l of what −log q depends on φ directly."""
     z = given.q.sample(given.noise)
     here = given.at(z)
-    weight = softmax(here.f, axis=1)
-    bound = (logsumexp(here.f, axis=1) - np.log(z.shape[1]))[:, None]
+    weight, bound = importance_weights(given, here.f), bound_of(given, here.f)[:, None]
     found = added(weighted(bound + 0 * weight, given.q.score(z)), weighted(weight, here.direct))
     return Estimate(tuple(part.sum(1) for part in found), z, weight)
 
 
-@pytest.mark.parametrize("spot", BOUNDS, ids=repr)
+@pytest.mark.parametrize("spot", [*BOUNDS, *VR_BOUNDS, *BERNOULLI_VR_BOUNDS], ids=repr)
 def test_the_gradient_at_fixed_noise(spot):
     spot.check(NAME, by_hand)
 

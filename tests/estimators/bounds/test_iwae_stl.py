@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scipy.special import softmax
 
 from gradbench.estimators import ESTIMATORS
-from tests.estimators.by_hand import GAUSSIAN_BOUNDS, Estimate, Given, weighted
+from tests.estimators.by_hand import GAUSSIAN_BOUNDS, Estimate, Given, importance_weights, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled
 from tests.exactly import expected_gradient
@@ -28,7 +27,7 @@ def by_hand(given: Given) -> Estimate:
     """Σ w̃_l ∇ log w_l along the path, and nothing else; θ as usual."""
     z = given.q.sample(given.noise)
     here = given.at(z)
-    weight = softmax(here.f, axis=1)
+    weight = importance_weights(given, here.f)
     return Estimate(tuple(part.sum(1) for part in weighted(weight, given.q.path(z, here.dz))), z, weight)
 
 

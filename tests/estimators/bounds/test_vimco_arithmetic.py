@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.bounds import vimco_arithmetic
 from gradbench.estimators.parts.leave_one_out import against
-from tests.estimators.asking import refuses, setting
-from tests.estimators.by_hand import BOUNDS, Estimate, Given, added, weighted
+from tests.estimators.asking import accepts, refuses, setting
+from tests.estimators.by_hand import BOUNDS, Estimate, Given, added, groups_of, importance_weights, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without
 from tests.exactly import exact_variance, expected_gradient
@@ -27,7 +27,13 @@ def including_itself(log_w):
     return log_w.logsumexp(1, keepdim=True).expand_as(log_w) - np.log(log_w.shape[1])
 
 
+SCORE_OF_LAYERS = {
+    # the score of a wide second layer takes more nodes than four draws leave room for
+    ("gaussian in layers", "iwae", "monte-carlo"): "a narrow posterior, in test_layered",
+    ("gaussian in layers", "miwae", "monte-carlo"): "the mean of two bounds, draw by draw, in test_bounds",
+}
 FACTS = Facts(
+    summed_elsewhere=SCORE_OF_LAYERS,
     mutants=(
         Mutant("sign flipped", scaled(OWN, -1.0), "sigmoid-belief", 2, "phi", TOY),
         Mutant("log q held", held_too(OWN, "log q"), "sigmoid-belief", 2, "phi", TOY),
@@ -40,23 +46,24 @@ FACTS = Facts(
             "phi",
             TOY,
         ),
-    )
+    ),
 )
 
 
+def signals(log_w):
+    """log mean w − log mean of the other w, each of a group's samples [R, L, B] left out in turn."""
+    samples = log_w.shape[1]
+    others = [logsumexp(np.delete(log_w, left_out, axis=1), axis=1) for left_out in range(samples)]
+    bound = logsumexp(log_w, axis=1) - np.log(samples)
+    return np.stack([bound - other + np.log(samples - 1) for other in others], axis=1)
+
+
 def by_hand(given: Given) -> Estimate:
-    """Σ_l (log mean w − log mean of the other w) ∇ log q(z_l), each sample left out in turn, and Σ w̃_l ∇ log w_l."""
+    """Σ_l (log mean w − log mean of the other w) ∇ log q(z_l), of M groups their mean, and Σ w̃_l ∇ log w_l."""
     z = given.q.sample(given.noise)
-    here = given.at(z)
-    weight = softmax(here.f, axis=1)
-    bound = logsumexp(here.f, axis=1) - np.log(z.shape[1])
-    signal = np.stack(
-        [
-            bound - logsumexp(np.delete(here.f, left_out, axis=1), axis=1) + np.log(z.shape[1] - 1)
-            for left_out in range(z.shape[1])
-        ],
-        axis=1,
-    )
+    here, groups = given.at(z), groups_of(given)
+    weight = importance_weights(given, here.f)
+    signal = np.concatenate([signals(group) for group in np.split(here.f, groups, axis=1)], axis=1) / groups
     found = added(weighted(signal, given.q.score(z)), weighted(weight, here.direct))
     return Estimate(tuple(part.sum(1) for part in found), z, weight)
 
@@ -78,6 +85,8 @@ def test_it_has_the_mean_of_the_score_function_and_less_variance(samples):
 
 def test_a_control_of_one_sample_is_refused():
     refuses(NAME, setting("sigmoid-belief", "iwae", "monte-carlo", samples=1), "samples >= 2")
+    refuses(NAME, setting("sigmoid-belief", "miwae", "monte-carlo", samples=2), "samples >= 2 in each group")
+    accepts(NAME, setting("sigmoid-belief", "miwae", "monte-carlo", samples=4))
 
 
 def test_weights_far_apart_stay_finite():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 
 from gradbench.estimators import ESTIMATORS
 from tests.estimators.asking import refuses, setting
-from tests.estimators.by_hand import BOUNDS, Estimate, Given, added, weighted
+from tests.estimators.bounds.test_vimco_arithmetic import SCORE_OF_LAYERS
+from tests.estimators.by_hand import BOUNDS, Estimate, Given, added, groups_of, importance_weights, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled, without
 from tests.exactly import expected_gradient
@@ -19,27 +20,32 @@ NAME = "vimco-geometric"
 OWN = ESTIMATORS[NAME]
 TOY = {"latent": 2, "batch": 1}
 FACTS = Facts(
+    summed_elsewhere=SCORE_OF_LAYERS,
     mutants=(
         Mutant("sign flipped", scaled(OWN, -1.0), "sigmoid-belief", 2, "phi", TOY),
         Mutant("log q held", held_too(OWN, "log q"), "sigmoid-belief", 2, "phi", TOY),
         Mutant("weight not held", without(OWN, "bound - control"), "sigmoid-belief", 3, "theta", TOY),
-    )
+    ),
 )
 
 
+def signals(log_w):
+    """log mean w − that with w_l the geometric mean of the others, for each of a group's samples [R, L, B]."""
+    found = []
+    for left_out in range(log_w.shape[1]):
+        replaced = np.array(log_w)
+        replaced[:, left_out] = np.delete(log_w, left_out, axis=1).mean(1)
+        found.append(logsumexp(log_w, axis=1) - logsumexp(replaced, axis=1))
+    return np.stack(found, axis=1)
+
+
 def by_hand(given: Given) -> Estimate:
-    """Σ_l (log mean w − that with w_l the geometric mean of the others) ∇ log q(z_l), and Σ w̃_l ∇ log w_l."""
+    """Σ_l (log mean w − its control) ∇ log q(z_l), of M groups their mean, and Σ w̃_l ∇ log w_l."""
     z = given.q.sample(given.noise)
-    here = given.at(z)
-    samples = z.shape[1]
-    bound = logsumexp(here.f, axis=1) - np.log(samples)
-    signals = []
-    for left_out in range(samples):
-        replaced = np.array(here.f)
-        replaced[:, left_out] = np.delete(here.f, left_out, axis=1).mean(1)
-        signals.append(bound - logsumexp(replaced, axis=1) + np.log(samples))
-    weight = softmax(here.f, axis=1)
-    found = added(weighted(np.stack(signals, axis=1), given.q.score(z)), weighted(weight, here.direct))
+    here, groups = given.at(z), groups_of(given)
+    weight = importance_weights(given, here.f)
+    signal = np.concatenate([signals(group) for group in np.split(here.f, groups, axis=1)], axis=1) / groups
+    found = added(weighted(signal, given.q.score(z)), weighted(weight, here.direct))
     return Estimate(tuple(part.sum(1) for part in found), z, weight)
 
 

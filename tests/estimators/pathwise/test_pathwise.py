@@ -10,8 +10,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.objectives.base import average
 from tests.estimators import measured
 from tests.estimators.asking import refuses, setting
-from tests.estimators.by_hand import GAUSSIAN, Estimate, Given, added, mean
-from tests.estimators.by_hand_gamma import GAMMA
+from tests.estimators.by_hand import GAUSSIAN, SHARED, Estimate, Given, added, mean
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled
 from tests.exactly import exact_moments, exact_variance
@@ -47,7 +46,7 @@ def by_hand(given: Given) -> Estimate:
     return Estimate(mean(added(given.q.path(z, here.dz), here.direct), z), z)
 
 
-@pytest.mark.parametrize("spot", [*GAUSSIAN, *GAMMA], ids=repr)
+@pytest.mark.parametrize("spot", [*GAUSSIAN, *SHARED], ids=repr)
 def test_the_gradient_at_fixed_noise(spot):
     spot.check("pathwise", by_hand)
 

@@ -102,7 +102,7 @@ def test_a_control_that_is_constant_is_a_baseline():
 
 def test_where_the_control_is_f_it_is_the_pathwise_gradient(monkeypatch):
     task = task_of(point_of("gaussian-cost", cost="quadratic", k=-3.0), NAME, 2, fit_steps=1)
-    monkeypatch.setattr(lax, "control", lambda state, z, x: ((z + 3.0) ** 2).sum(-1))
+    monkeypatch.setattr(lax, "network", lambda state, z, x: ((z + 3.0) ** 2).sum(-1))
     noise = noise_of(task, 5)
     one, two = (gradients_by_loop(each, noise, 5) for each in (task, task_of(task.point, "pathwise", 2)))
     for name, value in one.items():

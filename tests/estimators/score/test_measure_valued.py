@@ -258,6 +258,6 @@ class OfTwo(Gaussian):
 def test_the_noise_of_a_family_with_several_tensors_is_told_apart():
     """Names of z's own noise and of the weak one do not meet, whatever they are."""
     q = OfTwo(loc=torch.zeros(1, 1, 2, 3), scale=torch.ones(1, 1, 1, 3))
-    noise = measure_valued.draw(q, 4, 2, stream(0))
+    noise = measure_valued.draw_weak(q, 4, 2, stream(0))
     assert set(noise) == {"z.a", "z.weak.b", "weak.rayleigh", "weak.maxwell", "weak.share"}
     torch.testing.assert_close(measure_valued.sample(q, noise), (noise["z.a"] + noise["z.weak.b"]) / math.sqrt(2))
