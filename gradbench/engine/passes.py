@@ -108,7 +108,7 @@ def piece_size(per_block: int, samples: int) -> int:
 
 
 def replicates_at_once(task: Task) -> int:
-    """Replicates whose activations fit a pass: those of all evaluations that the estimator makes."""
+    """Replicates whose activations fit a pass, of all evaluations that the estimator makes, and whose noise does."""
     problem = task.point.problem
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     widths, free = 0, 0
@@ -120,5 +120,8 @@ def replicates_at_once(task: Task) -> int:
     element = next(iter(problem.named_parameters().values())).element_size()
     # what is alive at once are the activations of every evaluation, whatever L is
     evaluations = max(task.samples, math.ceil(task.estimator.cost(task.setting).total))
-    size = element * batch * (evaluations * max(widths, free) + free)
+    # noise beside that of the samples may be more than they are
+    noise = task.noise(1, task.point.axes.stream("size", device=task.point.device))
+    drawn = sum(part.numel() for part in (noise.values() if isinstance(noise, dict) else (noise,)))
+    size = element * max(batch * (evaluations * max(widths, free) + free), drawn)
     return replicates_per_pass(size, task.point.device)

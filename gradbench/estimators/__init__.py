@@ -62,5 +62,12 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "unordered-set": "discrete.unordered_set:ESTIMATOR",
         "rao-blackwell": "discrete.rao_blackwell:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
+        "straight-through": "discrete.straight_through:ESTIMATOR",
+        "st-gumbel-softmax": "discrete.st_gumbel_softmax:ESTIMATOR",
+        "gumbel-rao": "discrete.gumbel_rao:ESTIMATOR",
+        "gapped-st": "discrete.gapped_st:ESTIMATOR",
+        "reinmax": "discrete.reinmax:ESTIMATOR",
+        "reinmax-cv": "discrete.reinmax_cv:ESTIMATOR",
+        "reinmax-rao": "discrete.reinmax_rao:ESTIMATOR",
     },
 )

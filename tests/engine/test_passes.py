@@ -26,3 +26,13 @@ def test_an_estimator_that_evaluates_less_than_its_samples_keeps_their_activatio
     point = point_of("gaussian-vae", **POINT)
     less = replace(ESTIMATORS["pathwise"], evaluations=lambda setting: 1.0)
     assert replicates_at_once(task_of(point, less, 8)) == replicates_at_once(task_of(point, ESTIMATORS["pathwise"], 8))
+
+
+def test_noise_beside_the_samples_counts_where_it_is_more_than_their_activations():
+    point = point_of("sigmoid-belief", latent=200, batch=50)
+    one, few, many = (
+        replicates_at_once(task_of(point, "gumbel-rao", 1, inner_samples=count)) for count in (1, 50, 200)
+    )
+    assert one == replicates_at_once(task_of(point, "straight-through", 1))
+    assert one > 6 * few
+    assert many * 201 * 200 * 50 * 8 < 2**25 + 201 * 200 * 50 * 8

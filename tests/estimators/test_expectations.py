@@ -28,7 +28,7 @@ EXACT, DEAR = 1e-8, 1e-5
 """Allowed for rounding and quadrature, where the draws are cheap to sum over and where they are not."""
 IMPLICIT = 1e-3
 """Allowed along a path whose derivative is an implicit one: torch's are good to some 1e-4."""
-BIASED = 1e-2
+BIASED = 1e-3
 """Relative to the norm of the gradient: what is biased is so by more, somewhere."""
 
 

@@ -1,20 +1,31 @@
-"""The binary concrete relaxation."""
+"""The concrete relaxation of bits and categories."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import quad
 from scipy.special import expit, logit
 
 from gradbench.estimators import ESTIMATORS
 from tests.estimators import measured
-from tests.estimators.asking import refuses, setting
-from tests.estimators.by_hand import BERNOULLI, Bits, Estimate, Given
+from tests.estimators.asking import accepts, refuses, setting
+from tests.estimators.by_hand import Bits, Estimate, Given
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.measured import CLEAR, agrees
 from tests.estimators.mutating import without
-from tests.exactly import exact_moments
+from tests.estimators.relaxing import (
+    SPOTS,
+    mean_only,
+    perturbed,
+    soft,
+    spread,
+    theta_is_that_of_the_score_function,
+)
+from tests.exactly import exact_moments, expected_gradient
 from tests.helpers import ok_rows, point_of, row_of, task_of
 
 NAME = "gumbel-softmax"
@@ -24,6 +35,7 @@ PROB, TARGET, TRUE = 0.1, 0.45, 0.009
 FACTS = Facts(
     parameters={"temperature": 0.5},
     evaluations=lambda setting: setting.samples * (1.0 if setting.objective.name == "cost" else 2.0),
+    mean_only=mean_only,
     without_effect={"b": "a comparison has no gradient"},
     mutants=(Mutant("θ not held", without(OWN, "θ in relaxed f"), "sigmoid-belief", 2, "theta", BELIEF),),
     unbiased_groups=("theta", "theta.decoder.output.weight"),
@@ -31,18 +43,18 @@ FACTS = Facts(
 
 
 def by_hand(given: Given) -> Estimate:
-    """∇f at σ((α + logistic)/τ) along the relaxation, and directly through −log q; θ sees the bits."""
-    assert isinstance(given.q, Bits)
-    temperature = given.task.parameters["temperature"]
-    relaxed = expit((given.q.logits + logit(1 - given.noise)) / temperature)
-    b = given.q.sample(given.noise)
-    np.testing.assert_array_equal(relaxed > 0.5, b == 1)
+    """∇f at the relaxed sample along the relaxation, and directly through −log q; θ sees the sample."""
+    temperature, q = given.task.parameters["temperature"], given.q
+    relaxed = soft(q, perturbed(q, given.noise), temperature)
+    z = q.sample(given.noise)
+    if isinstance(q, Bits):
+        np.testing.assert_array_equal(relaxed > 0.5, z == 1)
     here = given.at(relaxed)
-    return Estimate(((here.dz * relaxed * (1 - relaxed) / temperature + here.direct[0]).mean(1),), b)
+    return Estimate(((spread(q, relaxed, here.dz) / temperature + here.direct[0]).mean(1),), z)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.3])
-@pytest.mark.parametrize("spot", BERNOULLI, ids=repr)
+@pytest.mark.parametrize("spot", SPOTS, ids=repr)
 def test_the_gradient_at_fixed_noise(spot, temperature):
     spot.check(NAME, by_hand, temperature=temperature)
 
@@ -76,8 +88,27 @@ def test_bias_falls_and_variance_rises_with_the_temperature():
     assert spread == sorted(spread, reverse=True)
 
 
-def test_it_is_for_bits():
-    refuses(NAME, setting("gaussian-vae"), "needs bernoulli latents")
+@pytest.mark.parametrize(("problem", "parameters"), [("sigmoid-belief", {"latent": 3}), ("categorical-vae", {})])
+@pytest.mark.parametrize("kl", ["analytic", "monte-carlo"])
+def test_theta_is_untouched(problem, parameters, kl):
+    theta_is_that_of_the_score_function(NAME, problem, kl, **parameters)
+
+
+def test_two_categories_are_a_bit():
+    """Their noise differs from a bit's by nothing that the relaxation sees."""
+    bit = point_of("bernoulli-cost", prob=0.3, target=0.0)
+    pair = point_of("categorical-cost", variables=1, categories=2, power=2.0)
+    pair.problem.values = torch.tensor([[1.0, 0.0]], dtype=torch.float64)  # pyright: ignore
+    pair.problem.phi.get_parameter("logits").data = torch.tensor([[math.log(0.3 / 0.7), 0.0]], dtype=torch.float64)
+    for temperature in (0.5, 1.0):
+        one, two = (expected_gradient(task_of(point, NAME, temperature=temperature)) for point in (bit, pair))
+        assert float(two["phi.logits"][0, 0]) == pytest.approx(float(one["phi.logits"]), rel=1e-5)
+        assert float(two["phi.logits"].sum()) == pytest.approx(0, abs=1e-12)
+
+
+def test_it_is_for_bits_and_categories():
+    refuses(NAME, setting("gaussian-vae"), "needs bernoulli or categorical latents")
+    accepts(NAME, setting("categorical-vae"))
 
 
 @pytest.mark.slow
