@@ -81,9 +81,10 @@ def _check_samples_alone(task: Task, noise: Noise, other: Noise) -> None:
 
 
 def tuples(task: Task) -> int:
-    """How many tuples of draws there are for `integrated`; 1 where nothing of the family is drawn."""
+    """How many tuples of draws there are for `integrated`; of draws that are not the family's, what `Facts` say, or 1."""
     if not task.estimator.draws.of_family:
-        return 1
+        own = facts_of(task.estimator.name).tuples
+        return 1 if own is None else own(task)
     draws, batch = _drawn_together(task)
     return _affordable(task.held_q, draws * batch)[0]
 

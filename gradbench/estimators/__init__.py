@@ -39,6 +39,9 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "rws-wake-phi": "bounds.rws_wake_phi:ESTIMATOR",
         "rws-dreg": "bounds.rws_dreg:ESTIMATOR",
         "disarm": "discrete.disarm:ESTIMATOR",
+        "muprop": "discrete.muprop:ESTIMATOR",
+        "rebar": "discrete.rebar:ESTIMATOR",
+        "relax": "discrete.relax:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
     },
 )

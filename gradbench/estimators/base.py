@@ -136,6 +136,8 @@ CAPABILITIES = {
     "from_uniforms": "noise that is made of uniforms",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
+    "mean": "a known mean",
+    "perturbed_given": "a relaxation given their samples",
     "weak_derivatives": "weak derivatives of their law",
     "states": "finitely many states",
     "grid": "a quadrature",

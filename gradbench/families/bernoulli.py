@@ -9,12 +9,16 @@ from torch import Tensor
 from torch import distributions as td
 
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Family, Use
+from gradbench.families.base import Use
+from gradbench.families.relaxable import Relaxable
 from gradbench.families.support import Support
 from gradbench.families.weak import WeakDerivative, replaced
 
+EPSILON = 1e-7
+"""Uniforms are kept this far from 0 and 1, where the logistic noise would be infinite."""
 
-class Bernoulli(Family):
+
+class Bernoulli(Relaxable):
     """Independent bits with the given logits. ``sample`` compares uniform noise with the probability."""
 
     name = "bernoulli"
@@ -32,6 +36,19 @@ class Bernoulli(Family):
 
     def opposite(self, noise: Any) -> Tensor:
         return 1 - noise
+
+    def perturbed(self, noise: Any) -> Tensor:
+        # sample() says 1 where u < σ(α), that is where α + logit(1 − u) > 0: the same noise gives the same bits
+        return self.parameters["logits"] - noise.logit(eps=EPSILON)
+
+    def perturbed_given(self, z: Latents, noise: Any) -> Tensor:
+        """From uniform noise v, of a bit that is 1: α − logit(σ(α) v), the quantile 1 − v above 0."""
+        sign = 2 * z - 1  # of a bit that is 0, the same of 1 − b
+        ahead = torch.nn.functional.softplus(sign * self.parameters["logits"] + torch.log1p(-noise))
+        return sign * (ahead - noise.clamp_min(torch.finfo(noise.dtype).tiny).log())
+
+    def softened(self, perturbed: Tensor, temperature: float | Tensor) -> Latents:
+        return torch.sigmoid(perturbed / temperature)
 
     def mean(self) -> Tensor:
         return torch.sigmoid(self.parameters["logits"])

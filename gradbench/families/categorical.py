@@ -11,7 +11,7 @@ from torch import Tensor
 from torch import distributions as td
 
 from gradbench.core.types import Latents, PerSample
-from gradbench.families.base import Family
+from gradbench.families.relaxable import Relaxable
 from gradbench.families.support import Support, digits
 from gradbench.families.weak import WeakDerivative
 
@@ -28,7 +28,7 @@ class _OneHot(td.OneHotCategorical):
         td.Distribution.__init__(self, shape, self._categorical.param_shape[-1:], validate_args=False)
 
 
-class Categorical(Family):
+class Categorical(Relaxable):
     """V independent variables of C categories each, with the given finite ``logits`` [R or 1, L or 1, B, V, C].
 
     A sample is one-hot, [R, L, B, V, C]. How many states there are follows from V and C, and a problem says it in
@@ -65,8 +65,22 @@ class Categorical(Family):
         return -exponential.clamp_min_(SMALLEST).log_().to(like["dtype"])
 
     def sample(self, noise: Any) -> Latents:
-        perturbed = self.log_probabilities + noise  # as small as they can be: large logits would round the noise off
+        perturbed = self.perturbed(noise)
         return torch.zeros_like(perturbed).scatter_(-1, perturbed.argmax(-1, keepdim=True), 1.0)
+
+    def perturbed(self, noise: Any) -> Tensor:
+        return self.log_probabilities + noise  # as small as they can be: large logits would round the noise off
+
+    def perturbed_given(self, z: Latents, noise: Any) -> Tensor:
+        """The noise of the category of ``z`` as the largest, a standard Gumbel variable whichever it is, and the others
+        below it: independent Gumbel variables at the log-probabilities, cut off there.
+        """
+        largest = (z * noise).sum(-1, keepdim=True)
+        below = -torch.logaddexp(-self.perturbed(noise), -largest)
+        return torch.where(z > 0, largest, below)
+
+    def softened(self, perturbed: Tensor, temperature: float | Tensor) -> Latents:
+        return torch.softmax(perturbed / temperature, -1)
 
     def log_prob(self, z: Latents) -> PerSample:
         return (z * self.log_probabilities).sum((-2, -1))

@@ -52,6 +52,8 @@ class Facts:
     """The same for the expectation of the gradient alone, not of its square: terms of which it is a sum, such as its
     samples, may go together there as they do not in truth.
     """
+    tuples: Callable[[Task], int] | None = None
+    """(task) -> how many weights there are for draws of its own; None: few, wherever it works."""
 
 
 def module_of(estimator: str) -> str:
