@@ -81,7 +81,7 @@ def _check_samples_alone(task: Task, noise: Noise, other: Noise) -> None:
 
 
 def tuples(task: Task) -> int:
-    """How many tuples of draws there are for `integrated`; of draws that are not the family's, what `Facts` say, or 1."""
+    """How many tuples of draws there are for `integrated`; of draws of its own as many as its `Facts` say, or 1."""
     if not task.estimator.draws.of_family:
         own = facts_of(task.estimator.name).tuples
         return 1 if own is None else own(task)

@@ -42,6 +42,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "muprop": "discrete.muprop:ESTIMATOR",
         "rebar": "discrete.rebar:ESTIMATOR",
         "relax": "discrete.relax:ESTIMATOR",
+        "double-cv": "discrete.double_cv:ESTIMATOR",
+        "rodeo": "discrete.rodeo:ESTIMATOR",
         "gumbel-softmax": "discrete.gumbel_softmax:ESTIMATOR",
     },
 )

@@ -20,6 +20,7 @@ from gradbench.core.types import Values, hold, live
 from gradbench.estimators.base import Estimator, EstimatorParameters, Setting, differentiated, held
 from gradbench.estimators.scope import Scope, unbiased
 from gradbench.families.base import Family
+from gradbench.families.bernoulli import EPSILON
 from gradbench.objectives.base import Objective, average
 
 
@@ -37,10 +38,6 @@ def surrogate(objective: Objective, q: Family, noise: Tensor, parameters: Parame
         return average(f_relaxed)
     f = objective.f(hold(q.sample(noise), "b"), hold(q, "q in f(b)"))
     return average(f_relaxed) + average(live(f, "f(b)"))
-
-
-EPSILON = 1e-7
-"""Uniforms are kept this far from 0 and 1, where the logistic noise would be infinite."""
 
 
 def evaluations(setting: Setting) -> float:

@@ -35,7 +35,7 @@ class Parameters(Budget):
     """τ of the relaxation where the fit begins."""
 
 
-def control(objective: Objective, q: Relaxable, state: State, perturbed: Tensor) -> PerSample:
+def scaled_f(objective: Objective, q: Relaxable, state: State, perturbed: Tensor) -> PerSample:
     """η f(σ(ζ/τ)), [R, L, B]."""
     return state["scale"] * objective.f(q.softened(perturbed, state["log temperature"].exp()), q)
 
@@ -43,10 +43,10 @@ def control(objective: Objective, q: Relaxable, state: State, perturbed: Tensor)
 def surrogate(
     objective: Objective, q: Relaxable, noise: relaxed_control.Drawn, state: State, parameters: Parameters
 ) -> Values:
-    return relaxed_control.surrogate(control, objective, q, noise, state)
+    return relaxed_control.surrogate(scaled_f, objective, q, noise, state)
 
 
-def initial(q: Relaxable, parameters: Parameters) -> State:
+def untuned(q: Relaxable, parameters: Parameters) -> State:
     """η = 1, and τ as it is given."""
     one = next(iter(q.parameters.values())).new_ones(())
     return {"log temperature": one * math.log(parameters.temperature), "scale": one}
@@ -54,8 +54,8 @@ def initial(q: Relaxable, parameters: Parameters) -> State:
 
 def fit(objective: Objective, q: Relaxable, samples: int, generator: torch.Generator, parameters: Parameters) -> State:
     """τ and η of least variance."""
-    state = initial(q, parameters)
-    return relaxed_control.fit(control, objective, q, generator, state, tuple(state), parameters)
+    state = untuned(q, parameters)
+    return relaxed_control.fit(scaled_f, objective, q, generator, state, tuple(state), parameters)
 
 
 ESTIMATOR = relaxed_control.estimator(

@@ -34,28 +34,28 @@ class Parameters(rebar.Parameters):
     """Units of r_ψ."""
 
 
-def control(objective: Objective, q: Relaxable, state: State, perturbed: Tensor) -> PerSample:
+def of_any_form(objective: Objective, q: Relaxable, state: State, perturbed: Tensor) -> PerSample:
     """η f(σ(ζ/τ)) + r_ψ(σ(ζ), x), [R, L, B]."""
-    relaxed = rebar.control(objective, q, state, perturbed)
+    relaxed = rebar.scaled_f(objective, q, state, perturbed)
     return relaxed + free_form.control(state, q.softened(perturbed, 1.0), objective.x)
 
 
 def surrogate(
     objective: Objective, q: Relaxable, noise: relaxed_control.Drawn, state: State, parameters: Parameters
 ) -> Values:
-    return relaxed_control.surrogate(control, objective, q, noise, state)
+    return relaxed_control.surrogate(of_any_form, objective, q, noise, state)
 
 
 def fit(objective: Objective, q: Relaxable, samples: int, generator: torch.Generator, parameters: Parameters) -> State:
     """τ, η and ψ of least variance, from r_ψ that is nearly what REBAR's first control leaves of f on average."""
-    state = rebar.initial(q, parameters)
-    at = relaxed_control.drawn(objective, q, parameters.fit_draws, generator)
+    state = rebar.untuned(q, parameters)
+    at = relaxed_control.with_values(objective, q, parameters.fit_draws, generator)
     with torch.no_grad():
         given = q.perturbed_given(at.z, at.noise["given z"])
-        left = at.f - rebar.control(objective, q, state, given)
+        left = at.f - rebar.scaled_f(objective, q, state, given)
     any_form = free_form.initial(q.softened(given, 1.0), left, objective.x, parameters.hidden, generator)
     trained = (*state, *free_form.trained(any_form))
-    return relaxed_control.fit(control, objective, q, generator, {**state, **any_form}, trained, parameters)
+    return relaxed_control.fit(of_any_form, objective, q, generator, {**state, **any_form}, trained, parameters)
 
 
 ESTIMATOR = relaxed_control.estimator(

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
+from gradbench.estimators.parts.least_variance import State
 
-State = dict[str, Tensor]
 TRAINED = ("weight", "bias")
 """How the names of those entries of the state end that are trained."""
 

@@ -21,21 +21,21 @@ from gradbench.estimators.parts.own_parameters import OfParameters, apart, besid
 from gradbench.families.relaxable import Relaxable
 from gradbench.objectives.base import Objective, average
 
-Control = Callable[[Objective, Relaxable, State, Tensor], PerSample]
+RelaxedControl = Callable[[Objective, Relaxable, State, Tensor], PerSample]
 """c: (objective with θ held, q held, state, perturbed logits [R, L, B, *event]) -> [R, L, B]."""
 Drawn = dict[str, Tensor]
 
 
-def draw(q: Relaxable, replicates: int, samples: int, generator: torch.Generator, *given: Any) -> Drawn:
+def both_noises(q: Relaxable, replicates: int, samples: int, generator: torch.Generator, *given: Any) -> Drawn:
     """Noise of each sample, and independent noise of the same law for its relaxation given the sample."""
     return {name: q.noise(replicates, samples, generator) for name in ("z", "given z")}  # pyright: ignore
 
 
-DRAWS = own(draw, lambda q, noise: q.sample(noise["z"]))
+TWO_RELAXATIONS = own(both_noises, lambda q, noise: q.sample(noise["z"]))
 """L independent samples, each with noise for a second relaxation."""
 
 
-def surrogate(control: Control, objective: Objective, q: Relaxable, noise: Drawn, state: State) -> Values:
+def surrogate(control: RelaxedControl, objective: Objective, q: Relaxable, noise: Drawn, state: State) -> Values:
     """(1/L) Σ h(f − c(z̃)) log q + c(ζ) − c(z̃) + f, with ζ the perturbed logits and z̃ those given the sample."""
     z = hold(q.sample(noise["z"]), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
@@ -43,22 +43,24 @@ def surrogate(control: Control, objective: Objective, q: Relaxable, noise: Drawn
     given = live(q.perturbed_given(z, noise["given z"]), "relaxation given z")
     fixed = hold(objective, "θ in c"), hold(q, "q in c")
     c, c_given = (control(*fixed, state, place) for place in (free, given))
-    weight = hold(weight_of_score(f, c_given), "f - c given z")
+    weight = hold(less_control(f, c_given), "f - c given z")
     return average(weight * live(q.log_prob(z), "log q") + live(c, "c") - live(c_given, "c given z") + f)
 
 
-def weight_of_score(f: PerSample, c_given: PerSample) -> PerSample:
+def less_control(f: PerSample, c_given: PerSample) -> PerSample:
     """f − c(z̃), [R, L, B]: what the fit differentiates in the state and the surrogate holds."""
     return f - c_given
 
 
-def estimates(control: Control, objective: Objective, q: Relaxable, at: At, state: State) -> OfParameters:
+def relaxed_estimates(
+    control: RelaxedControl, objective: Objective, q: Relaxable, at: At, state: State
+) -> OfParameters:
     """The surrogate's gradient in each of q's parameters, [R, L, B, *event], differentiable in the state."""
     live_q = apart(q, at.z)
     assert isinstance(live_q, Relaxable)
     c = control(objective, q, state, live_q.perturbed(at.noise["z"]))
     c_given = control(objective, q, state, live_q.perturbed_given(at.z, at.noise["given z"]))
-    weight = beside(weight_of_score(at.f, c_given), q.event)
+    weight = beside(less_control(at.f, c_given), q.event)
     paths = derivatives(c - c_given, live_q, graph=True)
     return {name: weight * score + paths[name] for name, score in scores(q, at.z).items()}
 
@@ -72,16 +74,16 @@ class At:
     f: PerSample
 
 
-def drawn(objective: Objective, q: Relaxable, draws: int, generator: torch.Generator) -> At:
+def with_values(objective: Objective, q: Relaxable, draws: int, generator: torch.Generator) -> At:
     """So many independent draws at each datapoint."""
-    noise = draw(q, draws, 1, generator)
+    noise = both_noises(q, draws, 1, generator)
     with torch.no_grad():
         z = q.sample(noise["z"])
         return At(noise, z, objective.f(z, q))
 
 
 def fit(
-    control: Control,
+    control: RelaxedControl,
     objective: Objective,
     q: Relaxable,
     generator: torch.Generator,
@@ -92,8 +94,8 @@ def fit(
     """``state`` with those of its entries fitted to the variance of the estimate."""
 
     def drawn_estimate() -> OfState:
-        at = drawn(objective, q, budget.fit_draws, generator)
-        return lambda values: estimates(control, objective, q, at, values)
+        at = with_values(objective, q, budget.fit_draws, generator)
+        return lambda values: relaxed_estimates(control, objective, q, at, values)
 
     return least_variance(drawn_estimate, state, trained, budget)
 
@@ -123,7 +125,7 @@ def estimator(**declared: Any) -> Estimator:
     return Estimator(
         ledger=LEDGER,
         uses=frozenset({"perturbed_given"}),
-        draws=DRAWS,
+        draws=TWO_RELAXATIONS,
         evaluations=evaluations,
         **declared,
     )

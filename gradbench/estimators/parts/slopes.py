@@ -23,6 +23,6 @@ def value_and_slope(objective: Objective, z: Latents, q: Family) -> tuple[PerSam
     return f, slope
 
 
-def along(slope: Tensor, z: Latents) -> PerSample:
+def along(slope: Tensor, z: Tensor) -> Tensor:
     """slope · z of each sample, [R, L, B]."""
     return (slope * z).flatten(3).sum(-1)

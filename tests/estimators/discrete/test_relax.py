@@ -99,7 +99,7 @@ def test_the_fit_looks_at_what_the_surrogate_gives():
         noise, q = noise_of(task, 6), task.held_q
         z = q.sample(noise["z"])
         here, at = task.at(None), relaxed_control.At(noise, z, task.f(z))  # pyright: ignore[reportArgumentType]
-        found = relaxed_control.estimates(relax.control, here, q, at, task.state)["logits"].mean(1)[:, 0]
+        found = relaxed_control.relaxed_estimates(relax.of_any_form, here, q, at, task.state)["logits"].mean(1)[:, 0]
         expected = gradients_by_loop(task, noise, 6)["phi.logits"]
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
