@@ -15,7 +15,7 @@ from gradbench.estimators.discrete import rodeo
 from tests.estimators.asking import refuses, setting
 from tests.estimators.by_hand import BERNOULLI, Bits, Estimate, Given, array
 from tests.estimators.facts import Facts, Mutant
-from tests.estimators.mutating import mutant, scaled, without
+from tests.estimators.mutating import mutant, scaled
 from tests.exactly import exact_moments, exact_variance
 from tests.helpers import exact_reference, gradients_by_loop, noise_of, point_of, task_of
 
@@ -61,7 +61,7 @@ FACTS = Facts(
     },
     mutants=(
         Mutant("sign flipped", scaled(OWN, -1.0), "sigmoid-belief", 2, "phi", BELIEF),
-        Mutant("q not held in f", without(OWN, "q in f"), "sigmoid-belief", 2, "phi", BELIEF),
+        Mutant("half of it", scaled(OWN, 0.5), "bernoulli-cost", 2, "phi", {"prob": 0.1, "dim": 2}),
         Mutant("the flip left out of the score", mutant(OWN, strong), "sigmoid-belief", 2, "phi", BELIEF),
     ),
 )
