@@ -32,7 +32,7 @@ ENUMERATED = {
 
 
 def samples_of(name: str, problem: str) -> int | None:
-    """L at which the estimator works there and is declared unbiased in φ: two, or else one; None where there is none."""
+    """L at which the estimator works there and is declared unbiased in φ: two, or else one; None if at neither."""
     estimator, kind = ESTIMATORS[name], PROBLEMS[problem]
     values = kind.Parameters(**ENUMERATED[problem])
     for samples in (2, 1):
