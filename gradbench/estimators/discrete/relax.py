@@ -8,7 +8,7 @@ Held constant: z; the weight f − c(z̃); q inside f and c; θ inside c; τ, η
     frozen.
 Unbiased for: φ and θ, whatever τ, η and ψ.
 Needs: bits or categories, in one layer; f differentiable between its states, where with a sampled KL log q is the mass
-    function extended linearly. r_ψ is one tanh layer of ``hidden`` units on the relaxed sample at temperature 1,
+    function extended linearly. r_ψ is one layer of so many tanh ``units`` on the relaxed sample at temperature 1,
     standardised, and on x where there is one. All are fitted by ``fit_steps`` Adam steps on the variance of the
     estimate itself, in the logits, each on ``fit_draws`` draws of their own at each datapoint.
 Cost: 3 evaluations per sample, after the fit.
@@ -30,7 +30,7 @@ from gradbench.objectives.base import Objective
 
 
 class Parameters(rebar.Parameters):
-    hidden: PositiveInt = 32
+    units: PositiveInt = 32
     """Units of r_ψ."""
 
 
@@ -53,7 +53,7 @@ def fit(objective: Objective, q: Relaxable, samples: int, generator: torch.Gener
     with torch.no_grad():
         given = q.perturbed_given(at.z, at.noise["given z"])
         left = at.f - rebar.scaled_f(objective, q, state, given)
-    any_form = free_form.initial(q.softened(given, 1.0), left, objective.x, parameters.hidden, generator)
+    any_form = free_form.initial(q.softened(given, 1.0), left, objective.x, parameters.units, generator)
     trained = (*state, *free_form.trained(any_form))
     return relaxed_control.fit(of_any_form, objective, q, generator, {**state, **any_form}, trained, parameters)
 

@@ -10,7 +10,7 @@ Surrogate: (1/L) Σ_l Σ_d h((f_l − mean_{m≠l} (f_m + (A h_m)(b_m))) s_ld + 
 Held constant: b; the weight of each logit; the slopes; q inside f; H, which is fitted beforehand and then frozen.
 Unbiased for: φ and θ, whatever H: given all samples but b_l, (A h_l)(b_l) and (A g_l s)(b_l) have mean 0.
 Needs: Bernoulli latents, in one layer; L ≥ 2; f differentiable in z at the bits, where with a sampled KL log q is the
-    mass function extended linearly. H is one tanh layer of ``hidden`` units beside a linear part, its inputs
+    mass function extended linearly. H is one layer of so many tanh ``units`` beside a linear part, its inputs
     standardised; it begins at 0, which is leave-one-out, and is fitted by ``fit_steps`` Adam steps on the variance of
     the estimate itself, in the logits, each on ``fit_draws`` draws of all L samples at each datapoint.
 Cost: 1 evaluation per sample with its gradient in z, after the fit, and L (L − 1) (D + 1) evaluations of H.
@@ -36,7 +36,7 @@ from gradbench.objectives.base import Objective, average
 class Parameters(Budget):
     fit_draws: PositiveInt = 32
     """Independent draws of all L samples at each datapoint in one step."""
-    hidden: PositiveInt = 16
+    units: PositiveInt = 16
     """Units of H."""
 
 
@@ -97,7 +97,7 @@ def fit(objective: Objective, q: Family, samples: int, generator: torch.Generato
     b, f, slope = draw()
     smallest = torch.finfo(f.dtype).eps
     moves = along(slope, b - b.roll(1, 1))
-    hidden = parameters.hidden
+    hidden = parameters.units
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=f.dtype, device=f.device)

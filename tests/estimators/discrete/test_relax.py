@@ -23,7 +23,7 @@ from tests.helpers import exact_reference, gradients_by_loop, noise_of, point_of
 
 NAME = "relax"
 OWN = ESTIMATORS[NAME]
-SHORT = {"fit_steps": 3, "hidden": 4}
+SHORT = {"fit_steps": 3, "units": 4}
 FACTS = Facts(
     parameters=SHORT,
     evaluations=lambda setting: 3.0 * setting.samples,

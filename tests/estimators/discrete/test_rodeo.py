@@ -22,7 +22,7 @@ from tests.helpers import exact_reference, gradients_by_loop, noise_of, point_of
 NAME = "rodeo"
 OWN = ESTIMATORS[NAME]
 BELIEF = {"latent": 4, "batch": 2}
-SHORT = {"fit_steps": 3, "fit_draws": 8, "hidden": 4}
+SHORT = {"fit_steps": 3, "fit_draws": 8, "units": 4}
 """What it is held to does not depend on how good the fit is."""
 
 
