@@ -82,7 +82,7 @@ def _check_samples_alone(task: Task, noise: Noise, other: Noise) -> None:
 
 
 def tuples(task: Task) -> int:
-    """How many tuples of draws there are for `integrated`; 1 where nothing of the family is drawn and few are said."""
+    """How many tuples of draws there are for `integrated`; of draws of its own as many as its `Facts` say, or 1."""
     if not task.estimator.draws.of_family:
         own = facts_of(task.estimator.name).tuples if task.estimator.name in ESTIMATORS else None
         return 1 if own is None else own(task)

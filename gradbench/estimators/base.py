@@ -142,6 +142,8 @@ CAPABILITIES = {
     "from_uniforms": "noise that is made of uniforms",
     "opposite": "antithetic noise",
     "noise_of": "an inverse of the sampling path",
+    "mean": "a known mean",
+    "perturbed_given": "a relaxation given their samples",
     "weak_derivatives": "weak derivatives of their law",
     "neighbours": "values that can be listed one variable at a time",
     "states": "finitely many states",

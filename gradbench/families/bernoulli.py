@@ -47,7 +47,7 @@ class Bernoulli(Relaxable):
         ahead = torch.nn.functional.softplus(sign * self.parameters["logits"] + torch.log1p(-noise))
         return sign * (ahead - noise.clamp_min(torch.finfo(noise.dtype).tiny).log())
 
-    def softened(self, perturbed: Tensor, temperature: float) -> Latents:
+    def softened(self, perturbed: Tensor, temperature: float | Tensor) -> Latents:
         return torch.sigmoid(perturbed / temperature)
 
     def gapped(self, z: Latents, gap: float) -> Tensor:

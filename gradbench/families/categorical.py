@@ -79,7 +79,7 @@ class Categorical(Relaxable):
         below = -torch.logaddexp(-self.perturbed(noise), -largest)
         return torch.where(z > 0, largest, below)
 
-    def softened(self, perturbed: Tensor, temperature: float) -> Latents:
+    def softened(self, perturbed: Tensor, temperature: float | Tensor) -> Latents:
         return torch.softmax(perturbed / temperature, -1)
 
     def gapped(self, z: Latents, gap: float) -> Tensor:

@@ -30,7 +30,7 @@ class Relaxable(Family):
         """
 
     @abstractmethod
-    def softened(self, perturbed: Tensor, temperature: float) -> Latents:
+    def softened(self, perturbed: Tensor, temperature: float | Tensor) -> Latents:
         """Values between the states, of the shape of ``perturbed``: the softmax or sigmoid function of its quotient."""
 
     @abstractmethod

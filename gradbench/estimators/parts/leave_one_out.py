@@ -29,10 +29,10 @@ def needs_others_inside(setting: Setting) -> str | None:
     return None
 
 
-def mean_of_others(f: PerSample) -> PerSample:
-    """For each sample, the mean of f over the other L − 1, [R, L, B]."""
-    samples = f.shape[1]
-    return (f.sum(1, keepdim=True) - f) / (samples - 1)
+def mean_of_others(values: Tensor) -> Tensor:
+    """For each sample, the mean of the values [R, L, B, …] over the other L − 1, of their shape."""
+    samples = values.shape[1]
+    return (values.sum(1, keepdim=True) - values) / (samples - 1)
 
 
 def against(control: Callable[[PerSample], Tensor], objective: Objective, q: Family, noise: Noise) -> Values:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gradbench.core.types import Latents, Noise, PerSample, Values, hold, live
 from gradbench.estimators.base import Estimator, differentiated, held
+from gradbench.estimators.parts.free_form import initial, network, trained
 from gradbench.estimators.parts.least_variance import Budget, OfState, State, least_variance
 from gradbench.estimators.parts.own_parameters import OfParameters, apart, derivatives
 from gradbench.families.base import Family
@@ -52,17 +53,8 @@ def estimates(q: Family, noise: Noise, z: Latents, f: PerSample, x: Tensor | Non
     return derivatives(score + network(state, own.sample(noise), x), own, graph=True)
 
 
-def network(state: State, z: Latents, x: Tensor | None) -> PerSample:
-    """c_ψ(z, x), [R, L, B]."""
-    units = ((z - state["z.mean"]) / state["z.spread"]).flatten(3) @ state["z.weight"] + state["bias"]
-    if x is not None:
-        units = units + x @ state["x.weight"]
-    standard = units.tanh() @ state["output.weight"] + state["output.bias"]
-    return standard.squeeze(-1) * state["spread"] + state["centre"]
-
-
 def fit(objective: Objective, q: Family, samples: int, generator: torch.Generator, parameters: Parameters) -> State:
-    """ψ of least variance; z and c are standardised with means and spreads of a first draw."""
+    """ψ of least variance."""
 
     def draw() -> tuple[Noise, Latents, PerSample]:
         noise = q.noise(parameters.fit_draws, 1, generator)
@@ -75,26 +67,8 @@ def fit(objective: Objective, q: Family, samples: int, generator: torch.Generato
         return lambda state: estimates(q, noise, z, f, objective.x, state)
 
     _, z, f = draw()
-    rows, smallest = z.flatten(0, 2), torch.finfo(f.dtype).eps
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=f.dtype, device=f.device)
-
-    inputs, hidden = rows[0].numel(), parameters.hidden
-    state = {
-        "z.mean": rows.mean(0),
-        "z.spread": rows.std(0, correction=0).clamp_min(smallest),
-        "z.weight": normal(inputs, hidden) / inputs**0.5,
-        "bias": normal(hidden),
-        "output.weight": normal(hidden, 1) * 0.01,
-        "output.bias": f.new_zeros(1),
-        "centre": f.mean(),
-        "spread": f.std(correction=0).clamp_min(smallest),
-    }
-    if objective.x is not None:
-        state["x.weight"] = normal(objective.x.shape[-1], hidden) / objective.x.shape[-1] ** 0.5
-    trained = tuple(name for name in state if name.endswith(("weight", "bias")))
-    return least_variance(drawn_estimate, state, trained, parameters)
+    state = initial(z, f, objective.x, parameters.hidden, generator)
+    return least_variance(drawn_estimate, state, trained(state), parameters)
 
 
 ESTIMATOR = Estimator(
