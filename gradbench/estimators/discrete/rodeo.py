@@ -52,14 +52,14 @@ def surrogate(objective: Objective, q: Family, noise: Noise, state: State, param
 def weight_of_logits(state: State, b: Latents, f: PerSample, slope: Latents, p: Tensor) -> Tensor:
     """The estimate of the derivative in each logit from each sample, [R, L, B, D], differentiable in the state."""
     score, rate, step = b - p, torch.where(b > 0, 1 - p, p), 1 - 2 * b
-    here, there = functions(state, b, f, slope)
+    here, there = learned_functions(state, b, f, slope)
     stein = (rate[..., None] * (there - here[..., None, :])).sum(3)
     baseline = mean_of_others(f + stein[..., 0])
     # the score of a flipped sample differs in that bit alone
     return (f - baseline + stein[..., 1])[..., None] * score + rate * there[..., 1] * step
 
 
-def functions(state: State, b: Latents, f: PerSample, slope: Latents) -> tuple[Tensor, Tensor]:
+def learned_functions(state: State, b: Latents, f: PerSample, slope: Latents) -> tuple[Tensor, Tensor]:
     """h and g of each sample at itself, [R, L, B, 2], and with each of its bits flipped, [R, L, B, D, 2]."""
     samples, step = b.shape[1], 1 - 2 * b
     here, there = [], []

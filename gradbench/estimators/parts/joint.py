@@ -15,7 +15,7 @@ from gradbench.families.categorical import Categorical
 from gradbench.families.support import MAX_STATES, Support, number_of
 
 
-def listed(q: Family) -> Support:
+def own_states(q: Family) -> Support:
     """The states of ``q``. Raises MeasurementError where its own class does not say them."""
     found = states_of(q)
     if found is None:
@@ -25,7 +25,7 @@ def listed(q: Family) -> Support:
 
 def over_states(q: Family) -> Categorical:
     """The law of the number of the state, held: one variable, logits [R or 1, 1, B, 1, N]."""
-    states, _ = listed(q).all()
+    states, _ = own_states(q).all()
     held = q.held()
     log_masses = held.log_prob(states)
     return Categorical(logits=log_masses.movedim(1, -1)[:, None, :, None])
@@ -33,7 +33,7 @@ def over_states(q: Family) -> Categorical:
 
 def with_numbers(q: Family, numbers: Tensor) -> Latents:
     """The states with ``numbers`` [R, L, B], as z [R, L, B, *event]."""
-    states, _ = listed(q).all()
+    states, _ = own_states(q).all()
     return states[0, :, 0][numbers]
 
 

@@ -45,7 +45,7 @@ def strong(objective, q, noise, state, parameters):
     b = q.sample(noise)
     value, slope = rodeo.value_and_slope(objective, b, q.held())
     with torch.no_grad():
-        _, there = rodeo.functions(without_own, b, value, slope)
+        _, there = rodeo.learned_functions(without_own, b, value, slope)
         p = q.mean()
         lost = torch.where(b > 0, 1 - p, p) * there[..., 1] * (1 - 2 * b)
     return whole - (q.parameters["logits"] * lost).sum(-1).mean((1, 2))
