@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradbench.core.errors import UnknownNameError
 from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import CAPABILITIES
 from gradbench.estimators.scope import Scope
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
@@ -59,10 +60,19 @@ def _problems(family: str) -> str:
     return ", ".join(name for name, kind in PROBLEMS.items() if kind.family == family)
 
 
+FEW_FAMILIES = 3
+"""Families that are listed by name; more are told by what they have in common."""
+
+
 def _latents(estimator: Estimator) -> str:
     if estimator.latents is not None:
         return ", ".join(sorted(estimator.latents))
-    return ", ".join(name for name, kind in FAMILIES.items() if all(map(kind.has, estimator.uses)))
+    if not estimator.uses:
+        return "any"
+    named = [name for name, kind in FAMILIES.items() if all(map(kind.has, estimator.uses))]
+    if len(named) <= FEW_FAMILIES:
+        return ", ".join(named)
+    return "any with " + " and ".join(CAPABILITIES.get(what, what) for what in sorted(estimator.uses))
 
 
 def _unbiased(estimator: Estimator) -> str:

@@ -1,4 +1,4 @@
-"""Stochastic triples: a larger p makes zeros into ones, and one of those flips is evaluated.
+"""Stochastic triples, in which a larger p makes zeros into ones and one of those flips is evaluated.
 
 Estimates: ∇E_q[f(b)] from b = 1[u < p], p = σ(α). As p_d grows by δ, a zero b_d becomes 1 with probability
     δ / (1 − p_d), and a one stays: in the logit, where p grows by p (1 − p), that flip has the weight w_d = p_d. Of all
