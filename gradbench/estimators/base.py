@@ -129,6 +129,13 @@ def needs_log_q(setting: Setting) -> str | None:
     return None
 
 
+def needs_entrywise(setting: Setting) -> str | None:
+    """The need of estimators that weigh each parameter of q by itself: one entry for each latent variable."""
+    if not setting.family.entrywise:
+        return f"the parameters of {setting.family.name} latents are not one for each latent variable"
+    return None
+
+
 def needs_pairs(setting: Setting) -> str | None:
     """The need of antithetic estimators: an even number of samples."""
     if setting.samples % 2:

@@ -43,6 +43,8 @@ class Family(ABC):
     """Whether ``sample`` is differentiable in the parameters: z = g(φ, ε), with a law of ε that has no φ in it."""
     implicit: ClassVar[bool] = False
     """Whether the derivative of that path is an implicit one, of the distribution function: to numerical accuracy."""
+    entrywise: ClassVar[bool] = True
+    """Whether each parameter has one entry for each latent variable, of the shape of z."""
     judged_by: ClassVar[Use] = Use("score-function-loo", 2)
     """An estimator that is right whatever the law, as long as it is the law of ``log_prob``."""
     trained_by: ClassVar[Use | None] = None

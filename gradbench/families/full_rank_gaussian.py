@@ -22,6 +22,7 @@ class FullRankGaussian(Family):
 
     name = "full-rank-gaussian"
     reparameterised = True
+    entrywise = False
     judged_by = Use("pathwise", 1)
     averaged_by = "pathwise-antithetic"
 

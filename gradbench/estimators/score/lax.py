@@ -19,7 +19,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from gradbench.core.types import Latents, Noise, PerSample, Values, hold, live
-from gradbench.estimators.base import Estimator, differentiated, held
+from gradbench.estimators.base import Estimator, differentiated, held, needs_entrywise
 from gradbench.estimators.parts.free_form import initial, network, trained
 from gradbench.estimators.parts.least_variance import Budget, OfState, State, least_variance
 from gradbench.estimators.parts.own_parameters import OfParameters, apart, derivatives
@@ -77,6 +77,7 @@ ESTIMATOR = Estimator(
     surrogate=surrogate,
     fit=fit,
     Parameters=Parameters,
+    needs=needs_entrywise,
     uses=frozenset({"reparameterised"}),
     ledger=(
         differentiated("z along the path", "phi", "z = g(φ, ε) depends on φ: c is differentiated through it, f is not"),

@@ -20,7 +20,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from gradbench.core.types import Noise, Values, hold, live
-from gradbench.estimators.base import Estimator, EstimatorParameters, differentiated, held
+from gradbench.estimators.base import Estimator, EstimatorParameters, differentiated, held, needs_entrywise
 from gradbench.estimators.parts.own_parameters import beside, carried, scores
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective, average
@@ -72,6 +72,7 @@ ESTIMATOR = Estimator(
     surrogate=surrogate,
     fit=fit,
     Parameters=Parameters,
+    needs=needs_entrywise,
     state_by_datapoint=frozenset({"coefficients"}),
     ledger=(
         held("z", "the expectation binds z: nothing flows through it"),
