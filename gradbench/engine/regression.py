@@ -186,9 +186,9 @@ class _Sums:
         light = (variance > 1e-12 * m2) & (fourth <= HEAVY * variance**2)
         if not self.along:
             return light
-        along = torch.cat(self.along)
+        along = torch.cat(self.along).cpu()
         values = [len(along[:, :, one].unique(dim=0)) for one in range(along.shape[2])]
-        many = torch.tensor([value >= VALUES_EACH * features for value in values], device=along.device)
+        many = torch.tensor([value >= VALUES_EACH * features for value in values], device=light.device)
         return light & many.reshape(-1, *[1] * (light.ndim - 1))
 
     def share(self) -> float:

@@ -59,9 +59,10 @@ class Gamma(Family):
 
     def weak_noise(self, replicates: int, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Two standard exponential variables: what z is increased by, and the logarithm of what it is divided by."""
-        shape = self._shape(replicates, samples)
+        shape, tiny = self._shape(replicates, samples), torch.finfo(self._like()["dtype"]).tiny
         return {
-            name: torch.empty(shape, **self._like()).exponential_(generator=generator) for name in ("more", "shrunk")
+            name: -torch.log1p(-torch.rand(shape, generator=generator, **self._like()).clamp_min(tiny))
+            for name in ("more", "shrunk")
         }
 
     def weak_derivatives(self, z: Latents, noise: dict[str, Tensor]) -> dict[str, WeakDerivative]:

@@ -53,7 +53,8 @@ def pieces(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
     roots, weights = np.polynomial.legendre.leggauss(count)
     t, weight = (torch.tensor(value, dtype=p.dtype)[:, None] for value in ((roots + 1) / 2, weights / 2))
     near, mass = t**4, 4 * t**3 * weight
-    return torch.cat([p * near, 1 - (1 - p) * near]), torch.cat([p * mass, (1 - p) * mass])
+    upper = (1 - (1 - p) * near).clamp_max(1 - 2.0**-53)  # at 1 itself a Gumbel variable is infinite
+    return torch.cat([p * near, upper]), torch.cat([p * mass, (1 - p) * mass])
 
 
 def together(task: Task) -> tuple[Tensor, dict[str, Tensor]]:

@@ -37,9 +37,9 @@ class Weights:
 
 def subset_weights(log_p: Tensor, log_rest: Tensor) -> Weights:
     """The weights of a set with log-probabilities [R, B, k], beside states whose mass is exp(log_rest), [R, B]."""
-    k = log_p.shape[-1]
-    places = torch.arange(k, device=log_p.device)
-    subsets = torch.arange(2**k, device=log_p.device)  # as bits; they are the first axis below, for contiguous rows
+    k, device = log_p.shape[-1], log_p.device
+    places = torch.arange(k)
+    subsets = torch.arange(2**k)  # as bits; they are the first axis below, for contiguous rows
     members = (subsets[:, None] >> places & 1).bool()
     mass = log_rest[None]
     for own in log_p.unbind(-1):
@@ -48,10 +48,10 @@ def subset_weights(log_p: Tensor, log_rest: Tensor) -> Weights:
     for size in range(1, k + 1):
         of_size = subsets[members.sum(1) == size]
         chosen = members[of_size].nonzero()[:, 1].reshape(-1, size)
-        before = of_size[:, None] ^ (1 << chosen)
+        before, of_size = (of_size[:, None] ^ (1 << chosen)).to(device), of_size.to(device)
         log_g[of_size] = log_g[before].logsumexp(1) - mass[of_size]
     every = 2**k - 1
-    one_less = every ^ (1 << places)
+    one_less = (every ^ (1 << places)).to(device)
     two_less = one_less[:, None] & one_less
     others = (log_g[two_less] - log_g[one_less][:, None]).exp().movedim((0, 1), (-2, -1))
     same = torch.eye(k, dtype=torch.bool, device=log_p.device)

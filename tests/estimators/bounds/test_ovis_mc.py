@@ -30,6 +30,10 @@ def with_the_sample_itself(objective, q, noise, parameters):
 
 
 FACTS = Facts(
+    summed_elsewhere={
+        # three draws of two latent variables, and more
+        ("full-rank-gaussian", "iwae", "monte-carlo"): "latents whose dimensions are fewer, by the same formula",
+    },
     evaluations=lambda setting: setting.samples + 1.0,  # one outer sample
     without_effect={"θ in the outer samples": "what they make is held as a whole, as d - c"},
     mutants=(
