@@ -52,7 +52,7 @@ class FullRankGaussian(Family):
         return super().kl(prior)
 
     def from_uniforms(self, uniforms: Tensor) -> Tensor:
-        return torch.special.ndtri(uniforms)
+        return torch.special.ndtri(uniforms).to(self.parameters["loc"].dtype)
 
     def opposite(self, noise: Any) -> Tensor:
         return -noise

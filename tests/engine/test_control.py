@@ -164,7 +164,11 @@ def test_who_declares_no_score_asks_for_none(name, problem, monkeypatch):
     estimator = ESTIMATORS[name]
     if not suits(estimator, problem):
         pytest.skip(f"{name} needs other latents")
-    task = task_of(point_of(problem), estimator, 4, **facts_of(name).parameters)
+    if name in ("unordered-set", "rao-blackwell"):
+        pytest.skip(f"{name} asks the masses of states, with their parameters held, of the same log_prob")
+    task = task_of(point_of(problem), dataclasses.replace(estimator, fit=None), 4, **facts_of(name).parameters)
+    if estimator.why_not(task.setting) is not None or estimator.fit is not None:
+        pytest.skip(f"{name} works elsewhere, or is fitted")
     assert control.control_for(task) is None
     monkeypatch.setattr(Family, "log_prob", lambda self, z: pytest.fail("a score"))
     task.gradient(task.noise(3, torch.Generator().manual_seed(0)))
