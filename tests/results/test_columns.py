@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from scipy.stats import t
 
 from gradbench.core.errors import RunError
-from gradbench.report.pages import pages
+from gradbench.report.columns_page import columns_page
 from gradbench.results import columns, schema, store
 from gradbench.results.columns import BY_NAME, REGISTRY, TABLE
 from gradbench.results.compare import INCOMPARABLE, UNDECIDED, compare_runs
@@ -276,7 +276,7 @@ def test_a_slope_is_against_a_column_that_is_an_axis():
 
 
 def test_names_that_a_frame_or_sql_has_a_use_for_are_mentioned():
-    page = pages()["columns.md"]
+    page = columns_page()
     hidden = [name for name in columns.COLUMNS if hasattr(pd.DataFrame, name)]
     assert {"size", "kurtosis"} <= set(hidden)
     for name in hidden:
@@ -285,7 +285,7 @@ def test_names_that_a_frame_or_sql_has_a_use_for_are_mentioned():
 
 
 def test_the_page_has_each_column_once_in_order():
-    lines = re.findall(r"^\| `(\w+)` \| (?:text|json|int|real|time)", pages()["columns.md"], flags=re.MULTILINE)
+    lines = re.findall(r"^\| `(\w+)` \| (?:text|json|int|real|time)", columns_page(), flags=re.MULTILINE)
     assert tuple(lines) == columns.COLUMNS
 
 
@@ -298,7 +298,7 @@ ENTRY = """
 SCRIPT = """
 import json, sys
 from gradbench.cli import main
-from gradbench.report.pages import pages
+from gradbench.report.columns_page import columns_page
 from gradbench.results import columns, export, schema, store
 from gradbench.results.compare import rank, where
 from gradbench.results.slopes import slopes
@@ -310,7 +310,7 @@ print(json.dumps({
     "file": columns.__file__,
     "type": str(schema.SCHEMA.field("added").type),
     "loaded": bool((run.ok().added == run.ok().variance).all()),
-    "page": [line for line in pages()["columns.md"].splitlines() if line.startswith("| `added`")],
+    "page": [line for line in columns_page().splitlines() if line.startswith("| `added`")],
     "csv": export.render(run.frame, "csv").decode().splitlines()[0].split(","),
     "readable": "added" in columns.READABLE,
     "where": len(where(run, ["added=" + repr(float(run.ok().added.iloc[0]))]).frame),
