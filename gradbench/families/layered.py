@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -40,37 +40,38 @@ class Layered(Family):
 
     @property
     def event(self) -> torch.Size:
+        generator = torch.Generator(self._like()["device"]).manual_seed(0)
         with torch.no_grad():  # a layer tells its size once it is given a sample of those before
-            example = self.noise(1, 1, torch.Generator(self._like()["device"]).manual_seed(0))
-            return torch.Size([sum(q.event.numel() for q, _ in self.chain(example))])
+            layers = self._drawn(lambda q: q.noise(1, 1, generator))
+            return torch.Size([sum(q.event.numel() for q, _ in layers)])
 
     def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Noise:
         """The noise of each layer under its number, each [R, L, B, *event]; ``1.NAME`` where a layer has several."""
-        found: dict[str, Tensor] = {}
-        above: list[Latents] = []
-        for index in range(len(self.layers)):
-            q = self._conditional(index, above)
-            part = q.noise(replicates, samples, generator)
-            found |= _numbered(part, index)
-            above.append(q.sample(part))
-        return found
+        return _by_number(self._drawn(lambda q: q.noise(replicates, samples, generator)))
 
     def from_uniforms(self, uniforms: Tensor) -> Noise:
         """The noise of each layer under its number, at ``uniforms`` of all layers side by side, [R, L, B, ΣD].
 
         Raises MeasurementError where a layer makes none.
         """
-        found: dict[str, Tensor] = {}
-        above: list[Latents] = []
         start = 0
+
+        def next_ones(q: Family) -> Noise:
+            nonlocal start
+            own = uniforms[..., start : start + q.event.numel()]
+            start += q.event.numel()
+            return noise_at(q, own.unflatten(-1, q.event))
+
+        return _by_number(self._drawn(next_ones))
+
+    def _drawn(self, draw: Callable[[Family], Noise]) -> Iterator[tuple[Family, Noise]]:
+        """Each layer's distribution with its own noise from ``draw``, given the samples of the layers before."""
+        above: list[Latents] = []
         for index in range(len(self.layers)):
             q = self._conditional(index, above)
-            stop = start + q.event.numel()
-            part = noise_at(q, uniforms[..., start:stop].unflatten(-1, q.event))
-            found |= _numbered(part, index)
+            part = draw(q)
+            yield q, part
             above.append(q.sample(part))
-            start = stop
-        return found
 
     def chain(self, noise: Noise) -> list[tuple[Family, Latents]]:
         found: list[tuple[Family, Latents]] = []
@@ -213,6 +214,14 @@ def layers_side_by_side(parts: list[Latents]) -> Latents:
 
 def _total(terms: list[PerSample]) -> PerSample:
     return sum(terms[1:], terms[0])
+
+
+def _by_number(drawn: Iterable[tuple[Family, Noise]]) -> Noise:
+    """The noise of all layers, that of each under its number."""
+    found: dict[str, Tensor] = {}
+    for index, (_, part) in enumerate(drawn):
+        found |= _numbered(part, index)
+    return found
 
 
 def _numbered(part: Noise, index: int) -> dict[str, Tensor]:

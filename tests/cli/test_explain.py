@@ -190,7 +190,7 @@ BAD = {
     "did you mean 'surrogate'": ("check", "mine.py:surogate"),
     "line 2: raises ZeroDivisionError": ("check", "raises.py:mine"),
     "raises SyntaxError": ("list", "estimators", "--plugin", "syntax.py"),
-    "which there are none of": ("run", "costs", "--plugin", "gamma.py"),
+    "which there are none of": ("run", "costs", "--plugin", "laplace.py"),
     "give yours one of its own": ("list", "estimators", "--plugin", "clash.py"),
     "defines no Estimator, and no Problem, Objective or Family with a name": (
         "explain",
@@ -203,7 +203,7 @@ BAD = {
     "choose --problem gaussian-vae or linear-gaussian": ("explain", "iwae-dreg", "--problem", "bernoulli-cost"),
     "needs latents with a differentiable sampling path": ("explain", "pathwise", "--problem", "bernoulli-cost"),
     "such as my-estimator": ("new", "estimator", "My Estimator"),
-    "no problem has such": ("check", "mine.py:surrogate", "--latents", "gamma"),
+    "no problem has such": ("check", "mine.py:surrogate", "--latents", "laplace"),
     "got dict": ("check", "data.py:THING"),
 }
 
@@ -216,7 +216,7 @@ def test_bad_input_is_two_lines_and_exit_code_2(gradbench, tmp_path: Path, says:
     (tmp_path / "syntax.py").write_text("def f(:\n")
     (tmp_path / "empty.py").write_text("x = 1\n")
     (tmp_path / "data.py").write_text("THING = {}\n")
-    (tmp_path / "gamma.py").write_text(mine.replace('{"gaussian", "bernoulli"}', '{"gamma"}'))
+    (tmp_path / "laplace.py").write_text(mine.replace('{"gaussian", "bernoulli"}', '{"laplace"}'))
     (tmp_path / "clash.py").write_text(mine.replace('name="mine"', 'name="pathwise"'))
     result = gradbench(*BAD[says])
     assert result.code == 2

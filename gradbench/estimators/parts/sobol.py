@@ -13,7 +13,9 @@ BITS = 52
 MOST_DIMENSIONS = SobolEngine.MAXDIM
 
 
-def scrambled(shape: tuple[int, ...], generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+def scrambled(
+    shape: tuple[int, int, int, int], generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Tensor:
     """The first L points of Sobol's sequence, randomised anew for each replicate and datapoint: ``shape`` [R, L, B, D].
 
     Float64 in (0, 1), each point uniform by itself. Matoušek's scramble (1998, Journal of Complexity): the digits of a
