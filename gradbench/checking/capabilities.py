@@ -2,7 +2,8 @@
 
 States or grid: masses sum to 1, and differentiating the sum over them gives what the score function gives. The path:
 it inverts ``noise_of``, and its gradient is that of the score function, too. Weak derivatives have it as their mean, to
-the error of their draws. Opposite noise has the law of the noise.
+the error of their draws. Opposite noise has the law of the noise. The mean is that of the samples, with its derivative,
+and the covariance of partners that of draws: bias is measured by taking off what both say.
 KL(q ‖ prior) is the sum over states or grid of log q − log p. All in float64, and but for the draws without randomness.
 """
 
@@ -29,6 +30,8 @@ FEWEST_NODES_EACH = 24
 CAPABILITY_TOLERANCE = 1e-3
 """Of the largest derivative: quadrature is exact to far less for smooth functions, and a wrong formula off by more."""
 REPLICATES, SAMPLES = 4, 3
+PARTNERS, PARTNERS_OFF = 2**15, 6.5
+"""Draws on which the covariance of partners is looked at, and the standard errors that it may be off by: 1e-10."""
 WEAK_DRAWS, WEAK = 2**14, 6.0
 """Draws of weak derivatives, and the standard errors that their mean may be away: once in 10⁹ numbers by chance."""
 
@@ -55,6 +58,8 @@ def check_capabilities(q: Family) -> None:
         _linear(q)
     if (support := support_of(q)) is not None:
         _derivatives(q, support)
+        _mean(q, support)
+    _partners(q)
 
 
 def _neighbours(q: Family) -> None:
@@ -133,6 +138,51 @@ def _derivatives(q: Family, support: Support) -> None:
     if q.has("weak_derivatives"):
         for h, score in zip(functions, scores, strict=True):
             _weak(q, h, score, scale)
+
+
+def _mean(q: Family, support: Support) -> None:
+    """mean is Σ mass · z, and so is its derivative."""
+    if not q.has("mean"):
+        return
+    z, mass = support.all()
+    wanted = (mass.reshape(*mass.shape, *[1] * (z.ndim - mass.ndim)) * z).sum(1, keepdim=True)
+    found = q.mean()
+    remedy = "mean gives E z, [1, 1, B, *event], by a formula that is differentiable in the parameters"
+    if found.shape != wanted.shape:
+        raise wrong("mean", f"mean has shape {list(found.shape)}, expected {list(wanted.shape)}", remedy)
+    away = float((found - wanted).detach().abs().max())
+    if not away <= CAPABILITY_TOLERANCE * float(z.detach().abs().max()):
+        raise wrong("mean", f"mean is off by {away:.2g}", remedy)
+    weights = torch.linspace(1.0, 2.0, wanted.numel()).to(wanted).reshape(wanted.shape)
+    one, other = (_gradient(q, weights * value) for value in (found, wanted))
+    _agree([one], [other], float(other.abs().max()), "mean", "the derivative of mean", remedy)
+
+
+def _partners(q: Family) -> None:
+    """partner_covariance is the mean of slope·(z − E z) ∇ log q(z̃), by draws and a t test."""
+    if not (q.has("partner_covariance") and q.has("opposite") and q.has("mean")):
+        return
+    held = q.held()
+    noise = held.noise(PARTNERS, 1, stream(0, "partners", device=device_of(q)))
+    with torch.no_grad():
+        z, partner = held.sample(noise), held.sample(held.opposite(noise))
+        slope = torch.linspace(1.0, 2.0, z[0].numel()).to(z).reshape(1, *z.shape[1:])
+        along = (slope * (z - held.mean())).flatten(3).sum(-1)
+        said = held.partner_covariance(slope)
+    wide = {
+        name: value.expand(PARTNERS, *value.shape[1:]).clone().requires_grad_()
+        for name, value in held.parameters.items()
+    }
+    score = torch.autograd.grad(type(q)(**wide).log_prob(partner).sum(), list(wide.values()))
+    for name, value in zip(wide, score, strict=True):
+        product = along.reshape(*along.shape, *[1] * (value.ndim - along.ndim)) * value
+        away = (product.mean(0) - said[name]).abs() - 1e-9 * product.abs().amax()
+        if bool((away > PARTNERS_OFF * product.std(0) / PARTNERS**0.5).any()):
+            raise wrong(
+                "partner covariance",
+                f"that of {name} is off by {float(away.max()):.2g}",
+                "partner_covariance(slope) gives E[slope·(z − E z) ∇ log q(z̃)], by parameter",
+            )
 
 
 def _weak(q: Family, h: Any, score: Tensor, scale: float) -> None:

@@ -62,10 +62,7 @@ def samples_of_q(task: Task) -> None:
 
 def _features_have_mean_zero(task: Task) -> None:
     """Raise BrokenError where what the test of bias takes for numbers of mean 0 has another mean, by t tests."""
-    try:
-        features = Features(task)
-    except NotImplementedError:
-        return
+    features = Features(task)
     scales = features.scales(task.noise(PER_BLOCK, stream(0, "features", device=task.point.device)))
     rows: list[dict[str, torch.Tensor]] = []
     step = max(1, min(replicates_at_once(task), PER_BLOCK))

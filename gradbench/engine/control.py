@@ -27,6 +27,7 @@ from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, join_noise
 from gradbench.estimators.base import Estimator
 from gradbench.families.base import Family
+from gradbench.families.layered import Layered
 from gradbench.objectives.base import Objective, average
 from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of
 
@@ -90,7 +91,7 @@ def control_for(task: Task) -> Control | None:
     if not task.estimator.scored and not task.objective.has_log_q:  # else f has log q in it
         return None
     generator = task.point.axes.stream("control", device=task.point.device)
-    if hasattr(task.held_q, "split"):
+    if isinstance(task.held_q, Layered):  # the parameters of its deeper layers depend on the samples
         return _weighted(task, generator)
     features = regression.Features(task)
     coefficients = regression.coefficients_of(task, features, generator, WORTHWHILE)

@@ -11,6 +11,7 @@ that are each distributed as q, these have mean 0 whatever f is:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -51,7 +52,7 @@ class Features:
         self.slope = slope_of(task)
         draws = task.estimator.draws
         self.independent = not draws.coupled and task.samples > 1
-        self.pairs = draws.pairs and task.held_q.has("partner_covariance")
+        self.pairs = draws.pairs and task.held_q.says("partner_covariance")
         self.means: list[ByParameter] = []
         if self.slope is not None:
             slope = self.slope
@@ -101,9 +102,12 @@ class Features:
 
 
 def slope_of(task: Task) -> Tensor | None:
-    """∇f at the mean of q, [1, 1, B, *event]; None where the family has no mean, or f no finite slope there."""
+    """∇f at the mean of q, [1, 1, B, *event]; None where the family itself says no mean, or f has no slope there.
+
+    A mean that is inherited may be that of another law, and the control would make a bias of the difference.
+    """
     q = task.held_q
-    if not q.has("mean"):
+    if not q.says("mean"):
         return None
     with torch.no_grad():
         centre = q.mean()
@@ -124,17 +128,18 @@ def coefficients_of(task: Task, features: Features, generator: torch.Generator, 
     """
     replicates = PILOT if task.together > 1 else PILOT_OF_A_MINIBATCH
     noise = task.noise(replicates, generator)
-    first = slice_noise(noise, slice(0, FIRST_LOOK))
-    sums = _Sums(features.scales(first))
-    if not sums.add(task, features, first, FIRST_LOOK):
+    step = replicates_at_once(task)
+    sums = _Sums(features.scales(slice_noise(noise, slice(0, min(step, FIRST_LOOK)))))
+
+    def add(start: int, stop: int) -> bool:
+        places = [*range(start, stop, step), stop]
+        return all(
+            sums.add(task, features, slice_noise(noise, slice(one, end)), end - one)
+            for one, end in itertools.pairwise(places)
+        )
+
+    if not add(0, FIRST_LOOK) or sums.share() < least or not add(FIRST_LOOK, replicates):
         return None
-    if sums.share() < least:
-        return None
-    step = max(1, min(replicates_at_once(task), replicates))
-    for start in range(FIRST_LOOK, replicates, step):
-        stop = min(start + step, replicates)
-        if not sums.add(task, features, slice_noise(noise, slice(start, stop)), stop - start):
-            return None
     return sums.coefficients()
 
 

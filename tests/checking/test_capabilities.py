@@ -187,7 +187,46 @@ class AllMoved(Bernoulli):
         return Bernoulli.states(self)
 
 
+class OtherMean(Bernoulli):
+    """The mean of the logits."""
+
+    name = "other-mean"
+
+    def mean(self):
+        return self.parameters["logits"]
+
+    def states(self):
+        return Bernoulli.states(self)
+
+
+class HeldMean(Bernoulli):
+    """The value is right, and nothing is differentiated."""
+
+    name = "held-mean"
+
+    def mean(self):
+        return Bernoulli.mean(self).detach()
+
+    def states(self):
+        return Bernoulli.states(self)
+
+
+class StrangersAsPartners(Gaussian):
+    """The covariance of independent samples, for antithetic ones."""
+
+    name = "strangers-as-partners"
+
+    def partner_covariance(self, slope):
+        return {"loc": torch.zeros_like(slope), "scale": torch.zeros_like(slope)}
+
+    def grid(self, nodes):
+        return Gaussian.grid(self, nodes)
+
+
 WRONG = {
+    OtherMean: "mean",
+    HeldMean: "mean",
+    StrangersAsPartners: "partner covariance",
     OtherMasses: "neighbours",
     AllMoved: "neighbours",
     NoRoot: "posterior",

@@ -8,11 +8,13 @@ import torch
 
 from gradbench.checking.declared import samples_of_q
 from gradbench.checking.violation import BrokenError
+from gradbench.core.seeding import stream
 from gradbench.engine import control, general, regression
 from gradbench.engine.measure import measure
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.draws import PAIRS, draw_samples, own
 from gradbench.families.base import Family
+from gradbench.families.bernoulli import Bernoulli
 from gradbench.statistics import summarise
 from tests.estimators.facts import facts_of
 from tests.exactly import integrated
@@ -113,6 +115,20 @@ def test_it_takes_nearly_all_noise_from_what_weighs_scores(name):
         for means in (moments.means, moments.adjusted)
     )
     assert adjusted < plain / 20
+
+
+def test_a_mean_that_is_inherited_is_not_taken_for_that_of_another_law():
+    """A subclass may have changed the law: what is exact of its base is not exact for it."""
+    task = task_of(BELIEF.point(), "score-function", 2)
+
+    class Fewer(Bernoulli):
+        def sample(self, noise):
+            return (noise < 0.5 * torch.sigmoid(self.parameters["logits"])).to(noise.dtype)
+
+    assert regression.slope_of(task) is not None
+    object.__setattr__(task, "held_q", Fewer(**task.held_q.parameters))
+    assert regression.slope_of(task) is None
+    assert len(regression.Features(task)(task.noise(3, stream(0)))["logits"]) == 1
 
 
 def test_samples_that_depend_on_one_another_must_say_so():
