@@ -19,6 +19,7 @@ from gradbench.checking.posteriors import device_of, wrong
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.seeding import stream
 from gradbench.core.types import Latents
+from gradbench.estimators.parts.own_parameters import apart, derivatives
 from gradbench.families.base import Family, grid_of, states_of
 from gradbench.families.support import MAX_STATES, Support
 
@@ -169,12 +170,8 @@ def _partners(q: Family) -> None:
         slope = torch.linspace(1.0, 2.0, z[0].numel()).to(z).reshape(1, *z.shape[1:])
         along = (slope * (z - held.mean())).flatten(3).sum(-1)
         said = held.partner_covariance(slope)
-    wide = {
-        name: value.expand(PARTNERS, *value.shape[1:]).clone().requires_grad_()
-        for name, value in held.parameters.items()
-    }
-    score = torch.autograd.grad(type(q)(**wide).log_prob(partner).sum(), list(wide.values()))
-    for name, value in zip(wide, score, strict=True):
+    leaf = apart(held, (PARTNERS, 1))
+    for name, value in derivatives(leaf.log_prob(partner), leaf).items():
         product = along.reshape(*along.shape, *[1] * (value.ndim - along.ndim)) * value
         away = (product.mean(0) - said[name]).abs() - 1e-9 * product.abs().amax()
         if bool((away > PARTNERS_OFF * product.std(0) / PARTNERS**0.5).any()):

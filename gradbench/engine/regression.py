@@ -12,7 +12,6 @@ that are each distributed as q, these have mean 0 whatever f is:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from torch import Tensor
 from gradbench.core.types import Latents, Noise
 from gradbench.engine.passes import replicates_at_once
 from gradbench.engine.task import Task, slice_noise
+from gradbench.estimators.parts.own_parameters import apart, beside, derivatives
 from gradbench.families.base import Family
 from gradbench.problems.networks import Calls
 
@@ -56,7 +56,9 @@ class Features:
         self.means: list[ByParameter] = []
         if self.slope is not None:
             slope = self.slope
-            own = _derivatives(task.held_q, 1, 1, lambda q: (slope * q.mean()).sum())
+            with torch.enable_grad():
+                leaf = apart(task.held_q, (1, 1))
+                own = derivatives((slope * leaf.mean()).sum(), leaf)
             self.means = [own] * (2 if self.independent else 1)
             if self.pairs:
                 self.means.append(task.held_q.partner_covariance(slope))
@@ -75,7 +77,7 @@ class Features:
         found = {}
         for name, value in score.items():
             square = value.square().mean((0, 1), keepdim=True)
-            rest = [] if weight is None else [_beside(weight, square) * square] * len(self.means)
+            rest = [] if weight is None else [beside(weight, square.shape[3:]) * square] * len(self.means)
             found[name] = torch.stack([square, *rest])
         return found
 
@@ -85,13 +87,15 @@ class Features:
         with torch.no_grad():
             z = samples(self.task, q, noise)
             along = None if self.slope is None else (self.slope * (z - q.mean())).flatten(3).sum(-1)
-        return _derivatives(q, z.shape[0], z.shape[1], lambda wide: wide.log_prob(z).sum()), along
+        with torch.enable_grad():
+            leaf = apart(q, z.shape[:2])
+            return derivatives(leaf.log_prob(z), leaf), along
 
     def _of(self, name: str, score: Tensor, along: Tensor | None) -> list[Tensor]:
         found = [score.mean(1, keepdim=True)]
         if along is None:
             return found
-        along = _beside(along, score)
+        along = beside(along, score.shape[3:])
         products = [(along * score).mean(1, keepdim=True)]
         if self.independent:
             products.append(along.mean(1, keepdim=True) * score.sum(1, keepdim=True))
@@ -231,11 +235,6 @@ class _Sums:
         return found
 
 
-def _beside(along: Tensor, score: Tensor) -> Tensor:
-    """``along`` [R, L, B] with the axes of an event's parameters behind it."""
-    return along.reshape(*along.shape, *[1] * (score.ndim - along.ndim))
-
-
 def _solved(square: Tensor, product: Tensor) -> Tensor:
     """Coefficients [..., K] of least squares from [..., K, K] and [..., K]."""
     scale = square.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(square.dtype).tiny)
@@ -248,21 +247,6 @@ def _solved(square: Tensor, product: Tensor) -> Tensor:
 def _gradients(task: Task, noise: Noise, replicates: int) -> ByParameter:
     """The derivative of the surrogate in q's own parameters, [R, 1, B, *shape] each."""
     objective = task.at(Calls(task.point.problem.theta).held())
-    return _derivatives(task.held_q, replicates, 1, lambda q: task.surrogate(objective, q, noise).sum())
-
-
-def _derivatives(q: Family, replicates: int, count: int, value: Callable[[Family], Tensor]) -> ByParameter:
-    """The derivatives of ``value(q)`` in the parameters of q, each with axes of replicates and samples of its own."""
-    wide = {
-        name: parameter.detach().expand(replicates, count, *parameter.shape[2:]).clone().requires_grad_()
-        for name, parameter in q.parameters.items()
-    }
     with torch.enable_grad():
-        total = value(type(q)(**wide))
-        if not total.requires_grad:
-            return {name: torch.zeros_like(parameter) for name, parameter in wide.items()}
-        found = torch.autograd.grad(total, list(wide.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(parameter) if gradient is None else gradient
-        for (name, parameter), gradient in zip(wide.items(), found, strict=True)
-    }
+        leaf = apart(task.held_q, (replicates, 1))
+        return derivatives(task.surrogate(objective, leaf, noise), leaf)

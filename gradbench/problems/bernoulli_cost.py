@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.bernoulli import Bernoulli
-from gradbench.problems.base import Free, Problem, ProblemParameters, Small
+from gradbench.problems.base import ProblemParameters, Small
+from gradbench.problems.independent_cost import IndependentCost
 from gradbench.problems.networks import Calls
 
 
@@ -31,29 +32,19 @@ class Parameters(ProblemParameters):
     power: Annotated[float, Field(ge=1, le=100)] = 2.0
 
 
-class BernoulliCost(Problem):
+class BernoulliCost(IndependentCost):
     name = "bernoulli-cost"
     title = "E[|b - target|^power], b Bernoulli: the toy problem of the discrete estimators"
     family = "bernoulli"
-    objective = "cost"
     Parameters = Parameters
-    dtype = "float64"
     small = MappingProxyType({"target": 0.2, "prob": 0.3, "dim": 3, "power": 3.0})
     checked = (Small(samples=(1, 2, 4)),)
 
-    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
-        self.parameters = parameters
-        logit = math.log(parameters.prob) - math.log1p(-parameters.prob)
-        self.phi = Free(logits=torch.full((parameters.dim,), logit, dtype=torch.float64))
-        self.theta = Free()
+    parameters: Parameters
 
-    @classmethod
-    def latent_dim(cls, parameters: Parameters) -> int:
-        return parameters.dim
-
-    @classmethod
-    def size(cls, parameters: Parameters) -> str:
-        return f"dim={parameters.dim}"
+    @staticmethod
+    def start(parameters: Parameters) -> dict[str, float]:
+        return {"logits": math.log(parameters.prob) - math.log1p(-parameters.prob)}
 
     def posterior(self, phi: Calls, x: Tensor | None) -> Bernoulli:
         return Bernoulli(logits=phi.free("logits"))

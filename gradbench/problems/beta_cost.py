@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.beta import UNTOLD, Beta, untold
-from gradbench.problems.base import Free, Problem, ProblemParameters, Small
+from gradbench.problems.base import ProblemParameters, Small
+from gradbench.problems.independent_cost import IndependentCost
 from gradbench.problems.networks import Calls
 
 
@@ -41,32 +42,19 @@ class Parameters(ProblemParameters):
         return self
 
 
-class BetaCost(Problem):
+class BetaCost(IndependentCost):
     name = "beta-cost"
     title = "E[cost(z)], z Beta: z, (z - k)^2 or log z"
     family = "beta"
-    objective = "cost"
     Parameters = Parameters
-    dtype = "float64"
     small = MappingProxyType({"dim": 2})
     checked = (Small(samples=(4, 2, 1)),)
 
-    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
-        self.parameters = parameters
-        shape = (parameters.dim,)
-        self.phi = Free(
-            log_a=torch.full(shape, math.log(parameters.a), dtype=torch.float64),
-            log_b=torch.full(shape, math.log(parameters.b), dtype=torch.float64),
-        )
-        self.theta = Free()
+    parameters: Parameters
 
-    @classmethod
-    def latent_dim(cls, parameters: Parameters) -> int:
-        return parameters.dim
-
-    @classmethod
-    def size(cls, parameters: Parameters) -> str:
-        return f"dim={parameters.dim}"
+    @staticmethod
+    def start(parameters: Parameters) -> dict[str, float]:
+        return {"log_a": math.log(parameters.a), "log_b": math.log(parameters.b)}
 
     def posterior(self, phi: Calls, x: Tensor | None) -> Beta:
         return Beta(concentration1=phi.free("log_a").exp(), concentration0=phi.free("log_b").exp())

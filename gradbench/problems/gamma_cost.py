@@ -19,7 +19,8 @@ from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.gamma import Gamma
-from gradbench.problems.base import Free, Problem, ProblemParameters, Small
+from gradbench.problems.base import ProblemParameters, Small
+from gradbench.problems.independent_cost import IndependentCost
 from gradbench.problems.networks import Calls
 
 
@@ -39,32 +40,19 @@ class Parameters(ProblemParameters):
         return self
 
 
-class GammaCost(Problem):
+class GammaCost(IndependentCost):
     name = "gamma-cost"
     title = "E[cost(z)], z Gamma: (z - k)^2, (log z - k)^2 or exp(-k z)"
     family = "gamma"
-    objective = "cost"
     Parameters = Parameters
-    dtype = "float64"
     small = MappingProxyType({"cost": "exp", "k": 0.7, "shape": 1.6, "rate": 0.8, "dim": 2})
     checked = (Small(samples=(4, 2, 1)),)
 
-    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
-        self.parameters = parameters
-        dim = (parameters.dim,)
-        self.phi = Free(
-            log_shape=torch.full(dim, math.log(parameters.shape), dtype=torch.float64),
-            log_rate=torch.full(dim, math.log(parameters.rate), dtype=torch.float64),
-        )
-        self.theta = Free()
+    parameters: Parameters
 
-    @classmethod
-    def latent_dim(cls, parameters: Parameters) -> int:
-        return parameters.dim
-
-    @classmethod
-    def size(cls, parameters: Parameters) -> str:
-        return f"dim={parameters.dim}"
+    @staticmethod
+    def start(parameters: Parameters) -> dict[str, float]:
+        return {"log_shape": math.log(parameters.shape), "log_rate": math.log(parameters.rate)}
 
     def posterior(self, phi: Calls, x: Tensor | None) -> Gamma:
         return Gamma(concentration=phi.free("log_shape").exp(), rate=phi.free("log_rate").exp())

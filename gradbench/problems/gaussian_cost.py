@@ -14,13 +14,13 @@ import math
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.gaussian import Gaussian
-from gradbench.problems.base import Free, Problem, ProblemParameters, Small
+from gradbench.problems.base import ProblemParameters, Small
+from gradbench.problems.independent_cost import IndependentCost
 from gradbench.problems.networks import Calls
 
 
@@ -41,32 +41,19 @@ class Parameters(ProblemParameters):
         return self
 
 
-class GaussianCost(Problem):
+class GaussianCost(IndependentCost):
     name = "gaussian-cost"
     title = "E[cost(z)], z Gaussian: (x - k)^2, exp(-k x^2) or cos(k x)"
     family = "gaussian"
-    objective = "cost"
     Parameters = Parameters
-    dtype = "float64"
     small = MappingProxyType({"cost": "cos", "k": 1.0, "mean": 0.7, "dim": 3})
     checked = (Small(samples=(4, 2, 1)),)
 
-    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
-        self.parameters = parameters
-        shape = (parameters.dim,)
-        self.phi = Free(
-            mean=torch.full(shape, parameters.mean, dtype=torch.float64),
-            log_scale=torch.full(shape, math.log(parameters.scale), dtype=torch.float64),
-        )
-        self.theta = Free()
+    parameters: Parameters
 
-    @classmethod
-    def latent_dim(cls, parameters: Parameters) -> int:
-        return parameters.dim
-
-    @classmethod
-    def size(cls, parameters: Parameters) -> str:
-        return f"dim={parameters.dim}"
+    @staticmethod
+    def start(parameters: Parameters) -> dict[str, float]:
+        return {"mean": parameters.mean, "log_scale": math.log(parameters.scale)}
 
     def posterior(self, phi: Calls, x: Tensor | None) -> Gaussian:
         return Gaussian(loc=phi.free("mean"), scale=phi.free("log_scale").exp())

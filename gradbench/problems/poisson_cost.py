@@ -12,13 +12,13 @@ import math
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.poisson import Poisson
-from gradbench.problems.base import Free, Problem, ProblemParameters, Small
+from gradbench.problems.base import ProblemParameters, Small
+from gradbench.problems.independent_cost import IndependentCost
 from gradbench.problems.networks import Calls
 
 
@@ -31,29 +31,19 @@ class Parameters(ProblemParameters):
     dim: PositiveInt = Field(1, le=10_000)
 
 
-class PoissonCost(Problem):
+class PoissonCost(IndependentCost):
     name = "poisson-cost"
     title = "E[cost(z)], z Poisson: (z - k)^2 or exp(-k z)"
     family = "poisson"
-    objective = "cost"
     Parameters = Parameters
-    dtype = "float64"
     small = MappingProxyType({"cost": "exp", "k": 0.4, "rate": 1.7, "dim": 2})
     checked = (Small(samples=(4, 2, 1)),)
 
-    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
-        self.parameters = parameters
-        log_rate = torch.full((parameters.dim,), math.log(parameters.rate), dtype=torch.float64)
-        self.phi = Free(log_rate=log_rate)
-        self.theta = Free()
+    parameters: Parameters
 
-    @classmethod
-    def latent_dim(cls, parameters: Parameters) -> int:
-        return parameters.dim
-
-    @classmethod
-    def size(cls, parameters: Parameters) -> str:
-        return f"dim={parameters.dim}"
+    @staticmethod
+    def start(parameters: Parameters) -> dict[str, float]:
+        return {"log_rate": math.log(parameters.rate)}
 
     def posterior(self, phi: Calls, x: Tensor | None) -> Poisson:
         return Poisson(rate=phi.free("log_rate").exp())

@@ -19,7 +19,8 @@ from torch import Tensor
 from gradbench.core.types import Latents, PerSample
 from gradbench.families.bessel import mean_cosine
 from gradbench.families.von_mises import VonMises
-from gradbench.problems.base import Free, Problem, ProblemParameters, Small
+from gradbench.problems.base import ProblemParameters, Small
+from gradbench.problems.independent_cost import IndependentCost
 from gradbench.problems.networks import Calls
 
 
@@ -33,33 +34,20 @@ class Parameters(ProblemParameters):
     dim: PositiveInt = Field(1, le=10_000)
 
 
-class VonMisesCost(Problem):
+class VonMisesCost(IndependentCost):
     name = "von-mises-cost"
     title = "E[cost(z)], z an angle: cos(k z) or exp(k cos z)"
     family = "von-mises"
-    objective = "cost"
     Parameters = Parameters
-    dtype = "float64"
     # concentrated enough for functions without the period 2π, which a check of the family integrates
     small = MappingProxyType({"concentration": 6.0, "dim": 2})
     checked = (Small(samples=(4, 2, 1)),)
 
-    def __init__(self, parameters: Parameters, features: int, generator: torch.Generator) -> None:
-        self.parameters = parameters
-        shape = (parameters.dim,)
-        self.phi = Free(
-            loc=torch.full(shape, parameters.loc, dtype=torch.float64),
-            log_concentration=torch.full(shape, math.log(parameters.concentration), dtype=torch.float64),
-        )
-        self.theta = Free()
+    parameters: Parameters
 
-    @classmethod
-    def latent_dim(cls, parameters: Parameters) -> int:
-        return parameters.dim
-
-    @classmethod
-    def size(cls, parameters: Parameters) -> str:
-        return f"dim={parameters.dim}"
+    @staticmethod
+    def start(parameters: Parameters) -> dict[str, float]:
+        return {"loc": parameters.loc, "log_concentration": math.log(parameters.concentration)}
 
     def posterior(self, phi: Calls, x: Tensor | None) -> VonMises:
         return VonMises(loc=phi.free("loc"), concentration=phi.free("log_concentration").exp())

@@ -62,7 +62,7 @@ def from_slopes(slope: Latents, z: Latents, centre: Latents) -> PerSample:
 
 def parts(q: Family, z: Latents, f: PerSample, slope: Latents) -> tuple[OfParameters, OfParameters]:
     """What the estimate in q's parameters is the sum of: leave-one-out's, and that with the factor α, of mean 0."""
-    zero, one, own = f.new_zeros(()), f.new_ones(()), apart(q, z)
+    zero, one, own = f.new_zeros(()), f.new_ones(()), apart(q, z.shape)
     first, second = against_others(f, slope, z, q.mean(), zero), against_others(0 * f, slope, z, q.mean(), one)
     with torch.enable_grad():
         rest = derivatives(-along(slope, own.mean()), own)

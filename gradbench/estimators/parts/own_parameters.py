@@ -16,20 +16,25 @@ OfParameters = dict[str, Tensor]
 """A number for each sample and each element of each of q's parameters by name, [R or 1, L or 1, B, *event]."""
 
 
-def apart(q: Family, z: Latents) -> Family:
-    """q with parameters of its own for each sample of z, [R, L, B, *event]: constants to take gradients in.
+def apart(q: Family, lead: tuple[int, ...]) -> Family:
+    """q with parameters whose first axes are ``lead``, each entry of its own: constants to take gradients in.
 
+    ``lead`` is [R, L] for parameters of each sample, or the shape of z where all are of that shape.
     Raises NotImplementedError for a q in layers, the parameters of whose deeper layers depend on samples.
     """
-    return q.mapped(lambda value: value.detach().expand(z.shape).requires_grad_())
+    return q.mapped(lambda value: value.detach().expand(*lead, *value.shape[len(lead) :]).requires_grad_())
 
 
-def derivatives(terms: PerSample, q: Family, *, graph: bool = False) -> OfParameters:
-    """The derivative of each sample's own term in the parameters of ``q``, as `apart` gives it.
+def derivatives(terms: Tensor, q: Family, *, graph: bool = False) -> OfParameters:
+    """The derivative of the sum of ``terms`` in the parameters of ``q``, as `apart` gives it.
+
+    Where each term depends on parameters of its own, that is each term's derivative in those.
 
     ``graph``: what ``terms`` are made of beside can be differentiated further.
     """
     values = tuple(q.parameters.values())
+    if not terms.requires_grad:
+        return {name: torch.zeros_like(value) for name, value in q.parameters.items()}
     found = torch.autograd.grad(terms.sum(), values, create_graph=graph, allow_unused=True)
     pairs = zip(q.parameters, values, found, strict=True)
     return {name: torch.zeros_like(value) if part is None else part for name, value, part in pairs}
@@ -38,7 +43,7 @@ def derivatives(terms: PerSample, q: Family, *, graph: bool = False) -> OfParame
 def scores(q: Family, z: Latents) -> OfParameters:
     """∇_λ log q(z) of each sample, held."""
     with torch.enable_grad():
-        own = apart(q, z)
+        own = apart(q, z.shape)
         return derivatives(own.log_prob(z.detach()), own)
 
 

@@ -56,7 +56,7 @@ def relaxed_estimates(
     control: RelaxedControl, objective: Objective, q: Relaxable, at: At, state: State
 ) -> OfParameters:
     """The surrogate's gradient in each of q's parameters, [R, L, B, *event], differentiable in the state."""
-    live_q = apart(q, at.z)
+    live_q = apart(q, at.z.shape)
     assert isinstance(live_q, Relaxable)
     c = control(objective, q, state, live_q.perturbed(at.noise["z"]))
     c_given = control(objective, q, state, live_q.perturbed_given(at.z, at.noise["given z"]))

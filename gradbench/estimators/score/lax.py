@@ -48,7 +48,7 @@ def weight_of_score(state: State, z: Latents, f: PerSample, x: Tensor | None) ->
 
 def estimates(q: Family, noise: Noise, z: Latents, f: PerSample, x: Tensor | None, state: State) -> OfParameters:
     """The surrogate's gradient in each of q's parameters, [R, L, B, *event], differentiable in ψ."""
-    own = apart(q, z)
+    own = apart(q, z.shape)
     score = weight_of_score(state, z, f, x) * own.log_prob(z)
     return derivatives(score + network(state, own.sample(noise), x), own, graph=True)
 
