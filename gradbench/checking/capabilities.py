@@ -19,7 +19,7 @@ from gradbench.checking.posteriors import device_of, wrong
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.seeding import stream
 from gradbench.core.types import Latents
-from gradbench.estimators.parts.own_parameters import apart, derivatives
+from gradbench.estimators.parts.own_parameters import apart, beside, derivatives
 from gradbench.families.base import Family, grid_of, states_of
 from gradbench.families.support import MAX_STATES, Support
 
@@ -146,7 +146,7 @@ def _mean(q: Family, support: Support) -> None:
     if not q.has("mean"):
         return
     z, mass = support.all()
-    wanted = (mass.reshape(*mass.shape, *[1] * (z.ndim - mass.ndim)) * z).sum(1, keepdim=True)
+    wanted = (beside(mass, z.shape[3:]) * z).sum(1, keepdim=True)
     found = q.mean()
     remedy = "mean gives E z, [1, 1, B, *event], by a formula that is differentiable in the parameters"
     if found.shape != wanted.shape:
@@ -172,7 +172,7 @@ def _partners(q: Family) -> None:
         said = held.partner_covariance(slope)
     leaf = apart(held, (PARTNERS, 1))
     for name, value in derivatives(leaf.log_prob(partner), leaf).items():
-        product = along.reshape(*along.shape, *[1] * (value.ndim - along.ndim)) * value
+        product = beside(along, value.shape[3:]) * value
         away = (product.mean(0) - said[name]).abs() - 1e-9 * product.abs().amax()
         if bool((away > PARTNERS_OFF * product.std(0) / PARTNERS**0.5).any()):
             raise wrong(

@@ -27,6 +27,7 @@ from torch import Tensor
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Latents, Noise, PerSample, Values, hold, live
 from gradbench.estimators.base import Estimator, Evaluations, Setting, differentiated, held
+from gradbench.estimators.parts.own_parameters import beside
 from gradbench.estimators.scope import unbiased
 from gradbench.families.base import Family
 from gradbench.families.layered import TopDown, layers_side_by_side
@@ -98,7 +99,7 @@ def moved_with_prior(prior: Any, z: Latents) -> Latents:
 
 def times(weight: PerSample, slope: Tensor) -> Tensor:
     """A weight [R, L, B] times a slope [R, L, B, *event]."""
-    return weight.reshape(*weight.shape, *[1] * (slope.ndim - 3)) * slope
+    return beside(weight, slope.shape[3:]) * slope
 
 
 def dot(slope: Tensor, z: Latents) -> PerSample:

@@ -16,7 +16,7 @@ OfParameters = dict[str, Tensor]
 """A number for each sample and each element of each of q's parameters by name, [R or 1, L or 1, B, *event]."""
 
 
-def apart(q: Family, lead: tuple[int, ...]) -> Family:
+def apart(q: Family, lead: torch.Size | tuple[int, int]) -> Family:
     """q with parameters whose first axes are ``lead``, each entry of its own: constants to take gradients in.
 
     ``lead`` is [R, L] for parameters of each sample, or the shape of z where all are of that shape.

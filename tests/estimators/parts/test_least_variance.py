@@ -76,5 +76,5 @@ def test_scores_are_those_of_each_sample():
 
 def test_parameters_apart_are_constants_of_each_sample():
     live = Gaussian(loc=torch.ones(1, 1, 1, 3, requires_grad=True), scale=torch.ones(1, 1, 1, 3))
-    own = apart(live, torch.zeros(4, 2, 5, 3))
+    own = apart(live, torch.Size((4, 2, 5, 3)))
     assert all(value.shape == (4, 2, 5, 3) and value.is_leaf for value in own.parameters.values())
