@@ -50,7 +50,7 @@ def shortened(value: object) -> str:
     """A value as Python writes it, for a message: no longer than a line, whatever it is.
 
     >>> len(shortened("x" * 100)), shortened([1] * 100)[36:44], shortened(10**5000)
-    (81, '1, 1…, 1', 'a value too long to be written out')
+    (81, ' 1, …, 1', 'a value too long to be written out')
     """
     try:
         text = repr(value)
