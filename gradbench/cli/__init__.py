@@ -63,6 +63,9 @@ def _exit_code(arguments: list[str] | None) -> int:
     except GradbenchError as error:
         _fail(str(error))
         code = error.exit_code
+    except OSError as error:  # a full disk, a folder that is gone or may not be written
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        code = UsageError.exit_code
     except typer.Abort:  # Ctrl-C, where no run goes on from it
         _fail("interrupted")
         code = INTERRUPTED

@@ -22,7 +22,7 @@ from gradbench.statistics import MARGIN
 from gradbench.suite import claim_coverage
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim
-from gradbench.suite.grids import grid_cells
+from gradbench.suite.grids import GridKeys, grid_cells
 from gradbench.suite.limits import LARGEST_INTEGER, MOST_CLAIMS, check_cells, check_values
 from gradbench.suite.reading import read_toml
 from gradbench.suite.shipped import find_suite
@@ -179,6 +179,8 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
+    if settings.seed is not None:
+        validated(GridKeys, {"seed": settings.seed}, "--seed")
     cells: dict[str, Cell] = {}
     shelf = data_sets.Shelf()
     for index, grid in enumerate(file.grid):

@@ -65,6 +65,7 @@ def test_results_that_cannot_be_written_are_a_failure() -> None:
     assert said == "error: stdout cannot be written (No space left on device): not all of the results were printed\n"
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_cells_and_its_exit_code_whoever_reads(tmp_path, monkeypatch) -> None:
     """Its files get no number of a closed stream, and its exit code is that of its cells."""
     (tmp_path / "tiny.toml").write_text(TINY)
