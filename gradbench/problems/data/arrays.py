@@ -12,7 +12,7 @@ from gradbench.problems.data.spelling import DataFile
 from gradbench.problems.data.unlabelled import reads_like_labels
 
 NPY = np.lib.format.MAGIC_PREFIX
-FEW = 16
+MOST_TOLD = 16
 """Arrays of an archive that a message lists."""
 
 
@@ -67,9 +67,9 @@ def _chosen(file: DataFile, arrays: Any) -> str:
 
 def _listed(arrays: Any) -> str:
     """Names with shapes, of which one that cannot be read does not keep the others from being named."""
-    shapes = [(name, _shape(arrays, name)) for name in arrays.files[:FEW]]
+    shapes = [(name, _shape(arrays, name)) for name in arrays.files[:MOST_TOLD]]
     told = [f"{name!r} {'(unreadable)' if shape is None else list(shape)}" for name, shape in shapes]
-    return ", ".join([*told, "…"] if len(arrays.files) > FEW else told)
+    return ", ".join([*told, "…"] if len(arrays.files) > MOST_TOLD else told)
 
 
 def _shape(arrays: Any, name: str) -> tuple[int, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import IO
+from io import BufferedIOBase
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def check_shape(file: DataFile, what: str, shape: Sequence[int]) -> None:
         raise UsageError(f"{file}: {what} of {told} numbers takes {_gigabytes(size)}; {_remedy(MOST_BYTES)}")
 
 
-def shape_of(stream: IO[bytes]) -> tuple[int, ...]:
+def shape_of(stream: BufferedIOBase) -> tuple[int, ...]:
     """The shape of the array in a stream of .npy, of its header alone. Raises ValueError where it is none."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
