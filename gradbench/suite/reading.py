@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from gradbench.core.errors import SuiteError
 from gradbench.suite.limits import LARGEST_FILE
+
+MOST_DOTS = 100
+"""Of a key. Python takes time that grows with their square: a file of one such key would hang it for hours."""
+QUOTED = re.compile(r""""(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*'""")
+BETWEEN = re.compile(r"[^\w\-. \t]+")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -20,7 +26,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     if len(held) > LARGEST_FILE:
         raise SuiteError(f"{path}: is larger than {LARGEST_FILE:,} bytes, as no suite is; name a suite file (.toml)")
     try:
-        return tomllib.loads(held.decode("utf-8"))
+        text = held.decode("utf-8")
+        if any(key.count(".") > MOST_DOTS for key in BETWEEN.split(QUOTED.sub("q", text))):
+            raise SuiteError(f"{path}: a key has more than {MOST_DOTS} dots; no suite needs tables nested as deep")
+        return tomllib.loads(text)
     except RecursionError:
         raise SuiteError(f"{path}: lists or tables nest hundreds deep; no suite needs to") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
