@@ -9,7 +9,7 @@ import re
 
 from gradbench.core.printable import one_line, visible
 
-FORMULA = re.compile(r"(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])")
+FORMULA = re.compile(r"(^|[;\t\r\n])(?= *[=+\-@＝＋－＠])")
 """Where a spreadsheet would begin a formula: at the start, and behind what it may take for the end of a cell."""
 ACTIVE = re.compile(r"([\\`*_\[\]<>|~&$])")
 """Characters of Markdown that mean something within a line, to some reader of it."""
