@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gradbench.core.errors import SuiteError, UnknownNameError
+from gradbench.core.errors import SuiteError, UnknownNameError, message_of
 from gradbench.core.printable import shortened
 
 
@@ -28,6 +28,8 @@ def validated(model: type[BaseModel], values: Any, where: str, *, file: bool = F
         given = "" if fault["type"] in {"value_error", "missing"} else f", got {shortened(fault['input'])}"
         place = where if where == f"--{fault['loc'][0] if fault['loc'] else ''}" else _place(where, fault["loc"], file)
         raise SuiteError(f"{place}: {message[:1].lower()}{message[1:]}{given}") from error
+    except Exception as error:  # a check of a plugin's own may raise anything
+        raise SuiteError(f"{where}: its own check raises {type(error).__name__}: {message_of(error)}") from error
 
 
 def _place(where: str, path: Sequence[int | str], file: bool) -> str:

@@ -23,6 +23,7 @@ from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.problems import data as data_sets
 from gradbench.problems.base import Problem
+from gradbench.suite.answers import check_answers
 from gradbench.suite.cell import Cell
 from gradbench.suite.limits import LARGEST_INTEGER, MOST_NUMBERS, told
 from gradbench.target.points import Axes, check_point
@@ -97,6 +98,7 @@ def _point(
             raise UnknownNameError("key", key, allowed, where=where)
     keys = validated(GridKeys, {key: value for key, value in values.items() if key not in own}, where)
     parameters = validated(problem.Parameters, own, where)
+    check_answers(problem, parameters, where)
     _check_point(problem, parameters, keys, where)
     data = _data(problem, parameters, keys, where, shelf)
     given = (one for one in (seed, keys.seed, default_seed) if one is not None)

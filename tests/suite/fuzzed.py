@@ -131,6 +131,9 @@ def changed_structure(draw: Any) -> bytes:
     return written(raw).encode()
 
 
+CHANGES = ["alike"] * 6 + ["value"] * 2 + ["large", "remove", "rename", "double", "wrap", "move"]
+
+
 def _change(draw: Any, raw: Any, holder: Any, key: Any) -> None:
     match draw(
         st.sampled_from(["alike"] * 6 + ["value", "value", "large", "remove", "rename", "double", "wrap", "move"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from pydantic import model_validator
 
 from gradbench.core.errors import SuiteError, UsageError
 from gradbench.problems import PROBLEMS
@@ -194,3 +195,35 @@ def test_names_of_suites_that_no_file_can_have() -> None:
     for name in ("a" * 5000, "a" * 5000 + ".toml", "\0", "a\0.toml"):
         with pytest.raises(UsageError):
             load_suite(name)
+
+
+# Plugins
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "says"),
+    [
+        ("latent_dim", lambda cls, p: 1 // 0, "its latent_dim raises ZeroDivisionError: "),
+        ("latent_dim", lambda cls, p: "3", "its latent_dim returns '3'; expected int"),
+        ("layers", lambda cls, p: True, "its layers returns True; expected int"),
+        ("states", lambda cls, p: {}[1], "its states raises KeyError: 1"),
+        ("kls", lambda cls, p: None, "its kls returns None; expected tuple or list"),
+        ("size", lambda cls, p: 3, "its size returns 3; expected str"),
+    ],
+)
+def test_a_problem_that_cannot_say_what_it_is_is_refused(fresh, method, answer, says) -> None:
+    kind = type("Mine", (PROBLEMS["bernoulli-cost"],), {"name": "mine", method: classmethod(answer)})
+    PROBLEMS.add("mine", kind, "1")
+    text = refused({"problem": "mine", "estimators": ["score-function"]})
+    assert text.startswith(f"test.toml: grid[0]: mine: {says}")
+
+
+def test_a_check_of_parameters_that_raises_is_named(fresh) -> None:
+    class Own(PROBLEMS["bernoulli-cost"].Parameters):
+        @model_validator(mode="after")
+        def _check(self) -> Own:
+            raise ZeroDivisionError("by\nzero")
+
+    PROBLEMS.add("mine", type("Mine", (PROBLEMS["bernoulli-cost"],), {"name": "mine", "Parameters": Own}), "1")
+    text = refused({"problem": "mine", "estimators": ["score-function"]})
+    assert text == "test.toml: grid[0]: its own check raises ZeroDivisionError: by\nzero"
