@@ -9,6 +9,7 @@ import typer
 
 from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
+from gradbench.core.files import is_file, is_folder
 
 _KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
 """What a name may be of, beside a run folder; ``KIND:NAME`` says which."""
@@ -28,7 +29,7 @@ def show(
     kind, _, bare = name.rpartition(":")
     if kind not in _KINDS:
         bare, kind = name, ""
-    if not kind and (Path(name) / "manifest.json").exists():
+    if not kind and is_file(Path(name) / "manifest.json"):
         _show_run(name, group, plugin, json_)
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError
@@ -44,7 +45,7 @@ def show(
         zip(_KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
-    if not homes and not kind and Path(name).is_dir():
+    if not homes and not kind and is_folder(Path(name)):
         _show_run(name, group, plugin, json_)
     elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_)

@@ -21,8 +21,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from gradbench.core.strict import StrictModel
 from gradbench.results.columns import AXES, COMPARED, SLOPES, WITH_INTERVAL, listed
 
 if TYPE_CHECKING:
@@ -50,10 +51,8 @@ BELONGS: dict[ClaimKind, frozenset[str]] = {
 REPRODUCED, CONTRADICTED, UNRESOLVED = "reproduced", "contradicted", "unresolved"
 
 
-class Claim(BaseModel):
+class Claim(StrictModel):
     """One ``[[expect]]`` table."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     claim: Annotated[str, Field(min_length=1)]
     """What is claimed, in words."""
@@ -66,8 +65,8 @@ class Claim(BaseModel):
     select: dict[str, Any]
     """Columns, and parameters of problem and estimator, that name the rows; a list means any of them."""
     figure: str = "variance"
-    over: dict[str, Any] = {}
-    order: list[str] = []
+    over: dict[str, Any] = Field({})
+    order: list[str] = Field([])
     against: str = "samples"
     verdict: Literal["unbiased", "biased"] | None = None
     value: float | None = None
