@@ -41,7 +41,7 @@ class Parameters(ModelParameters):
     hidden: PositiveInt = 16
     layers: NonNegativeInt = 1
     start: Literal["uniform", "far"] = "uniform"
-    """Where θ starts: at equal masses, or at θ_c = C − 1 − c, where the heaviest clusters are the lightest true ones."""
+    """Where θ starts: at equal masses, or at θ_c = C − 1 − c, where the heaviest cluster is the lightest true one."""
 
 
 class Mixture(Problem):

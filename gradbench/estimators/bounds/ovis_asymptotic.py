@@ -65,6 +65,7 @@ ESTIMATOR = Estimator(
     surrogate=surrogate,
     Parameters=Parameters,
     ledger=LEDGER,
+    layered=True,
     unbiased=unbiased("iwae", at={"gamma": 0.0}),
     needs=needs_others,
     paper="Liévin et al. 2020",

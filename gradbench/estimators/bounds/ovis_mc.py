@@ -80,6 +80,7 @@ ESTIMATOR = Estimator(
         differentiated("log q", "phi", "the score of each sample"),
         differentiated("f", "theta", "the bound's own θ-gradient"),
     ),
+    layered=True,
     unbiased=unbiased("iwae"),
     draws=Draws("L + outer_samples independent samples", draw_outer, of_family=True),
     needs=needs_others,

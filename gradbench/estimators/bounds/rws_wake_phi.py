@@ -42,6 +42,7 @@ ESTIMATOR = Estimator(
         differentiated("log q", "phi", "what is averaged over the posterior"),
         differentiated("f", "theta", "log p in θ, weighted as usual"),
     ),
+    layered=True,
     unbiased=unbiased("iwae", phi=Scope.BIASED) | unbiased("forward-kl", phi=Scope.CONSISTENT),
     paper="Bornschein & Bengio 2015",
 )
