@@ -12,7 +12,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.bounds.ovis_asymptotic import against_asymptotic
 from gradbench.estimators.parts.log_odds import log_odds, surplus
 from tests.estimators.asking import refuses, setting
-from tests.estimators.by_hand import BOUNDS, Estimate, Given, weighted
+from tests.estimators.by_hand import BOUNDS_OF_ALL, Estimate, Given, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without
 from tests.exactly import exact_variance, expected_gradient
@@ -61,7 +61,7 @@ def by_hand(gamma: float):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("spot", BOUNDS, ids=repr)
+@pytest.mark.parametrize("spot", BOUNDS_OF_ALL, ids=repr)
 def test_the_gradient_at_fixed_noise(spot, gamma):
     spot.check(NAME, by_hand(gamma), gamma=gamma)
 
