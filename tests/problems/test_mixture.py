@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from scipy.stats import norm
 from gradbench.core.errors import UsageError
 from gradbench.core.seeding import stream
 from gradbench.objectives.chosen import ChosenObjective
-from gradbench.problems.mixture import Mixture, Parameters
+from gradbench.problems.mixture import Mixture
 from gradbench.target.exact import exactly
 from gradbench.target.points import Point, check_data_rows
 from tests.helpers import objective_of, point_of, reference_of_point
@@ -21,8 +19,8 @@ from tests.helpers import objective_of, point_of, reference_of_point
 CLUSTERS = 5
 
 
-def point(**more: Any) -> Point:
-    one = point_of("mixture", **{"clusters": CLUSTERS, "hidden": 3, "batch": 4, "start": "far"} | more)
+def point() -> Point:
+    one = point_of("mixture", clusters=CLUSTERS, hidden=3, batch=4, start="far")
     with torch.no_grad():  # away from saturated units, and from a q that is sure of one cluster
         for value in one.problem.phi.parameters():
             value.mul_(0.1)
@@ -99,7 +97,7 @@ def test_the_size_of_the_papers_is_enumerated_for_two_samples_and_sampled_for_fi
 
 def test_the_data_are_of_the_true_mixture():
     rows = 200_000
-    x = Mixture(Parameters(), 0, stream(0, "test")).synthesise(rows, stream(1, "test"))
+    x = Mixture(Mixture.Parameters(), 0, stream(0, "test")).synthesise(rows, stream(1, "test"))
     assert x.shape == (rows, 1)
     masses = np.arange(5, 25) / np.arange(5, 25).sum()
     means = 10 * np.arange(20)
@@ -114,13 +112,14 @@ def test_the_data_are_of_the_true_mixture():
 
 
 def test_start_and_encoder_leave_the_data_as_they_are():
-    points = [point_of("mixture", batch=8, **more) for more in ({}, {"start": "far"}, {"hidden": 4, "layers": 2})]
+    plain, far = point_of("mixture", batch=8), point_of("mixture", batch=8, start="far")
+    points = [plain, far, point_of("mixture", batch=8, hidden=4, layers=2)]
     for one in points[1:]:
         assert one.x is not None
         assert points[0].x is not None
         assert torch.equal(one.x, points[0].x)
-    assert not arrays(points[0])["theta.logits"].any()
-    np.testing.assert_array_equal(arrays(points[1])["theta.logits"], np.arange(19, -1, -1))
+    assert not arrays(plain)["theta.logits"].any()
+    np.testing.assert_array_equal(arrays(far)["theta.logits"], np.arange(19, -1, -1))
 
 
 def test_the_true_masses_are_where_the_model_wants_to_be():
@@ -135,4 +134,4 @@ def test_the_true_masses_are_where_the_model_wants_to_be():
 
 def test_rows_of_several_numbers_are_refused():
     with pytest.raises(UsageError, match=r"models one number, and these rows have 3; name one column"):
-        check_data_rows(Mixture, Parameters(), "file:a.npy", torch.zeros(4, 3))
+        check_data_rows(Mixture, Mixture.Parameters(), "file:a.npy", torch.zeros(4, 3))

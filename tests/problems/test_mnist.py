@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -30,7 +31,8 @@ class OpenMl:
     """Stands in for OpenML: what it holds, and how often it was asked."""
 
     def __init__(self) -> None:
-        self.held, self.asked = images(), []
+        self.held: Any = images()
+        self.asked: list[tuple[str, dict[str, Any]]] = []
 
     def fetch(self, name: str, **keys):
         self.asked.append((name, keys))
@@ -100,7 +102,7 @@ def test_other_images_are_other_cells(openml, monkeypatch):
     assert data.find_rows("mnist").contents != before
 
 
-def refused(openml: OpenMl, held: object) -> str:
+def refused(openml: OpenMl, held: Any) -> str:
     openml.held = held
     with pytest.raises(UsageError) as error:
         data.load_rows("mnist")
