@@ -31,6 +31,11 @@ def with_the_sample_itself(objective, q, noise, parameters):
 
 FACTS = Facts(
     summed_elsewhere={
+        (
+            "gaussian in layers",
+            "iwae",
+            "monte-carlo",
+        ): "layers of bits, and the gradient at fixed noise, in test_layered",
         # three draws of two latent variables, and more
         ("full-rank-gaussian", "iwae", "monte-carlo"): "latents whose dimensions are fewer, by the same formula",
     },
