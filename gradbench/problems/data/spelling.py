@@ -40,11 +40,13 @@ class DataFile:
 
 
 def whereabouts(name: str) -> dict[str, Any]:
-    """The whole path of the file that ``name`` names, and what is taken of it, as plain data.
+    """The whole path of the file that ``name`` names, and what is taken of it, as plain data; of others no path.
 
     >>> whereabouts("file:/nowhere/a/../b.npz#x")
     {'path': '/nowhere/b.npz', 'chosen': ['x']}
     """
+    if not name.startswith(PREFIX):
+        return {"path": None, "chosen": []}
     file = _split(name)
     return {"path": str(file.path.resolve()), "chosen": list(file.chosen)}
 
