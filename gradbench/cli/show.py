@@ -34,7 +34,7 @@ def show(
     if not kind and (Path(name) / "manifest.json").exists():
         _show_run(name, group, at, plugin, json_)
     from gradbench.cli import output, plugins
-    from gradbench.core.errors import UnknownNameError
+    from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.estimators import ESTIMATORS
     from gradbench.families import FAMILIES
     from gradbench.objectives import OBJECTIVES
@@ -42,6 +42,8 @@ def show(
     from gradbench.results.columns import METRICS
     from gradbench.suite.shipped import shipped
 
+    if at is not None and not Path(name).is_dir():
+        raise UsageError(f"--at is for the figures of a run; give a run folder, not {name}")
     plugins.load_plugins(plugin)
     registries: dict[str, Any] = dict(
         zip(_KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
