@@ -22,7 +22,7 @@ OBJECTIVES: Registry[type[Objective]] = Registry(
     },
 )
 
-OF_SAMPLES = frozenset({"iwae", "miwae", "vr-iwae"})
+DEPENDING_ON_SAMPLES = frozenset({"iwae", "miwae", "vr-iwae"})
 """gradbench's own objectives that are another one for every L, whose class declares what is `inside`: for those who
 read results and need no model."""
 
@@ -34,5 +34,5 @@ def depends_on_samples(objective: str) -> bool:
     (False, True)
     """
     if objective in OBJECTIVES.lines:
-        return objective in OF_SAMPLES
+        return objective in DEPENDING_ON_SAMPLES
     return objective not in OBJECTIVES or OBJECTIVES[objective].reduces_together()

@@ -27,8 +27,8 @@ FIGURES_AT_BUDGET = {
 }
 """Columns that `at_budget` adds, with their meaning."""
 
-ROUNDING = 1e-9
-"""How far below 1 gradient a budget may be by rounding alone."""
+NEARLY_ONE = 1 - 1e-9
+"""Gradients that a budget must buy: one, but for rounding."""
 
 
 def at_budget(rows: pd.DataFrame, cost: EqualCost) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def at_budget(rows: pd.DataFrame, cost: EqualCost) -> pd.DataFrame:
     """
     budget = np.full(len(rows), cost.budget) if cost.budget is not None else _dearest(rows, cost.unit)
     found = _at(rows, budget, cost.unit)
-    bought = found["gradients"] >= 1 - ROUNDING
+    bought = found["gradients"] >= NEARLY_ONE
     kept = {name: np.where(bought, value, np.nan) for name, value in found.items() if name != "gradients"}
     return rows.assign(budget=budget, gradients=found["gradients"], **kept)
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from gradbench.core.errors import UnknownNameError, UsageError
-from gradbench.objectives import OBJECTIVES, OF_SAMPLES, depends_on_samples
+from gradbench.objectives import DEPENDING_ON_SAMPLES, OBJECTIVES, depends_on_samples
 from gradbench.results.at_budget import FIGURES_AT_BUDGET, at_budget, brought_to, with_cost
 from gradbench.results.columns import COLUMNS, COSTS
 from gradbench.results.compare import INCOMPARABLE, compare_runs, rank
-from gradbench.results.compare.at_equal_cost import times
+from gradbench.results.compare.at_equal_cost import weighted
 from gradbench.results.compare.ratios import Ratio, exact_ratio
 from gradbench.suite.equal_cost import EqualCost
 from tests import exactly
@@ -155,8 +155,10 @@ def test_each_l_of_a_bound_is_a_target_of_its_own():
 
 
 def test_objectives_declare_whether_l_is_part_of_them():
-    assert {name for name in OBJECTIVES.lines if OBJECTIVES[name].reduces_together()} == OF_SAMPLES
-    assert [name for name in OBJECTIVES if depends_on_samples(name)] == [n for n in OBJECTIVES if n in OF_SAMPLES]
+    assert {name for name in OBJECTIVES.lines if OBJECTIVES[name].reduces_together()} == DEPENDING_ON_SAMPLES
+    assert [name for name in OBJECTIVES if depends_on_samples(name)] == [
+        n for n in OBJECTIVES if n in DEPENDING_ON_SAMPLES
+    ]
 
 
 def test_slopes_do_not_depend_on_the_budget():
@@ -240,7 +242,7 @@ def test_counts_are_known_without_error():
     assert exact_ratio(2, 3) == Ratio(1.5, 1.5, 1.5, 0.0)
     assert exact_ratio(2, 2).p == 1.0
     half = Ratio(0.5, 0.4, 0.6, 1e-9)
-    found = times(half, exact_ratio(1, 2), 32)
+    found = weighted(half, exact_ratio(1, 2), 32)
     assert (found.value, found.low, found.high) == pytest.approx((1.0, 0.8, 1.2))
     assert found.p == pytest.approx(1.0)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradbench.results.at_budget import ROUNDING, at_budget
+from gradbench.results.at_budget import NEARLY_ONE, at_budget
 from gradbench.results.compare.ratios import UNKNOWN, Ratio, product, unpaired_ratio
 from gradbench.suite.equal_cost import EqualCost
 
@@ -27,20 +27,20 @@ def ratios_at(row: Any, cost: EqualCost, variance: Ratio, price: Ratio, blocks: 
 
     The ratio of variances is that of variance × cost, whatever the budget, as long as it buys both a gradient.
     """
-    bought = min(row.gradients_a, row.gradients_b) >= 1 - ROUNDING
-    spread = UNKNOWN if over_budget(row, cost) else times(variance, price, blocks)
+    bought = min(row.gradients_a, row.gradients_b) >= NEARLY_ONE
+    spread = UNKNOWN if over_budget(row, cost) else weighted(variance, price, blocks)
     return {"cost": price, "variance_at": spread, "mse_at": _mse_at(row, spread, blocks) if bought else UNKNOWN}
 
 
 def over_budget(row: Any, cost: EqualCost) -> str | None:
     """Why two rows cannot be compared at the budget that ``cost`` states; None where they can, or it states none."""
-    if cost.budget is None or min(row.gradients_a, row.gradients_b) >= 1 - ROUNDING:
+    if cost.budget is None or min(row.gradients_a, row.gradients_b) >= NEARLY_ONE:
         return None
     dearest = max(float(getattr(row, f"{cost.unit}_{side}")) for side in "ab")
     return f"one gradient takes {dearest:.4g} {cost.unit}, more than the budget of {cost.budget:g}"
 
 
-def times(ratio: Ratio, price: Ratio, blocks: int) -> Ratio:
+def weighted(ratio: Ratio, price: Ratio, blocks: int) -> Ratio:
     """A ratio times that of the costs; one that is 0 or ∞ stays what it is."""
     known = price.value > 0 and ratio.value in (0.0, math.inf)
     return ratio if known else product(ratio, price, blocks=blocks)
