@@ -26,7 +26,7 @@ from gradbench.families import FAMILIES
 from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
 from gradbench.results import columns
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import exact, monte_carlo, points, reference, whole_data
 from gradbench.target.points import Axes, Point
@@ -224,7 +224,7 @@ def verdicts_of(task: Task, replicates: int = 4096, blocks: int = 32) -> dict[st
 def run_grids(out: Path, *grids: dict[str, Any], replicates: int = 1024, blocks: int = 32, seed: int = 0):
     """Grids through the whole pipeline into the folder ``out``; the outcome."""
     raw = {"name": "test", "seed": seed, "measure": {"replicates": replicates, "blocks": blocks}, "grid": list(grids)}
-    return local.run(resolve(raw, "test.toml", Settings()), out)
+    return runs.run(resolve(raw, "test.toml", Settings()), out)
 
 
 def ok_rows(out: Path, *grids: dict[str, Any], **keys: Any) -> pd.DataFrame:

@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        code = app(arguments, prog_name="gradbench", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        code = app(arguments, prog_name="gradbench", standalone_mode=False, obj=[str(word) for word in given])
     except GradbenchError as error:
         _fail(str(error))
         code = error.exit_code

@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from gradbench.results.columns import identity_of
+from gradbench.results.growth import continues
 
 Plain = Mapping[str, Any]
 
 CONDITIONS = (
     *"gradbench_version git_commit python_version versions.torch versions.numpy versions.scipy versions.pandas".split(),
-    *"versions.pyarrow versions.scikit-learn processor threads gpus tf32 deterministic".split(),
+    *"versions.pyarrow versions.scikit-learn processor threads statistics_threads gpus tf32 deterministic".split(),
 )
 """What of a session figures may depend on."""
 RECORDED = (
-    *"gradbench_version python_version versions platform processor cores threads memory_bytes gpus tf32".split(),
+    *"gradbench_version python_version versions platform processor cores threads statistics_threads memory_bytes gpus tf32".split(),
     *"deterministic command git started".split(),
 )
 """What the manifest keeps of every session; of the first it stands at the manifest's top, too."""
@@ -31,6 +32,8 @@ def same_run(kept: Plain, now: Plain) -> bool:
     one, two = kept["suite_resolved"], json.loads(json.dumps(now["suite_resolved"]))
     cells, new_cells = one.get("cells", []), two["cells"]
     if _without_cells(one) != _without_cells(two) or len(cells) != len(new_cells):
+        return False
+    if not continues(one.get("measure", {}), two["measure"]):
         return False
     files, new_files = _files(kept), _files(now)
     return all(
@@ -104,7 +107,7 @@ def _shown(one: Plain, key: str) -> str:
 
 
 def _without_cells(suite: Plain) -> dict[str, Any]:
-    return {key: value for key, value in suite.items() if key != "cells"}
+    return {key: value for key, value in suite.items() if key not in ("cells", "measure")}
 
 
 def _files(manifest: Plain) -> dict[str, Plain]:

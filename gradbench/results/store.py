@@ -117,6 +117,16 @@ def finished_cells(path: Path) -> set[str]:
     return done
 
 
+def kept_rows(path: Path, names: Sequence[str]) -> pa.Table:
+    """The columns ``names`` of the cells that a run folder has, each as it was written last."""
+    schema = pa.schema([CELL_SCHEMA.field(name) for name in names])
+    tables = []
+    for file in sorted((path / "cells").glob("*.parquet")):
+        if _read(file) is not None:
+            tables.append(pq.read_table(file, schema=CELL_SCHEMA).select(list(names)))
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
 def finish(path: Path, manifest: dict[str, Any]) -> Run:
     """Gather the cells into ``results.parquet``, with verdicts corrected over the whole run."""
     write_manifest(path, manifest)

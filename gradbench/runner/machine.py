@@ -19,14 +19,14 @@ from gradbench.core.version import VERSION
 
 
 @cache
-def hardware(device: str) -> str:
-    """The device in words: the GPU's name, or the processor and the cores that torch uses."""
+def hardware(device: str, threads: int) -> str:
+    """The device in words: the GPU's name, or the processor and the threads that one gradient is timed with."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    return f"{_processor()}, {threads} threads"
 
 
-def provenance() -> dict[str, Any]:
+def provenance(statistics_threads: int) -> dict[str, Any]:
     """Versions, hardware and git state, for the manifest."""
     packages = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
     return {
@@ -37,6 +37,7 @@ def provenance() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "statistics_threads": statistics_threads,
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "tf32": torch.backends.cuda.matmul.allow_tf32,

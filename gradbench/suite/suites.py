@@ -25,6 +25,9 @@ from gradbench.suite.claims import Claim
 from gradbench.suite.grids import grid_cells
 from gradbench.suite.shipped import find_suite
 
+MOST_BLOCKS = 1024
+"""Blocks of a cell, at most."""
+
 
 class Measure(BaseModel):
     """How much is measured of each cell."""
@@ -32,7 +35,7 @@ class Measure(BaseModel):
     model_config = STRICT
 
     replicates: Annotated[int, Field(gt=0)] = 1024
-    blocks: Annotated[int, Field(ge=4, le=1024)] = 32
+    blocks: Annotated[int, Field(ge=4, le=MOST_BLOCKS)] = 32
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
     engine: Engine = "auto"
     variance: Variance = "auto"
@@ -151,6 +154,7 @@ class Settings:
 
     seed: int | None = None
     replicates: int | None = None
+    blocks: int | None = None
     device: str | None = None
     engine: str | None = None
     variance: str | None = None
@@ -178,8 +182,8 @@ def load_suite(name: str, settings: Settings | None = None) -> Suite:
 def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
     file = validated(SuiteFile, raw, where, file=True)
-    measure = file.measure
-    for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
+    measure = _sized(file.measure, settings)
+    for key in ("engine", "variance", "noise", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     cells: dict[str, Cell] = {}
@@ -195,6 +199,22 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     for index, claim in enumerate(file.expect):
         claim_coverage.check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
     return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
+
+
+def _sized(measure: Measure, settings: Settings) -> Measure:
+    """``measure`` with the replicates and blocks that the command line sets.
+
+    More replicates than the suite has are more blocks of the size that it has, as far as that is possible: then a run
+    that goes on to as many, and one that begins with them, are the same.
+    """
+    replicates, blocks = settings.replicates, settings.blocks
+    size = measure.replicates // measure.blocks
+    if blocks is None and replicates is not None and replicates > measure.replicates and not replicates % size:
+        blocks = replicates // size if replicates // size <= MOST_BLOCKS else None
+    given = {"replicates": replicates, "blocks": blocks}
+    change = {name: value for name, value in given.items() if value is not None}
+    where = "--replicates" if replicates is not None else "--blocks"
+    return validated(Measure, {**measure.model_dump(), **change}, where) if change else measure
 
 
 def _with_noise(cell: Cell, noise: NoiseSource) -> Cell:

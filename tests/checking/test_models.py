@@ -18,7 +18,7 @@ from gradbench.checking.problem import check_problem
 from gradbench.checking.targets import targets
 from gradbench.core.errors import ContractError, MeasurementError
 from gradbench.problems import PROBLEMS
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import whole_data
 from tests.helpers import objective_of, run_grids
@@ -123,7 +123,7 @@ def test_a_reference_over_the_data_is_refused_where_rows_mix(monkeypatch, tmp_pa
     monkeypatch.setitem(PROBLEMS, Standardised.name, Standardised)
     measure = {"replicates": 16, "blocks": 4, "noise": "latent+data"}
     raw = {"name": "test", "seed": 0, "measure": measure, "grid": [grid(Standardised, estimators=["pathwise"])]}
-    frame = local.run(resolve(raw, "test.toml", Settings()), tmp_path / "run").run.frame
+    frame = runs.run(resolve(raw, "test.toml", Settings()), tmp_path / "run").run.frame
     assert set(frame.status) == {"failed"}
     assert "depend on the rest of its minibatch" in frame.message.iloc[0]
     assert "use noise = 'latent'" in frame.message.iloc[0]

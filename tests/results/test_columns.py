@@ -26,7 +26,7 @@ from gradbench.results import columns, schema, store
 from gradbench.results.columns import BY_NAME, REGISTRY, TABLE
 from gradbench.results.compare import INCOMPARABLE, UNDECIDED, compare_runs
 from gradbench.results.outcomes import interval_of
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.statistics.figures import Figures
 from gradbench.suite import claims
 from gradbench.suite.suites import Settings, load_suite, resolve
@@ -38,8 +38,8 @@ SUITE = {"name": "s", "measure": {"replicates": 64, "blocks": 8}, "grid": [GRID]
 LATER = [column.name for column in TABLE if column.before is not None]
 
 
-def measured(path: Path, progress: local.Progress | None = None) -> store.Run:
-    return local.run(resolve(SUITE, "s.toml", Settings()), path, progress).run
+def measured(path: Path, progress: runs.Progress | None = None) -> store.Run:
+    return runs.run(resolve(SUITE, "s.toml", Settings()), path, progress).run
 
 
 def aged(run: store.Run, path: Path) -> Path:
@@ -211,7 +211,7 @@ def test_a_run_of_schema_1_is_taken_up_as_the_same_run(fresh, old):
     lost = sorted((old / "cells").iterdir())[0]
     lost.unlink()
 
-    class Cells(local.Progress):
+    class Cells(runs.Progress):
         measured = 0
 
         def cell(self, label: str) -> None:

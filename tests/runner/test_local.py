@@ -15,7 +15,7 @@ from gradbench.problems.data import loading
 from gradbench.results import store
 from gradbench.results.columns import COLUMNS
 from gradbench.results.compare import compare_runs
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.statistics import measurement
 from gradbench.suite.suites import Settings, resolve
 from tests.helpers import TIMED, run_grids
@@ -110,7 +110,7 @@ def test_resuming_keeps_what_is_done_and_measures_what_is_not(first, tmp_path):
     assert again.run.manifest["started"] == outcome.run.manifest["started"]
 
 
-class Interrupt(local.Progress):
+class Interrupt(runs.Progress):
     """Presses Ctrl-C as the third cell begins."""
 
     def __init__(self) -> None:
@@ -125,13 +125,13 @@ class Interrupt(local.Progress):
 def test_an_interrupted_run_can_be_loaded_and_resumed(first, tmp_path):
     raw = {"name": "test", "measure": SMALL, "grid": list(GRIDS)}
     suite = resolve(raw, "test.toml", Settings())
-    stopped = local.run(suite, tmp_path / "run", Interrupt())
+    stopped = runs.run(suite, tmp_path / "run", Interrupt())
     assert stopped.interrupted
     assert stopped.exit_code == 130
     assert stopped.run.frame.cell_id.nunique() == 2
     assert stopped.run.manifest["finished"] is None
     assert len(store.load_run(tmp_path / "run").frame) == len(stopped.run.frame)
-    resumed = local.run(suite, tmp_path / "run")
+    resumed = runs.run(suite, tmp_path / "run")
     assert resumed.exit_code == 0
     identical(figures(resumed.run.frame), figures(first.run.frame))
 
@@ -155,7 +155,7 @@ class Ending:
 def test_an_interrupt_in_a_destructor_is_not_lost(tmp_path):
     suite = resolve({"name": "test", "measure": SMALL, "grid": list(GRIDS)}, "test.toml", Settings())
     before = signal.getsignal(signal.SIGINT)
-    stopped = local.run(suite, tmp_path / "run", Lost())
+    stopped = runs.run(suite, tmp_path / "run", Lost())
     assert stopped.exit_code == 130
     assert stopped.run.frame.cell_id.nunique() == 2
     assert signal.getsignal(signal.SIGINT) is before
@@ -213,19 +213,19 @@ def test_data_that_are_lost_under_way_fail_the_target_and_not_the_run(tmp_path):
     grids = [lost, {"problem": "gaussian-cost", "estimators": ["pathwise"]}]
     suite = resolve({"name": "test", "measure": SMALL, "grid": grids}, "test.toml", Settings())
 
-    class Replacing(local.Progress):
+    class Replacing(runs.Progress):
         def start(self, total: int) -> None:
             loading._kept.clear()
             np.save(tmp_path / "a.npy", np.ones((8, 8)))
 
-    outcome = local.run(suite, tmp_path / "run", Replacing())
+    outcome = runs.run(suite, tmp_path / "run", Replacing())
     assert outcome.exit_code == 3
     failed = outcome.run.frame[outcome.run.frame.status == "failed"]
     assert len(failed) == 3
     assert failed.message.str.contains("the file has changed since it was first read").all()
 
 
-class Count(local.Progress):
+class Count(runs.Progress):
     def __init__(self) -> None:
         self.total, self.done, self.labels = 0, 0, []
 
@@ -243,7 +243,7 @@ class Count(local.Progress):
 def test_progress_reaches_its_total(tmp_path):
     raw = {"name": "test", "measure": SMALL, "grid": [BELIEF | {"estimators": [*BITS, "pathwise"], "samples": [1, 2]}]}
     progress = Count()
-    local.run(resolve(raw, "test.toml", Settings()), tmp_path / "run", progress)
+    runs.run(resolve(raw, "test.toml", Settings()), tmp_path / "run", progress)
     assert progress.done == progress.total > 0
     assert len(progress.labels) == 8
     assert progress.labels[0] == "sigmoid-belief score-function L=1"
@@ -262,7 +262,7 @@ BATCHES = BELIEF | {"batch": 4, "device": "cpu", "samples": 2, "estimators": ["e
 
 def redrawn(out, *grids, progress=None, **measure):
     raw = {"name": "test", "measure": REDRAWN | measure, "grid": list(grids)}
-    return local.run(resolve(raw, "test.toml", Settings()), out, progress)
+    return runs.run(resolve(raw, "test.toml", Settings()), out, progress)
 
 
 def test_a_run_with_minibatches_drawn_anew(tmp_path):

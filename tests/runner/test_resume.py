@@ -12,7 +12,7 @@ import pytest
 from gradbench.core.errors import RunError
 from gradbench.problems.data import loading
 from gradbench.results import store
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.suites import Settings, Suite, resolve
 from tests.helpers import TIMED
 
@@ -22,7 +22,7 @@ COST = {"problem": "gaussian-cost", "estimators": ["pathwise"], "device": "cpu"}
 NAMES = ["pathwise", "score-function"]
 
 
-class Notes(local.Progress):
+class Notes(runs.Progress):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.cells: list[str] = []
@@ -52,7 +52,7 @@ def suite(data: str = "file:a.npz", **keys) -> Suite:
 
 def taken_up(data: str = "file:a.npz", out: str = "run", **keys) -> tuple[store.Run, Notes]:
     told = Notes()
-    outcome = local.run(suite(data, **keys), Path(out), told)
+    outcome = runs.run(suite(data, **keys), Path(out), told)
     assert outcome.exit_code == 0, outcome.run.frame.message.dropna().tolist()
     return outcome.run, told
 
@@ -102,12 +102,12 @@ def test_stale_figures_do_not_outlive_a_session_that_is_killed():
     taken_up()
     write(1)
 
-    class Killed(local.Progress):
+    class Killed(runs.Progress):
         def start(self, total: int) -> None:
             raise SystemExit
 
     with pytest.raises(SystemExit):
-        local.run(suite(), Path("run"), Killed())
+        runs.run(suite(), Path("run"), Killed())
     left = store.load_run("run")
     assert set(left.frame.problem) == {"gaussian-cost"}
     assert left.manifest["finished"] is None
@@ -149,7 +149,7 @@ def test_other_contents_under_another_name_are_another_suite():
         {"data": "digits"},
     ):
         with pytest.raises(RunError, match="another suite"):
-            local.run(suite(**keys), Path("run"))
+            runs.run(suite(**keys), Path("run"))
     assert (Path("run/manifest.json").read_bytes(), Path("run/results.parquet").read_bytes()) == before
 
 
@@ -200,11 +200,11 @@ def test_a_scale_is_told_beside_the_parameters_of_the_problem():
 
 
 def test_a_file_replaced_while_the_run_goes_on_does_not_mix_contents():
-    class Replacing(local.Progress):
+    class Replacing(runs.Progress):
         def cell(self, label: str) -> None:
             write(1)
 
-    first = local.run(suite(), Path("mixed"), Replacing())
+    first = runs.run(suite(), Path("mixed"), Replacing())
     write(0)
     loading._kept.clear()
     clean, _ = taken_up()
@@ -289,7 +289,7 @@ def test_other_plugins_are_refused_before_anything_is_changed(monkeypatch):
     edited(lambda manifest: manifest.update(plugins=[{"source": "mine.py", "sha256": "0", "names": ["mine"]}]))
     before = Path("run/manifest.json").read_bytes()
     with pytest.raises(RunError, match="other plugins"):
-        local.run(suite(), Path("run"))
+        runs.run(suite(), Path("run"))
     assert Path("run/manifest.json").read_bytes() == before
     assert Path("run/results.parquet").exists()
 
