@@ -51,7 +51,7 @@ class Bar(Told):
         )
         self.task: TaskID | None = None
         self.open = ExitStack()
-        self.cells = self.behind = 0
+        self.what, self.count, self.behind = "cell", 0, 0
         self.left = TimeLeft(0.0)
         self.label = ""
         self.said = 0.0
@@ -65,8 +65,8 @@ class Bar(Told):
         self.open.close()
         self.progress.stop()
 
-    def start(self, seconds: float, cells: int) -> None:
-        self.cells, self.left, self.said = cells, TimeLeft(seconds), time.monotonic()
+    def start(self, seconds: float) -> None:
+        self.left, self.said = TimeLeft(seconds), time.monotonic()
         say(f"{self.announcement}, about {self.left}")
         self.task = self.progress.add_task("", total=seconds, left="")
         self._show()
@@ -81,8 +81,11 @@ class Bar(Told):
         self.label = one_line(label)
         self._show()
 
-    def done(self, cells: int) -> None:
-        self.behind = cells
+    def phase(self, what: str, count: int) -> None:
+        self.what, self.count, self.behind = what, count, 0
+
+    def done(self) -> None:
+        self.behind += 1
         self._show()
 
     def advance(self, seconds: float) -> None:
@@ -92,7 +95,7 @@ class Bar(Told):
         self._show()
 
     def _show(self) -> None:
-        cell = f"cell {min(self.behind + 1, self.cells)} of {self.cells}"
+        cell = f"{self.what} {min(self.behind + 1, self.count)} of {self.count}"
         if self.task is None:
             return
         if self.progress.disable:

@@ -21,8 +21,8 @@ CONDITIONS = (
 )
 """What of a session figures may depend on."""
 RECORDED = (
-    *"gradbench_version python_version versions platform processor cores threads statistics_threads memory_bytes gpus tf32".split(),
-    *"deterministic command git started".split(),
+    *"gradbench_version python_version versions platform processor cores threads memory_bytes gpus tf32".split(),
+    *"statistics_threads deterministic command git started".split(),
 )
 """What the manifest keeps of every session; of the first it stands at the manifest's top, too."""
 

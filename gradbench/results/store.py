@@ -120,10 +120,8 @@ def finished_cells(path: Path) -> set[str]:
 def kept_rows(path: Path, names: Sequence[str]) -> pa.Table:
     """The columns ``names`` of the cells that a run folder has, each as it was written last."""
     schema = pa.schema([CELL_SCHEMA.field(name) for name in names])
-    tables = []
-    for file in sorted((path / "cells").glob("*.parquet")):
-        if _read(file) is not None:
-            tables.append(pq.read_table(file, schema=CELL_SCHEMA).select(list(names)))
+    files = [file for file in sorted((path / "cells").glob("*.parquet")) if _read(file) is not None]
+    tables = [pq.read_table(file, schema=CELL_SCHEMA).select(list(names)) for file in files]
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 

@@ -66,7 +66,7 @@ class Outcome:
     """What came of a job: rows, or the columns of cost after a timing alone, or a failure."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    cost: dict[str, float] | None = None
+    cost: dict[str, Any] | None = None
     failure: Failure | None = None
     of_target: bool = False
     """Whether it was the target that failed, and all its cells with it."""

@@ -44,8 +44,8 @@ class KeptMoments:
             name, _, rest = key.partition("/")
             part, _, side = rest.partition("|")
             arrays[name].setdefault(part, {})[side] = value.numpy()
-        found = {name: {part: _joined(sides) for part, sides in own.items()} for name, own in arrays.items()}
-        return Moments(**{**plain, "certain": frozenset(plain["certain"])}, **found)
+        found: Any = {name: {part: _joined(sides) for part, sides in own.items()} for name, own in arrays.items()}
+        return Moments(**{**plain, "certain": frozenset(plain["certain"]), **found})
 
     def write(self, cell_id: str, about: dict[str, Any], moments: Moments) -> None:
         """Keep the moments of a cell, as far as there is room."""
@@ -78,6 +78,5 @@ def _joined(sides: dict[str, np.ndarray]) -> Means:
 def _text(cell_id: str, about: dict[str, Any]) -> str:
     """What the moments of a cell are of: another version of gradbench, or of their layout, measures them anew."""
     layout = [field.name for field in fields(Moments)]
-    return canonical(
-        {"cell": cell_id, "gradbench": VERSION, "torch": str(torch.__version__), "layout": layout, **about}
-    )
+    versions = {"gradbench": VERSION, "torch": str(torch.__version__)}
+    return canonical({"cell": cell_id, **versions, "layout": layout, **about})

@@ -37,7 +37,7 @@ class _Target:
     """What the cells of a target have in common."""
 
     cell: Cell
-    preflight: Preflight = field(default_factory=Preflight)
+    preflight: Preflight = field(default_factory=lambda: Preflight())
     point: points.Point | None = None
     source: reference.Source | None = None
     kept: Kept | None = None
@@ -79,7 +79,7 @@ class Measurer:
         if job.phase == "statistics":
             return Outcome(found.rows)
         with self._guard(job.cell, target):
-            cost = rows.cost_of(found.task)
+            cost = rows.cost_of(found.task, self.setup.timing_threads)
         return Outcome(rows.with_cost(found.rows, cost))
 
     def _timed(self, job: Job, target: _Target) -> Outcome:
@@ -88,7 +88,7 @@ class Measurer:
             with self._guard(job.cell, target):
                 task = rows.fitted_task(job.cell, point)
         with self._guard(job.cell, target):
-            return Outcome(cost=rows.cost_of(task))
+            return Outcome(cost=rows.cost_of(task, self.setup.timing_threads))
 
     def _point(self, target: _Target) -> points.Point:
         if target.point is None:
@@ -142,17 +142,8 @@ class Measurer:
             OBJECTIVES.version_of(chosen.name),
         ]
         inside = chosen.inside(cell.samples)
-        where = [cell.device, cell.dtype, cell.noise, self.setup.threads]
-        return [
-            cell.axes.seed,
-            cell.axes.canonical(),
-            chosen.name,
-            chosen.plain(),
-            inside,
-            per_block,
-            *where,
-            *versions,
-        ]
+        target = [cell.axes.seed, cell.axes.canonical(), chosen.name, chosen.plain(), inside]
+        return [*target, per_block, cell.device, cell.dtype, cell.noise, self.setup.threads, *versions]
 
     def _guard(self, cell: Cell, target: _Target) -> AbstractContextManager[object]:
         """The guard around a cell in which a plugin has a part; nothing around others."""

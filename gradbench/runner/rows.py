@@ -128,8 +128,8 @@ def statistics_of(
     return Statistics(found, task)
 
 
-def cost_of(task: Task) -> dict[str, float]:
-    """The columns of the cost of one gradient, and how long it took to find out."""
+def cost_of(task: Task, threads: int) -> dict[str, Any]:
+    """The columns of the cost of one gradient, taken with ``threads``, where and how long it took."""
     clock = time.perf_counter()
     cost = timing.cost(task)
     return {
@@ -138,11 +138,12 @@ def cost_of(task: Task) -> dict[str, float]:
         "seconds_high": cost.high,
         "flops": cost.flops,
         "peak_bytes": cost.peak_bytes,
+        "hardware": hardware(task.point.device, threads),
         "wall_seconds": time.perf_counter() - clock,
     }
 
 
-def with_cost(rows: Iterable[dict[str, Any]], cost: dict[str, float]) -> list[dict[str, Any]]:
+def with_cost(rows: Iterable[dict[str, Any]], cost: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a cell with its cost, and what follows from it."""
     own = {name: value for name, value in cost.items() if name != "wall_seconds"}
     return [

@@ -110,6 +110,7 @@ class _Work:
             timings = self._groups([*([] if executor.quiet else todo), *self.untimed], stand, "timing")
             self.watched.start([(groups, executor.slots), (timings, 1)])
             share = _Share(self.suite.measure.budget, len(todo), executor.slots, timed=not executor.quiet)
+            self.watched.progress.phase("cell", len(todo))
             for job, outcome in executor.outcomes(groups, executor.slots, share.seconds):
                 self._statistics(job, outcome)
                 if self._stops():
@@ -125,6 +126,7 @@ class _Work:
         for index, cell_id in enumerate(table.column("cell_id").to_pylist()):
             where.setdefault(cell_id, []).append(index)
         groups = self._groups(self.untimed, stand, "timing")
+        self.watched.progress.phase("timing", len(self.untimed))
         for job, outcome in executor.outcomes(groups, 1, lambda: None):
             if outcome.cost is not None:
                 kept = table.take(where[job.cell.cell_id]).to_pylist()
@@ -151,7 +153,6 @@ class _Work:
         store.write_cell(self.out, found)
         self.failed |= outcome.failure is not None
         self.watched.ended(job)
-        self.watched.finished()
 
     def _stops(self) -> bool:
         return self.failed and self.execution.fail_fast

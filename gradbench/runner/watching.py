@@ -20,19 +20,15 @@ class Watched(Watcher):
         self.left: dict[tuple[str, str], float] = {}
         self.rates: dict[tuple[str, str], float] = {}
         self.references: dict[str, float] = {}
-        self.cells = 0
         self.noted: set[str] = set()
 
     def start(self, phases: Sequence[tuple[Groups, int]]) -> None:
         """The jobs of each phase, and how many of them are measured side by side."""
-        total, cells = 0.0, set()
         for groups, slots in phases:
             for jobs in groups:
                 for index, job in enumerate(jobs):
                     self._plan(job, slots, first=index == 0)
-                    cells.add(job.cell.cell_id)
-        total = sum(self.left.values()) + sum(self.references.values())
-        self.progress.start(total, len(cells))
+        self.progress.start(sum(self.left.values()) + sum(self.references.values()))
 
     def _plan(self, job: Job, slots: int, *, first: bool) -> None:
         statistics = 0.0 if job.phase == "timing" else self.predicted.statistics(job.cell) / slots
@@ -65,12 +61,9 @@ class Watched(Watcher):
     def ended(self, job: Job) -> None:
         """A job is done, whatever came of it."""
         self._take(job, self.left.get(_key(job), 0.0))
-        self.progress.advance(self.references.pop(job.cell.cell_id, 0.0))
-
-    def finished(self, cells: int = 1) -> None:
-        """Cells are done with."""
-        self.cells += cells
-        self.progress.done(self.cells)
+        if job.phase != "timing":
+            self.progress.advance(self.references.pop(job.cell.cell_id, 0.0))
+        self.progress.done()
 
     def _take(self, job: Job, seconds: float) -> None:
         seconds = min(seconds, self.left.get(_key(job), 0.0))

@@ -18,7 +18,7 @@ from gradbench.checking.problem import check_problem
 from gradbench.checking.targets import targets
 from gradbench.core.errors import ContractError, MeasurementError
 from gradbench.problems import PROBLEMS
-from gradbench.runner import runs
+from gradbench.runner import measuring, runs
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import whole_data
 from tests.helpers import objective_of, run_grids
@@ -95,8 +95,8 @@ def test_without_the_look_a_run_would_measure_it(monkeypatch, tmp_path: Path) ->
     """The mutation: with the looks at problem and estimators taken out, it is measured without a word."""
     monkeypatch.setitem(PROBLEMS, DropsInEncoder.name, DropsInEncoder)
     monkeypatch.setattr(models, "require", lambda axes, device: None)
-    monkeypatch.setattr(local, "_of_a_plugin", lambda cell: False)
-    monkeypatch.setattr(local, "_guard", lambda *given, **named: nullcontext())
+    monkeypatch.setattr(measuring, "of_a_plugin", lambda *given: False)
+    monkeypatch.setattr(measuring, "_guard", lambda *given, **named: nullcontext())
     assert run_grids(tmp_path / "run", grid(DropsInEncoder), replicates=64, blocks=4).exit_code == 0
 
 

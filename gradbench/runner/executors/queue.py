@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gradbench.core.canonical import canonical
 from gradbench.runner.executors.base import Groups
@@ -23,7 +23,7 @@ class Group:
     model: str
     """What is trained for it: nobody else begins to train the same."""
     ready: bool = False
-    making: bool = field(default=False)
+    making: bool = False
 
 
 class Queue:
@@ -65,7 +65,5 @@ class Queue:
 
 def _group(jobs: Sequence[Job]) -> Group:
     axes = jobs[0].cell.axes
-    model = (
-        canonical([axes.seed, axes.model()]) if axes.train_steps else canonical([axes.seed, axes.canonical(), id(jobs)])
-    )
-    return Group(deque(jobs), model, ready=jobs[0].phase == "timing")
+    model = [axes.seed, axes.model()] if axes.train_steps else [id(jobs)]
+    return Group(deque(jobs), canonical(model), ready=jobs[0].phase == "timing")
