@@ -21,6 +21,10 @@ def show(
     ],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Of a suite, try some cells briefly to tell what all of them take.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Of a plan, the run folder that has some of the cells.")] = None,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
@@ -47,14 +51,14 @@ def show(
     if not homes and not kind and Path(name).is_dir():
         _show_run(name, group, plugin, json_)
     elif not homes and name.endswith(".toml"):
-        _show_plan(name, select or [], json_)
+        _show_plan(name, select or [], json_, piloted=plan, out=out)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
         raise UnknownNameError(
             kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known
         )
     elif homes[0] == "suite":
-        _show_plan(bare, select or [], json_)
+        _show_plan(bare, select or [], json_, piloted=plan, out=out)
     elif homes[0] == "metric":
         output.show_json({bare: METRICS[bare]}) if json_ else output.show(f"{bare}: {METRICS[bare]}")
     else:
@@ -93,29 +97,35 @@ def _show_run(name: str, group: str, plugin: list[Path] | None, json_: bool) -> 
     raise typer.Exit(code)
 
 
-def _show_plan(name: str, select: list[str], json_: bool) -> None:
+def _show_plan(name: str, select: list[str], json_: bool, *, piloted: bool = False, out: Path | None = None) -> None:
     from gradbench.cli import output
     from gradbench.suite import shipped
 
     shipped.find_suite(name)
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
+    from gradbench.report.planned import plan_lines
     from gradbench.report.tables import plan_tables
-    from gradbench.runner.plan import estimate, plan_rows
+    from gradbench.runner.expected import expected
+    from gradbench.runner.plan import plan_rows
     from gradbench.suite import suites
 
     suite = suites.load_suite(name).select(select)
-    seconds, memory = estimate(suite)
+    found = expected(suite, out, piloted=piloted)
     if json_:
-        output.show_json({**suite.resolved(), "estimated_seconds": seconds, "estimated_bytes": memory})
+        output.show_json({**suite.resolved(), **found.record()})
         return
+    if piloted:
+        for line in plan_lines(suite, found):
+            output.show(line)
     skipped = sum(cell.skip is not None for cell in suite.cells)
     redrawn = ", each with a minibatch of its own" if suite.measure.noise == "latent+data" else ""
     output.show(plan_tables(plan_rows(suite), f"{suite.name}: {suite.title}"))
-    output.show(
-        f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates in "
-        f"{suite.measure.blocks} blocks{redrawn}; about {duration(seconds)} and {size(memory)} here"
-    )
+    if not piloted:
+        output.show(
+            f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates "
+            f"in {suite.measure.blocks} blocks{redrawn}; about {duration(found.seconds)} and {size(found.memory)} here"
+        )
     for claim in suite.expect:
         output.show(claim_line(claim))
 

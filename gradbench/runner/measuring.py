@@ -102,7 +102,7 @@ class Measurer:
 
     def _found(self, target: _Target, find: Callable[[], Found]) -> Found:
         try:
-            with _guard(target.cell, None, target_only=True):
+            with guarded(target.cell, None, target_only=True):
                 return find()
         except NotRestoredError:
             raise
@@ -151,10 +151,10 @@ class Measurer:
             return nullcontext()
         assert target.point is not None
         target.kept = target.kept or Kept(target.point.problem, target.point.x, target.point.rows)
-        return _guard(cell, target.kept)
+        return guarded(cell, target.kept)
 
 
-def _guard(cell: Cell, kept: Kept | None, *, target_only: bool = False) -> AbstractContextManager[object]:
+def guarded(cell: Cell, kept: Kept | None, *, target_only: bool = False) -> AbstractContextManager[object]:
     """The guard around a plugin's code, in the name of what it brought; nothing where it brought nothing.
 
     With ``target_only``: around what is found without an estimator.

@@ -96,7 +96,7 @@ def test_without_the_look_a_run_would_measure_it(monkeypatch, tmp_path: Path) ->
     monkeypatch.setitem(PROBLEMS, DropsInEncoder.name, DropsInEncoder)
     monkeypatch.setattr(models, "require", lambda axes, device: None)
     monkeypatch.setattr(measuring, "of_a_plugin", lambda *given: False)
-    monkeypatch.setattr(measuring, "_guard", lambda *given, **named: nullcontext())
+    monkeypatch.setattr(measuring, "guarded", lambda *given, **named: nullcontext())
     assert run_grids(tmp_path / "run", grid(DropsInEncoder), replicates=64, blocks=4).exit_code == 0
 
 
