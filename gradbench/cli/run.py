@@ -95,6 +95,7 @@ def run(
         memory=memory,
         precision=precision,
         budget=longest,
+        elsewhere=executor == "ray",
     )
     whole = suites.load_suite(suite, settings)
     chosen = whole.select(select or [])

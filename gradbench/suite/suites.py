@@ -162,6 +162,8 @@ class Settings:
     memory: str | None = None
     precision: float | None = None
     budget: float | None = None
+    elsewhere: bool = False
+    """Whether other machines measure, which may have a device that this one has not."""
 
 
 def load_suite(name: str, settings: Settings | None = None) -> Suite:
@@ -190,7 +192,7 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     shelf = data_sets.Shelf()
     for index, grid in enumerate(file.grid):
         here = f"{where}: grid[{index}]"
-        for cell in grid_cells(grid, here, file.seed, shelf, seed=settings.seed, device=settings.device):
+        for cell in grid_cells(grid, here, file.seed, shelf, seed=settings.seed, device=settings.device, elsewhere=settings.elsewhere):
             noisy = _with_noise(cell, measure.noise)
             cells.setdefault(noisy.cell_id, noisy)
     if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):

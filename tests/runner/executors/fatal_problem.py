@@ -16,6 +16,10 @@ class Fatal(gb.Problem):
     def __init__(self, parameters, features, generator):
         os._exit(7)
 
+    @staticmethod
+    def latent_dim(parameters):
+        return 1
+
     def posterior(self, phi, x):
         raise NotImplementedError
 
