@@ -192,7 +192,9 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     shelf = data_sets.Shelf()
     for index, grid in enumerate(file.grid):
         here = f"{where}: grid[{index}]"
-        for cell in grid_cells(grid, here, file.seed, shelf, seed=settings.seed, device=settings.device, elsewhere=settings.elsewhere):
+        for cell in grid_cells(
+            grid, here, file.seed, shelf, seed=settings.seed, device=settings.device, elsewhere=settings.elsewhere
+        ):
             noisy = _with_noise(cell, measure.noise)
             cells.setdefault(noisy.cell_id, noisy)
     if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):
