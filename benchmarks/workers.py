@@ -39,15 +39,15 @@ GRIDS = [
 ]
 
 
-def seconds(executor: type[Here] | type[Processes], suite: Suite, workers: int) -> tuple[float, dict[str, float]]:
-    """How long the statistics of all cells take, and the variance of each cell."""
+def seconds(suite: Suite, workers: int) -> tuple[float, dict[str, float]]:
+    """How long the statistics of all cells take in so many workers, 0: in this process; and each cell's variance."""
     with tempfile.TemporaryDirectory() as folder:
         setup = Setup(Path(folder), suite.name, suite.measure, threads=1, timing_threads=1)
-        more = () if executor is Here else (workers, None)
+        executor = Processes(setup, Watcher(), workers, None) if workers else Here(setup, Watcher())
         groups = [[Job(cell, "statistics") for cell in group] for group in by_target(suite.cells)]
         clock, found = time.perf_counter(), {}
-        with executor(setup, Watcher(), *more) as opened:
-            for job, outcome in opened.outcomes(groups, workers, lambda: None):
+        with executor:
+            for job, outcome in executor.outcomes(groups, executor.slots, lambda: None):
                 assert outcome.failure is None, outcome.failure
                 found[job.cell.cell_id] = outcome.rows[0]["variance"]
         return time.perf_counter() - clock, found
@@ -61,8 +61,8 @@ def main() -> None:
     given = parser.parse_args()
     measure = {"replicates": given.replicates, "blocks": 32}
     suite = resolve({"name": "workers", "measure": measure, "grid": GRIDS}, "workers", Settings())
-    alone, figures = seconds(Here, suite, 1)
-    beside, again = seconds(Processes, suite, given.workers)
+    alone, figures = seconds(suite, 0)
+    beside, again = seconds(suite, given.workers)
     assert figures == again, "the figures differ"
     print(f"{len(suite.cells)} cells: {alone:.1f} s in one process, {beside:.1f} s with {given.workers} workers")
     print(f"ratio {alone / beside:.2f}; the figures are the same to the bit")
