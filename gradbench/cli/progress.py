@@ -67,7 +67,7 @@ class Bar(Told):
 
     def start(self, seconds: float) -> None:
         self.left, self.said = TimeLeft(seconds), time.monotonic()
-        say(f"{self.announcement}, about {self.left}")
+        say(f"{self.announcement}, about {self.left}" if seconds else f"{self.announcement}, nothing left to measure")
         self.task = self.progress.add_task("", total=seconds, left="")
         self._show()
 

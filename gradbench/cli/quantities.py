@@ -43,6 +43,8 @@ def _checked(find: Callable[[], float], complaint: str, *, above: bool) -> float
         value = find()
     except (ValueError, OverflowError):
         raise UsageError(complaint) from None
-    if not math.isfinite(value) or value < 0 or (above and value == 0):
+    if not math.isfinite(value):
         raise UsageError(complaint)
+    if value < 0 or (above and value == 0):
+        raise UsageError(complaint.replace("such as", "greater than 0, such as"))
     return value

@@ -106,12 +106,12 @@ def _show_plan(name: str, select: list[str], json_: bool, *, piloted: bool = Fal
     from gradbench.report.format import duration, size
     from gradbench.report.planned import plan_lines
     from gradbench.report.tables import plan_tables
-    from gradbench.runner.expected import expected
+    from gradbench.runner.expected import expectation
     from gradbench.runner.plan import plan_rows
     from gradbench.suite import suites
 
     suite = suites.load_suite(name).select(select)
-    found = expected(suite, out, piloted=piloted)
+    found = expectation(suite, out, piloted=piloted)
     if json_:
         output.show_json({**suite.resolved(), **found.record()})
         return

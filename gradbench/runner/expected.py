@@ -10,7 +10,7 @@ import psutil
 
 from gradbench.results import store
 from gradbench.runner.jobs import Failure
-from gradbench.runner.pilot import pilot
+from gradbench.runner.pilot import piloted_cells
 from gradbench.runner.predicted import Predicted, whole
 from gradbench.runner.standing import by_target, standing
 from gradbench.suite.suites import Suite
@@ -43,7 +43,7 @@ class Expected:
         }
 
 
-def expected(suite: Suite, out: Path | None = None, *, piloted: bool = False, threads: int = 1) -> Expected:
+def expectation(suite: Suite, out: Path | None = None, *, piloted: bool = False, threads: int = 1) -> Expected:
     """What ``suite`` will take, the cells left out that the run folder ``out`` has. ``piloted``: by trying some."""
     stand = standing(suite, out) if out is not None else None
     todo = [cell for cell in suite.cells if cell.skip is None]
@@ -64,7 +64,7 @@ def expected(suite: Suite, out: Path | None = None, *, piloted: bool = False, th
     if not piloted:
         predicted = Predicted(suite.measure)
         return Expected(whole(predicted, groups), max(map(predicted.memory, todo), default=0.0), counts)
-    found = pilot(suite.measure, groups, threads)
+    found = piloted_cells(suite.measure, groups, threads)
     base = psutil.Process().memory_info().rss
     parts = {"statistics": found.statistics, "models and references": found.targets, "timings": found.timings}
     return Expected(found.seconds, base + found.memory, counts, parts, found.looked_at, found.failures)

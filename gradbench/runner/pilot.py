@@ -23,7 +23,7 @@ from gradbench.target import points, reference
 
 SECONDS = 10.0
 """For all pilots together."""
-STEPS = 5
+TRIED_STEPS = 5
 """Of training, to tell what all of them take."""
 
 
@@ -47,7 +47,9 @@ class Piloted:
         return self.statistics + self.targets + self.timings
 
 
-def pilot(measure: Measure, groups: Sequence[Sequence[Cell]], threads: int, seconds: float = SECONDS) -> Piloted:
+def piloted_cells(
+    measure: Measure, groups: Sequence[Sequence[Cell]], threads: int, seconds: float = SECONDS
+) -> Piloted:
     """Look at the cells of some targets for a few ``seconds``, the first of each target first.
 
     What there is no time for is taken to be as far from what was predicted as what was looked at.
@@ -100,11 +102,11 @@ def _point(found: Piloted, cell: Cell, models: set[object]) -> points.Point:
     if axes.train_steps and model not in models:
         models.add(model)
         took = []
-        for steps in (1, 1 + STEPS):
+        for steps in (1, 1 + TRIED_STEPS):
             clock = time.perf_counter()
             points.build(replace(axes, train_steps=steps), cell.device, dtype)
             took.append(time.perf_counter() - clock)
-        found.targets += max(took[1] - took[0], 0.0) / STEPS * axes.train_steps
+        found.targets += max(took[1] - took[0], 0.0) / TRIED_STEPS * axes.train_steps
     return untrained.under(cell.objective)
 
 

@@ -28,7 +28,7 @@ FLOPS_PER_PARAMETER = 6
 """Forward and backward of a linear layer, for one evaluation."""
 EFFICIENCY = 0.25
 """Share of the speed of a large matrix product that the passes of a typical cell reach."""
-PARAMETERS = 10_000
+SUPPOSED = 10_000
 """Supposed of a plugin's problem, which is not built to be counted."""
 
 
@@ -69,7 +69,7 @@ class Predicted:
         """How many parameters the problem of a cell has; supposed where a plugin brought it."""
         kind, key = PROBLEMS[cell.axes.problem], (cell.axes.problem, cell.axes.parameters, cell.axes.contents)
         if not PROBLEMS.is_own(kind):
-            return PARAMETERS
+            return SUPPOSED
         if key not in self._sizes:
             problem = kind(cell.axes.parameters, cell.features(), stream(0, "plan"))
             self._sizes[key] = sum(parameter.numel() for parameter in problem.named_parameters().values())

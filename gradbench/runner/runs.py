@@ -104,6 +104,7 @@ class _Work:
         self.untimed = stand.untimed
         todo = [*stand.missing, *stand.failed, *stand.growing]
         if not todo and not self.untimed:
+            self.watched.start([])
             return True
         with self.execution.open(self.setup, self.watched) as executor:
             groups = self._groups(todo, stand, "whole" if executor.quiet else "statistics")

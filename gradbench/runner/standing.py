@@ -12,7 +12,7 @@ from gradbench.runner import rows
 from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Suite
 
-COLUMNS = ("cell_id", "group", "status", "replicates", "blocks", "seconds")
+READ = ("cell_id", "group", "status", "replicates", "blocks", "seconds")
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Standing:
 
 def standing(suite: Suite, path: Path) -> Standing:
     """Where the cells of ``suite`` stand in the run folder ``path``."""
-    table = store.kept_rows(path, COLUMNS)
+    table = store.kept_rows(path, READ)
     kept = {row["cell_id"]: row for row in table.to_pylist() if row["group"] == "all"}
     found = Standing()
     for cell in suite.cells:

@@ -14,7 +14,7 @@ from gradbench.core.sealed import SealError, read_sealed, write_sealed
 from gradbench.core.types import Gradients
 from gradbench.target.reference import Reference, ReferenceKind, Source
 
-PARTS = ("gradient", "blocks", "minibatches")
+MEMBERS = ("gradient", "blocks", "minibatches")
 KINDS: tuple[ReferenceKind, ...] = ("closed-form", "enumeration", "quadrature", "monte-carlo")
 
 
@@ -54,7 +54,7 @@ class SharedReference:
             except SealError:  # not there, or damaged: computed anew
                 continue
             kind = KINDS[int(tensors.pop("kind"))]
-            parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+            parts: dict[str, dict[str, Tensor]] = {part: {} for part in MEMBERS}
             for key, value in tensors.items():
                 part, _, name = key.partition("/")
                 parts[part][name] = value
@@ -63,7 +63,7 @@ class SharedReference:
         return None
 
     def _write(self, blocks: int, reference: Reference) -> None:
-        parts: dict[str, Gradients | None] = {part: getattr(reference, part) for part in PARTS}
+        parts: dict[str, Gradients | None] = {part: getattr(reference, part) for part in MEMBERS}
         tensors = {f"{part}/{name}": value for part, own in parts.items() for name, value in (own or {}).items()}
         if sum(value.numel() * value.element_size() for value in tensors.values()) > self.most:
             return

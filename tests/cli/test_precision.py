@@ -126,7 +126,7 @@ def test_a_suite_can_ask_for_it(gradbench, tmp_path):
     ("option", "value", "says"),
     [
         ("--budget", "soon", "expected a time such as 90s, 10m or 2h"),
-        ("--budget", "0s", "--budget: input should be greater than 0"),
+        ("--budget", "0s", "expected a time greater than 0, such as 90s"),
         ("--budget", "-5", "greater than 0"),
         ("--budget", "nan", "--budget"),
         ("--precision", "0", "--precision: input should be greater than 0"),
@@ -143,7 +143,13 @@ def test_what_is_no_time_and_no_share_is_refused(gradbench, suite, tmp_path, opt
 
 
 def test_units_of_time():
-    from gradbench.cli.run import seconds_of
+    from gradbench.cli.quantities import seconds_of
 
-    assert [seconds_of(text) for text in ("90s", "1.5m", "2h", "45", None)] == [90.0, 90.0, 7200.0, 45.0, None]
-    assert math.isclose(seconds_of("0.25s") or 0, 0.25)
+    assert [seconds_of(text, "--budget") for text in ("90s", "1.5m", "2h", "45", None)] == [
+        90.0,
+        90.0,
+        7200.0,
+        45.0,
+        None,
+    ]
+    assert math.isclose(seconds_of("0.25s", "--budget") or 0, 0.25)

@@ -22,7 +22,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
-from gradbench.runner import measuring, rows
+from gradbench.runner import jobs, measuring
 from gradbench.target import points
 from tests.helpers import TIMED, point_of, run_grids, task_of
 from tests.runner.misbehaving import CASES, HARMLESS, OF_DATA, leaves, raises, right
@@ -127,7 +127,7 @@ def test_a_long_message_is_cut_and_control_characters_are_kept_as_text(brought, 
     grid = COST | {"estimators": brought(Estimator("says-much", "", raises(ValueError(text)), ledger=(), paper="-"))}
     (row,) = run_grids(tmp_path / "run", grid, **MEASURE).run.frame.itertuples()
     assert row.message.startswith("ValueError: \x1b[31m[/x]\nlong")
-    assert rows.LONGEST < len(row.message) < rows.LONGEST + 20
+    assert jobs.LONGEST < len(row.message) < jobs.LONGEST + 20
 
 
 def test_a_second_l_is_refused_without_a_second_test(brought, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from gradbench.results.outcomes import claims_of, verify
 from gradbench.runner import runs
 from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, ClaimOutcome, judge, worst
 from gradbench.suite.suites import Settings, resolve
-from tests.runner.test_local import Interrupt, broken_surrogate
+from tests.runner.test_runs import Interrupt, broken_surrogate
 
 BITS = {"problem": "bernoulli-cost", "estimators": ["exact", "score-function"], "samples": 1}
 

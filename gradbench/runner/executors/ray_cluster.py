@@ -100,10 +100,12 @@ class RayCluster:
         if job.phase == "timing" and (node := self._timing_node(gpu)) is not None:
             here = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             claimed |= {"num_cpus": node["Resources"].get("CPU", 1), "scheduling_strategy": here}
-        from gradbench.runner.executors.ray_tasks import measure
+        from gradbench.runner.executors.ray_tasks import measured_on_node
 
         name = uuid.uuid4().hex
-        remote = self.ray.remote(measure).options(max_retries=0, retry_exceptions=False, name="gradbench", **claimed)
+        remote = self.ray.remote(measured_on_node).options(
+            max_retries=0, retry_exceptions=False, name="gradbench", **claimed
+        )
         task = remote.remote(self.packed, pickle.dumps(replace(job, seconds=seconds)), name, self.timeout)
         self.running[task] = job, group, name
         self.watcher.begun(job)

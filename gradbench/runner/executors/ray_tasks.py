@@ -18,7 +18,7 @@ _measurers: dict[bytes, Measurer] = {}
 """Of the run that this process works for, by its packed set-up."""
 
 
-def measure(packed_setup: bytes, packed_job: bytes, name: str, timeout: float | None) -> Outcome:
+def measured_on_node(packed_setup: bytes, packed_job: bytes, name: str, timeout: float | None) -> Outcome:
     """What comes of a job; ``name`` is that of its last words, should the process have to end.
 
     Raises RunError where this node does not have the run's folder, PluginError where it has other plugins.
