@@ -27,7 +27,7 @@ from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
 from gradbench.results import columns
 from gradbench.runner import local
-from gradbench.suite.suites import Settings, resolve
+from gradbench.suite.suites import Settings, Suite, resolve
 from gradbench.target import exact, monte_carlo, points, reference, whole_data
 from gradbench.target.points import Axes, Point
 
@@ -221,10 +221,15 @@ def verdicts_of(task: Task, replicates: int = 4096, blocks: int = 32) -> dict[st
     return dict(zip(figures, found, strict=True))
 
 
-def run_grids(out: Path, *grids: dict[str, Any], replicates: int = 1024, blocks: int = 32, seed: int = 0):
-    """Grids through the whole pipeline into the folder ``out``; the outcome."""
+def suite_of(*grids: dict[str, Any], replicates: int = 1024, blocks: int = 32, seed: int = 0) -> Suite:
+    """Grids as a suite."""
     raw = {"name": "test", "seed": seed, "measure": {"replicates": replicates, "blocks": blocks}, "grid": list(grids)}
-    return local.run(resolve(raw, "test.toml", Settings()), out)
+    return resolve(raw, "test.toml", Settings())
+
+
+def run_grids(out: Path, *grids: dict[str, Any], **keys: int):
+    """Grids through the whole pipeline into the folder ``out``; the outcome."""
+    return local.run(suite_of(*grids, **keys), out)
 
 
 def ok_rows(out: Path, *grids: dict[str, Any], **keys: Any) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import torch
 from gradbench import plugins
 from gradbench.checking import models
 from gradbench.checking.preflight import Preflight, of_a_plugin
-from gradbench.core.errors import NothingMeasuredError, NotRestoredError
+from gradbench.core.errors import NothingMeasuredError, NotRestoredError, StorageError
 from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.interrupt import Interrupts
 from gradbench.core.isolation.kept import Kept
@@ -58,7 +58,12 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> RunOutcome
     A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
     ``out`` cannot be written or holds another run.
     """
-    progress, clock = progress or Progress(), time.perf_counter()
+    with store.holding(out):
+        return _run(suite, out, progress or Progress())
+
+
+def _run(suite: Suite, out: Path, progress: Progress) -> RunOutcome:
+    clock = time.perf_counter()
     manifest = {
         "schema_version": store.SCHEMA_VERSION,
         "suite": suite.name,
@@ -126,7 +131,7 @@ def _run_target(
                             cell, suite.name, suite.measure, *target, tick.count, share.until(), preflight
                         )
                 store.write_cell(out, found)
-            except NotRestoredError:
+            except (NotRestoredError, StorageError):
                 raise
             except Exception as error:  # whatever a cell dies of is its row; the others go on
                 broken = error if target is None else None
