@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from scipy.stats import t
 from torch import Tensor
@@ -25,7 +27,7 @@ from gradbench.estimators.base import Estimator
 from gradbench.families import FAMILIES
 from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
-from gradbench.results import columns
+from gradbench.results import columns, row_files
 from gradbench.runner import local
 from gradbench.suite.suites import Settings, Suite, resolve
 from gradbench.target import exact, monte_carlo, points, reference, whole_data
@@ -230,6 +232,18 @@ def suite_of(*grids: dict[str, Any], replicates: int = 1024, blocks: int = 32, s
 def run_grids(out: Path, *grids: dict[str, Any], **keys: int):
     """Grids through the whole pipeline into the folder ``out``; the outcome."""
     return local.run(suite_of(*grids, **keys), out)
+
+
+def taken_apart(run: Path) -> list[Path]:
+    """``run`` as it was before it ended, with a file for each cell; the files."""
+    table = pq.read_table(run / "results.parquet")
+    (run / "results.parquet").unlink()
+    (run / "cells").mkdir()
+    files = []
+    for cell in table["cell_id"].unique():
+        files.append(run / "cells" / f"{cell}.parquet")
+        row_files.write_rows(run, files[-1], table.filter(pc.equal(table["cell_id"], cell)))
+    return sorted(files)
 
 
 def ok_rows(out: Path, *grids: dict[str, Any], **keys: Any) -> pd.DataFrame:

@@ -12,8 +12,6 @@ def open_run(name: str) -> tuple[Run, int]:
     run = load_run(name)
     for said in run.warnings:
         warn(f"{name}: {said}")
-    if run.unreadable:
-        warn(f"{name}: figures may be missing; run the suite again with --out {name} to measure them anew")
     return run, 2 if run.unreadable else 0
 
 

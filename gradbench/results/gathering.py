@@ -14,7 +14,7 @@ from gradbench.results.cells import FOLDER, batches, singles
 from gradbench.results.columns import COLUMNS
 from gradbench.results.manifest import TABLE_FILE
 from gradbench.results.row_files import DamagedError, read_rows
-from gradbench.results.schema import SCHEMA, compute
+from gradbench.results.schema import SCHEMA, arrow_compute
 
 REPLACED = "replaced.parquet"
 """Rows of cells that a run had before its suite or a data file changed; they are used again if that is undone."""
@@ -78,11 +78,11 @@ def _gathered(path: Path, manifest: Mapping[str, Any] | None, names: list[str]) 
         found.files.append(file)
         found.sealed &= rows.sealed
         ids = rows.table.column("cell_id")
-        fresh = compute.invert(compute.is_in(ids, value_set=seen))
+        fresh = arrow_compute.invert(arrow_compute.is_in(ids, value_set=seen))
         if cells is not None and (rows.sealed or name != TABLE_FILE):
-            fresh = compute.and_(fresh, compute.is_in(ids, value_set=pa.array(list(cells), pa.string())))
-        table = rows.table if compute.all(fresh).as_py() else rows.table.filter(fresh)
-        seen = compute.unique(pa.chunked_array([seen, *ids.chunks]))
+            fresh = arrow_compute.and_(fresh, arrow_compute.is_in(ids, value_set=pa.array(list(cells), pa.string())))
+        table = rows.table if arrow_compute.all(fresh).as_py() else rows.table.filter(fresh)
+        seen = arrow_compute.unique(pa.chunked_array([seen, *ids.chunks]))
         tables.append(table if cells is None else with_names(table, cells))
     if tables:
         whole = pa.concat_tables(tables)
@@ -92,8 +92,8 @@ def _gathered(path: Path, manifest: Mapping[str, Any] | None, names: list[str]) 
 
 def in_order(table: pa.Table, cells: list[str]) -> pa.Table:
     """Rows in the order of the suite's ``cells``, those of one cell as they were written."""
-    places = compute.index_in(table.column("cell_id"), value_set=pa.array(cells, pa.string()))
-    places = np.asarray(compute.fill_null(places, len(cells)))
+    places = arrow_compute.index_in(table.column("cell_id"), value_set=pa.array(cells, pa.string()))
+    places = np.asarray(arrow_compute.fill_null(places, len(cells)))
     return table.take(pa.array(np.argsort(places, kind="stable")))
 
 

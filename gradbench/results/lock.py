@@ -42,7 +42,7 @@ class Holder:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Holder | None]:
+def exclusive(folder: Path) -> Iterator[Holder | None]:
     """Hold the lock of a run folder that exists. Gives the holder that died without releasing it, if there was one.
 
     Raises RunError where another holds it, naming that one, or where no file can be made in the folder.

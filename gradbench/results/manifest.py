@@ -77,16 +77,20 @@ class _Manifest(_Open):
     data: list[_DataFile] = []
     plugins: list[_Plugin] = []
     sessions: list[Any] = []
+    seeds: list[int] = []
     started: str | None = None
     finished: str | None = None
 
 
 @dataclass(frozen=True)
 class FoundManifest:
-    """A manifest as read, whether ``manifest.json`` itself could be used, and what there is to say of it."""
+    """A manifest as read."""
 
     manifest: dict[str, Any]
     usable: bool = True
+    """Whether ``manifest.json`` itself could be used."""
+    sealed: bool = False
+    """Whether it has a checksum that is right, as every file of its run then has."""
     warnings: tuple[str, ...] = ()
 
 
@@ -125,7 +129,7 @@ def read_manifest(path: Path) -> FoundManifest:
         else:
             manifest.pop(CHECKSUM, None)
             if sound is not False:
-                return FoundManifest(manifest)
+                return FoundManifest(manifest, sealed=bool(sound))
             why = "has changed since it was written"
             if not _has_checksums(path):
                 return FoundManifest(manifest, warnings=(f"{FILE} {why}; it is taken as it is",))
@@ -137,7 +141,8 @@ def read_manifest(path: Path) -> FoundManifest:
         if why.endswith("was written"):
             remedy = f"if it was edited on purpose, take the line {CHECKSUM!r} out of it"
         raise RunError(f"{file}: {why}; {remedy}")
-    return FoundManifest(copy, False, (f"{FILE} {why}; the copy inside {TABLE_FILE} is used",))
+    said = f"{FILE} {why}; the copy inside {TABLE_FILE} is used"
+    return FoundManifest(copy, usable=False, sealed=True, warnings=(said,))
 
 
 class NotAManifestError(Exception):

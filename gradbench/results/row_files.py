@@ -16,11 +16,11 @@ from gradbench.results.checksum import BLANK, seal, verified
 from gradbench.results.columns import COLUMNS, SCHEMA_VERSION
 from gradbench.results.files import is_plain, write_file
 from gradbench.results.manifest import EMBEDDED, UNREADABLE
-from gradbench.results.schema import SCHEMA, as_frame, completed, compute, sources
+from gradbench.results.schema import SCHEMA, arrow_compute, as_frame, completed, sources
 from gradbench.results.sound_rows import sound_rows
 
-CHECKSUM = "gradbench_checksum"
-FEWEST = ("schema_version", "cell_id")
+SEAL_KEY = "gradbench_checksum"
+ALWAYS_READ = ("schema_version", "cell_id")
 """Columns that every file is read with."""
 _FOR_PANDAS = pa.Schema.from_pandas(as_frame(SCHEMA.empty_table()), preserve_index=False).metadata
 
@@ -47,12 +47,12 @@ def write_rows(path: Path, file: Path, table: pa.Table, manifest: Mapping[str, A
     out = pa.BufferOutputStream()
     with pq.ParquetWriter(out, table.schema, write_page_checksum=True) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({CHECKSUM: BLANK})
+        writer.add_key_value_metadata({SEAL_KEY: BLANK})
     write_file(path, file, seal(out.getvalue().to_pybytes()))
 
 
 def read_rows(path: Path, file: Path, names: Sequence[str] = COLUMNS, where: pc.Expression | None = None) -> FileRows:
-    """The columns ``names``, and those in ``FEWEST``, of the rows of a file that match ``where``.
+    """The columns ``names``, and those in ``ALWAYS_READ``, of the rows of a file that match ``where``.
 
     Raises DamagedError where it cannot be read or is not what was written, and FileNotFoundError where it is gone.
     """
@@ -61,7 +61,7 @@ def read_rows(path: Path, file: Path, names: Sequence[str] = COLUMNS, where: pc.
             raise FileNotFoundError(file)
         raise DamagedError("is no plain file inside the run folder")
     try:
-        return _read(file.read_bytes(), list(dict.fromkeys([*FEWEST, *names])), where)
+        return _read(file.read_bytes(), list(dict.fromkeys([*ALWAYS_READ, *names])), where)
     except FileNotFoundError:
         raise
     except KeyError as error:
@@ -93,6 +93,6 @@ def _matching(table: pa.Table, where: pc.Expression | None) -> pa.Table:
 
 
 def _refuse_newer(table: pa.Table) -> None:
-    newest = compute.max(table.column("schema_version")).as_py()
+    newest = arrow_compute.max(table.column("schema_version")).as_py()
     if newest is not None and newest > SCHEMA_VERSION:
         raise DamagedError(f"has rows of a newer schema ({newest}); upgrade gradbench")

@@ -12,7 +12,7 @@ import pyarrow.compute
 
 from gradbench.results.columns import BY_NAME, REGISTRY, SCHEMA_VERSION, TABLE, Before, Column, Type
 
-compute: Any = pyarrow.compute
+arrow_compute: Any = pyarrow.compute
 """Arrow's functions, which are made when it is imported, so that type checkers do not know them."""
 ARROW: dict[Type, pa.DataType] = {
     "text": pa.string(),

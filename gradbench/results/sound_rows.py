@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gradbench.results.columns import IDENTITY, PARAMETERS, REGISTRY
-from gradbench.results.schema import compute
+from gradbench.results.schema import arrow_compute
 
 Mask = NDArray[np.bool_]
 STATUSES = ("ok", "failed", "skipped")
@@ -55,14 +55,14 @@ def _faults(table: pa.Table) -> Iterator[tuple[str, Mask]]:
     """What can be wrong with rows, and with which they are."""
     by_name = {column.name: column for column in REGISTRY}
     status = table.column("status")
-    yield "status is none of ok, failed, skipped", ~_mask(compute.is_in(status, value_set=pa.array(STATUSES)))
+    yield "status is none of ok, failed, skipped", ~_mask(arrow_compute.is_in(status, value_set=pa.array(STATUSES)))
     for name in dict.fromkeys(NAMED):
         if not by_name[name].nullable:
             yield f"no {name}", ~_mask(table.column(name).is_valid())
     for name in PARAMETERS:
         wrong = pa.array([text for text in table.column(name).unique().to_pylist() if not _is_table(text)], pa.string())
-        yield f"{name} is no table of parameters", _mask(compute.is_in(table.column(name), value_set=wrong))
-    ok = _mask(compute.equal(status, "ok"))
+        yield f"{name} is no table of parameters", _mask(arrow_compute.is_in(table.column(name), value_set=wrong))
+    ok = _mask(arrow_compute.equal(status, "ok"))
     for column in REGISTRY:
         if column.section in _BY_FIGURES and not column.nullable and column.type not in ("text", "json"):
             values = np.asarray(table.column(column.name).cast(pa.float64()).to_numpy(), dtype=float)

@@ -37,7 +37,7 @@ from gradbench.results.gathering import (
 )
 from gradbench.results.manifest import FILE, TABLE_FILE, has_manifest, read_manifest, write_manifest
 from gradbench.results.row_files import DamagedError, read_rows, write_rows
-from gradbench.results.schema import SCHEMA, as_frame, compute
+from gradbench.results.schema import SCHEMA, arrow_compute, as_frame
 from gradbench.results.verdicts import replicates_to_resolve, with_verdicts
 
 __all__ = [
@@ -46,17 +46,17 @@ __all__ = [
     "create",
     "finish",
     "finished_cells",
-    "holding",
     "load",
     "load_run",
     "replicates_to_resolve",
+    "reserved",
     "write_cell",
     "write_manifest",
     "write_table",
 ]
+SLOPES_TABLE = "slopes.parquet"
 DAMAGED = ".damaged"
 """Ends the name that a table which cannot be read is given when its run is taken up."""
-SLOPES = "slopes.parquet"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Run:
 
 
 @contextmanager
-def holding(path: Path) -> Iterator[lock.Holder | None]:
+def reserved(path: Path) -> Iterator[lock.Holder | None]:
     """Hold the lock of the run folder ``path``, which is made if need be; gives a holder that died holding it.
 
     Raises RunError where another run holds it, naming that one, where ``path`` cannot be written, or holds something
@@ -98,7 +98,7 @@ def holding(path: Path) -> Iterator[lock.Holder | None]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(path, error) from error
-    with lock.held(path) as stale:
+    with lock.exclusive(path) as stale:
         yield stale
 
 
@@ -152,7 +152,7 @@ def _taken_up(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], lis
 def finished_cells(path: Path) -> set[str]:
     """Ids of the cells already measured or skipped in the run folder; failed and unreadable ones are measured anew."""
     table = gathered(path, None, ["cell_id", "status"]).table
-    failed = table.filter(compute.equal(table.column("status"), "failed")).column("cell_id")
+    failed = table.filter(arrow_compute.equal(table.column("status"), "failed")).column("cell_id")
     return set(table.column("cell_id").unique().to_pylist()) - set(failed.to_pylist())
 
 
@@ -164,13 +164,13 @@ def finish(path: Path, manifest: dict[str, Any]) -> Run:
     write_manifest(path, manifest)
     names = data_names(manifest)
     found = gathered(path, None, SCHEMA.names)
-    current = compute.is_in(found.table.column("cell_id"), value_set=pa.array(list(names), pa.string()))
+    current = arrow_compute.is_in(found.table.column("cell_id"), value_set=pa.array(list(names), pa.string()))
     table = in_order(with_names(found.table.filter(current), names), list(names))
     frame = with_verdicts(as_frame(table.select(list(COLUMNS))), manifest)
     for name in ("verdict", "message"):
         index = table.column_names.index(name)
         table = table.set_column(index, SCHEMA.field(name), pa.array(frame[name], pa.string(), from_pandas=True))
-    replaced = found.table.filter(compute.invert(current))
+    replaced = found.table.filter(arrow_compute.invert(current))
     if replaced.num_rows:
         write_rows(path, path / REPLACED, replaced)
     write_rows(path, path / TABLE_FILE, table, manifest)
@@ -201,13 +201,17 @@ def load_run(path: str | Path) -> Run:
     no cell that can be read.
     """
     path = Path(path)
-    manifest = _manifest_of(path)
+    require_run(path)
+    manifest = read_manifest(path)
     found = gathered(path, manifest.manifest)
     frame = as_frame(_nonempty(path, found).table)
     if found.files != [path / TABLE_FILE] or not found.sealed or not manifest.manifest.get("finished"):
         frame = with_verdicts(frame, manifest.manifest)
     unreadable = [*([] if manifest.usable else [FILE]), *found.unreadable]
-    said = [f"{name} {why}" for name, why in found.unreadable.items()]
+    anew = f"run the suite again with --out {path} to measure its cells anew"
+    said = [f"{name} {why}; {anew}" for name, why in found.unreadable.items()]
+    if manifest.sealed and not found.sealed:
+        said.append("has rows that another program has written: nothing tells whether they are what was measured")
     return Run(path, frame, manifest.manifest, tuple(unreadable), (*manifest.warnings, *said, *found.warnings))
 
 
@@ -227,7 +231,8 @@ def load(path: str | Path, columns: Sequence[str] | None = None, where: Where | 
         if name not in BY_NAME:
             raise UnknownNameError("column", name, BY_NAME, where="columns")
     asked, about = (None, []) if where is None else expression(where)
-    manifest = _manifest_of(path)
+    require_run(path)
+    manifest = read_manifest(path)
     needed = list(dict.fromkeys([*names, *about]))
     if is_whole(path) and manifest.manifest.get("finished"):
         with suppress(DamagedError, FileNotFoundError):
@@ -255,11 +260,15 @@ def _mask(frame: pd.DataFrame, about: Sequence[str], asked: pc.Expression) -> np
     return mask
 
 
-def _manifest_of(path: Path) -> Any:
-    if not path.is_dir() or not has_manifest(path):
-        kind = "no such folder" if not path.exists() else "no run folder (manifest.json is missing)"
-        raise RunError(f"{path}: {kind}; give a folder that gradbench run wrote, such as results/quick-…")
-    return read_manifest(path)
+def require_run(path: Path) -> None:
+    """Raise RunError where ``path`` is no run folder."""
+    try:
+        if path.is_dir() and has_manifest(path):
+            return
+        kind = "no run folder (manifest.json is missing)" if path.exists() else "no such folder"
+    except OSError as error:
+        kind = f"cannot be read ({error.strerror})"
+    raise RunError(f"{path}: {kind}; give a folder that gradbench run wrote, such as results/quick-…")
 
 
 def _nonempty(path: Path, found: Gathered) -> Gathered:

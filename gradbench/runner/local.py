@@ -58,7 +58,7 @@ def run(suite: Suite, out: Path, progress: Progress | None = None) -> RunOutcome
     A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
     ``out`` cannot be written or holds another run.
     """
-    with store.holding(out):
+    with store.reserved(out):
         return _run(suite, out, progress or Progress())
 
 
@@ -92,7 +92,7 @@ def _run(suite: Suite, out: Path, progress: Progress) -> RunOutcome:
     except KeyboardInterrupt:
         interrupted = True
     finished = store.finish(out, manifest)
-    store.write_table(out / "slopes.parquet", slopes.slopes(finished.ok()))
+    store.write_table(out / store.SLOPES_TABLE, slopes.slopes(finished.ok()))
     return RunOutcome(finished, interrupted, time.perf_counter() - clock)
 
 
