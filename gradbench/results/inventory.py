@@ -63,7 +63,8 @@ class Inventory:
 def inventory(path: Path, now: Mapping[str, Any]) -> Inventory:
     """The inventory of a run folder.
 
-    ``now``: versions and hardware that it would be gone on with, as a manifest has them. Raises RunError where the folder is no run.
+    ``now``: versions and hardware that it would be gone on with, as a manifest has them. Raises RunError where the
+    folder is no run.
     """
     require_run(path)
     read = read_manifest(path)

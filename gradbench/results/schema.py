@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
@@ -71,13 +72,21 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
     """As pandas, with whole numbers whole even where some rows have none, and None for a text that is not there."""
     columns = {}
     for field in table.schema:
-        values = table.column(field.name).to_pandas()
-        if pa.types.is_integer(field.type):
-            values = values.astype("Int64")
-        elif pa.types.is_string(field.type):
-            values = values.astype(object).where(values.notna(), None)
-        columns[field.name] = values
+        values = table.column(field.name)
+        if pa.types.is_string(field.type):
+            columns[field.name] = _texts(values)
+        else:
+            columns[field.name] = values.to_pandas()
+            if pa.types.is_integer(field.type):
+                columns[field.name] = columns[field.name].astype("Int64")
     return pd.DataFrame(columns)
+
+
+def _texts(values: pa.ChunkedArray) -> pd.Series:
+    """Texts as objects, those that are equal one object; None where there is none."""
+    coded = values.combine_chunks().dictionary_encode()
+    known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    return pd.Series(known[np.asarray(coded.indices.fill_null(len(known) - 1))], dtype=object)
 
 
 def unfilled(frame: pd.DataFrame) -> list[str]:

@@ -273,9 +273,7 @@ def require_run(path: Path) -> None:
 
 def _nonempty(path: Path, found: Gathered) -> Gathered:
     if not found.table.num_rows:
-        why = "; ".join(f"{name} {why}" for name, why in found.unreadable.items())
-        raise RunError(
-            f"{path}: the run holds no cell that can be read{f' ({why})' if why else ''}\n"
-            f"run the suite again with --out {path}"
-        )
+        reasons = "; ".join(f"{name} {why}" for name, why in list(found.unreadable.items())[:3])
+        message = f"{path}: the run holds no cell that can be read; run the suite again with --out {path}"
+        raise RunError(f"{message}\n{reasons}" if reasons else message)
     return found
