@@ -5,10 +5,10 @@ A problem, a family or an objective takes part as soon as it is registered; noth
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import product
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from gradbench.core.errors import GradbenchError
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import Setting
+from gradbench.estimators.base import EstimatorParameters, Setting
 from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.base import Kl
 from gradbench.objectives.chosen import ChosenObjective
@@ -60,7 +60,7 @@ def places(problem: str) -> list[Case]:
 def tiny(problem: str) -> list[Case]:
     """The smallest versions of a problem, of one datapoint: few enough dimensions to integrate over all draws."""
     found = []
-    for place, size in itertools.product(places(problem), SIZES):
+    for place, size in product(places(problem), SIZES):
         kind, values = PROBLEMS[problem].Parameters, dict(place.parameters)
         offered = {name for name, _ in choices(kind)}
         sizes = {name: max(size, _least(kind, name)) for name in kind.sizes - offered}
@@ -121,14 +121,6 @@ class Trial:
         """What the estimator is asked to work with."""
         return Setting.of(PROBLEMS[self.place.problem], self.place.values, self.chosen, self.samples, self.parameters)
 
-    def works(self) -> bool:
-        """Whether the estimator can work there."""
-        kind = OBJECTIVES[self.objective]
-        if kind.why_not(PROBLEMS[self.place.problem]) is not None:
-            return False
-        treatments = kind.treatments(PROBLEMS[self.place.problem], self.place.values)
-        return self.kl in treatments and ESTIMATORS[self.estimator].why_not(self.setting) is None
-
     def task(self) -> Task:
         """The task, fitted; the same object for every test."""
         return _task(self)
@@ -154,12 +146,28 @@ def _task(trial: Trial) -> Task:
     return trial.made()
 
 
+@cache
+def settings(place: Case) -> list[Setting]:
+    """What any estimator may be asked there: each objective with each treatment of its KL, at one sample."""
+    kind, found = PROBLEMS[place.problem], []
+    for name, objective in OBJECTIVES.items():
+        if objective.why_not(kind) is None:
+            offered = objective.treatments(kind, place.values)
+            chosen = [ChosenObjective(name, kl) for kl in (None, *get_args(Kl)) if kl in offered]
+            found += [Setting.of(kind, place.values, one, 1, EstimatorParameters()) for one in chosen]
+    return found
+
+
 def working(estimator: str, at: Iterable[Case], samples: tuple[int, ...] = SAMPLES) -> list[Trial]:
     """Every place × objective × KL × L at which the estimator works."""
-    kls: tuple[Kl | None, ...] = (None, *get_args(Kl))
-    found = itertools.product(at, OBJECTIVES, kls, samples)
-    trials = (Trial(estimator, place, objective, kl, count) for place, objective, kl, count in found)
-    return [trial for trial in trials if trial.works()]
+    kind, own = ESTIMATORS[estimator], ESTIMATORS[estimator].Parameters(**facts_of(estimator).parameters)
+    asked = [(place, setting) for place in at for setting in settings(place)]
+    found = [(place, replace(one, samples=count, parameters=own)) for (place, one), count in product(asked, samples)]
+    return [
+        Trial(estimator, place, setting.objective.name, setting.kl, setting.samples)
+        for place, setting in found
+        if kind.why_not(setting) is None
+    ]
 
 
 def all_places() -> list[Case]:

@@ -42,7 +42,7 @@ def test_there_is_nothing_to_cover_without_candidates():
 @pytest.mark.parametrize("name", list(ESTIMATORS.lines))
 def test_an_estimator_meets_all_that_it_can_work_with(name):
     every, chosen = working(name, all_places()), covering(name)
-    assert all(trial.works() for trial in chosen)
+    assert set(chosen) <= set(every)
     for what in (
         lambda trial: trial.place,
         lambda trial: trial.place.latents,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gradbench.cli import completion
+from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
 
 
@@ -30,6 +31,7 @@ def run(
     precision: Annotated[float | None, typer.Option(help="More blocks until variance is known to this.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m; more blocks fill it.")] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
+    at: At = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
@@ -39,13 +41,15 @@ def run(
     from gradbench.suite import shipped
 
     shipped.find_suite(suite)
-    longest = seconds_of(budget)
+    longest, cost = seconds_of(budget), at_of(at)
     plugins.load_plugins(plugin)
     from gradbench.cli.progress import Bar
     from gradbench.report.claims import check_failed, claims_table
+    from gradbench.report.equal_cost_tables import equal_cost_tables
     from gradbench.report.format import duration
     from gradbench.report.slopes import slope_tables
     from gradbench.report.tables import run_tables
+    from gradbench.results.at_budget import brought_to
     from gradbench.results.export import records
     from gradbench.results.outcomes import verify
     from gradbench.runner import local
@@ -69,10 +73,11 @@ def run(
         outcome = local.run(chosen, out, bar)
     claims = verify(outcome.run, chosen.expect)
     if json_:
-        rows = records(outcome.run.frame)
+        frame = outcome.run.frame
+        rows = records(frame if cost is None else brought_to(frame, cost))
         output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
     else:
-        output.show(run_tables(outcome.run, group))
+        output.show(run_tables(outcome.run, group) if cost is None else equal_cost_tables(outcome.run, group, cost))
         for table in slope_tables(outcome.run.ok(), group):
             output.show(table)
         if claims:

@@ -184,13 +184,8 @@ class Problem(ABC):
     @classmethod
     def has_linear_view(cls) -> bool:
         """Whether it says through which matrix z is seen; not where a class below changes what is done with z."""
-        order = cls.__mro__
-
-        def depth(name: str) -> int:
-            return next(index for index, kind in enumerate(order) if name in vars(kind))
-
-        said = depth("linear_view")
-        return order[said] is not Problem and said <= min(depth("log_likelihood"), depth("cost"))
+        said = _depth(cls, "linear_view")
+        return cls.__mro__[said] is not Problem and said <= min(_depth(cls, "log_likelihood"), _depth(cls, "cost"))
 
     def synthesise(self, rows: int, generator: torch.Generator) -> Tensor:
         """``rows`` datapoints of the model's own, [rows, features] (data = "synthetic")."""
@@ -206,6 +201,11 @@ class Problem(ABC):
         """Every parameter that is differentiated by group name, ``phi.NAME`` or ``theta.NAME``; no frozen one."""
         groups = {"phi.": self.phi, "theta.": self.theta}
         return {prefix + name: value for prefix, m in groups.items() for name, value in trainable(m).items()}
+
+
+def _depth(kind: type, name: str) -> int:
+    """How many classes down the order of resolution the attribute is found."""
+    return next(index for index, one in enumerate(kind.__mro__) if name in vars(one))
 
 
 def duplicate(problem: Problem) -> Problem:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from gradbench.results.columns import (
+    AVERAGED,
     AXES,
     COLUMNS,
     COMPARED,
+    COSTS,
     IDENTITY,
     READABLE,
     REGISTRY,
@@ -74,6 +76,8 @@ def _roles() -> str:
         "tell rows of a run apart": IDENTITY,
         "exported where there is no room for all (markdown, latex)": READABLE,
         "compared: `--figure`, and claims of kind `ratio` and `ordering`": COMPARED,
+        "costs that estimators are brought to as much of: `--at`, and `at` of claims": COSTS,
+        "known at equal cost": AVERAGED,
         "claims of kind `value`": WITH_INTERVAL,
         "claims of kind `slope`, and slopes.parquet": tuple(SLOPES),
         "what slopes are `against`": tuple(AXES),

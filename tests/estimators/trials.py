@@ -12,12 +12,23 @@ from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems.networks import Calls
 from tests.cases import Trial, covering
+from tests.covering import cover
 
 DESIGN = {name: covering(name) for name in ESTIMATORS.lines}
 """The trials of every estimator."""
 REPLICATES = 5
 
+
+def _goals(trial: Trial) -> set[tuple[object, ...]]:
+    name = trial.estimator
+    return {(name, trial.objective, trial.kl), (name, trial.place.latents), (trial.place, trial.objective)}
+
+
+DEAR = cover([trial for trials in DESIGN.values() for trial in trials], _goals)
+"""Fewer, for dear tests: each estimator with every objective and latents, and each place with some estimator."""
+
 ALL = pytest.mark.parametrize("trial", [trial for trials in DESIGN.values() for trial in trials], ids=str)
+SOME = pytest.mark.parametrize("trial", DEAR, ids=str)
 EACH = pytest.mark.parametrize("name", list(ESTIMATORS.lines))
 
 

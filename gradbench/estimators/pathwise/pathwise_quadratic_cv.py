@@ -30,9 +30,6 @@ FIT_DRAWS = 64
 """Draws of the latents per datapoint in one step of the fit."""
 
 
-"""s ∘ b as ``slope`` [1, 1, B, D]; s B s as ``diagonal`` [1, 1, B, D] with factors ``left``, ``right`` [..., rank]."""
-
-
 class Parameters(EstimatorParameters):
     fit_steps: PositiveInt = 500
     """Steps of Adam, each on draws of its own."""
@@ -67,7 +64,10 @@ def _times(left: Tensor, right: Tensor, vector: Tensor) -> Tensor:
 
 
 def fit(objective: Objective, q: Family, samples: int, generator: torch.Generator, parameters: Parameters) -> State:
-    """Fit b and B of each datapoint, in units in which the gradient in the noise is of size 1."""
+    """Fit b and B of each datapoint, in units in which the gradient in the noise is of size 1.
+
+    s ∘ b is ``slope`` [1, 1, B, D]; s B s is ``diagonal`` [1, 1, B, D] with factors ``left``, ``right`` [..., rank].
+    """
     scale = q.parameters["scale"][:1].flatten(3)
 
     def draw(count: int) -> tuple[Tensor, Coefficients]:

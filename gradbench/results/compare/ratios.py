@@ -59,6 +59,17 @@ def unpaired_ratio(a: Estimate, b: Estimate, blocks: int) -> Ratio:
     return _on_log_scale(b[0] / a[0], below, above, blocks)
 
 
+def exact_ratio(a: float, b: float) -> Ratio:
+    """The ratio of two numbers that are known, such as counts.
+
+    >>> exact_ratio(2, 3).value
+    1.5
+    """
+    if not (a > 0 and b > 0):
+        return without_spread(a, b)
+    return Ratio(b / a, b / a, b / a, float(a == b))
+
+
 def product(*ratios: Ratio, blocks: int) -> Ratio:
     """The product of independent ratios."""
     if not all(0 < ratio.value < math.inf for ratio in ratios):
