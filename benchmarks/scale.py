@@ -144,8 +144,8 @@ def drawn(rows: int, seed: int) -> tuple[list[dict[str, Any]], pa.Table]:
         "variance_latent_high": mean + half, "snr": 1 / mean, "snr_mean": 0.1, "kurtosis": 3.0, "mse": mean + bias,
         "mse_low": np.maximum(mean - half, mean / 2), "mse_high": mean + half, "cosine": 0.5, "seconds": seconds,
         "seconds_low": 0.9 * seconds, "seconds_high": 1.1 * seconds, "flops": 1e6, "peak_bytes": 1e6,
-        "work_variance": mean * seconds, "engine": "layers", "status": "ok", "gradbench_version": "0", "torch_version": "2",
-        "hardware": "made up", "wall_seconds": 1.0,
+        "work_variance": mean * seconds, "engine": "layers", "status": "ok", "gradbench_version": "0",
+        "torch_version": "2", "hardware": "made up", "wall_seconds": 1.0,
     }  # fmt: skip
     columns = {name: np.broadcast_to(np.asarray(value), total) for name, value in each.items()}
     identity = {key: [cell[key] for cell in cells for _ in GROUPS] for key in cells[0] if key in SCHEMA.names}

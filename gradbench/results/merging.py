@@ -30,7 +30,7 @@ OF_THE_MACHINE = frozenset(
 
 
 @dataclass
-class Part:
+class MergedPart:
     """A run that is merged: its folder, manifest and rows."""
 
     path: Path
@@ -78,19 +78,19 @@ def merge(out: Path | None, paths: Sequence[Path]) -> Merged:
     return Merged(run, twice, said)
 
 
-def _default(part: Part) -> Path:
+def _default(part: MergedPart) -> Path:
     name = str(part.manifest["suite_resolved"].get("name", ""))
     name = name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) else "merged"
     return Path("results") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _part(path: Path) -> Part:
+def _part(path: Path) -> MergedPart:
     store.require_run(path)
     manifest = read_manifest(path).manifest
-    return Part(path, manifest, gathered(path, manifest, SCHEMA.names))
+    return MergedPart(path, manifest, gathered(path, manifest, SCHEMA.names))
 
 
-def _require_same(parts: Sequence[Part]) -> None:
+def _require_same(parts: Sequence[MergedPart]) -> None:
     """Raise RunError unless all parts are of one suite, measured alike, with the same plugins."""
     first = parts[0]
     one = first.manifest["suite_resolved"]
@@ -108,7 +108,7 @@ def _require_same(parts: Sequence[Part]) -> None:
                 )
 
 
-def _united(parts: Sequence[Part]) -> tuple[pa.Table, int]:
+def _united(parts: Sequence[MergedPart]) -> tuple[pa.Table, int]:
     """The rows of all parts, each cell once; and how many cells several have. Raises RunError where they differ."""
     kept = parts[0].rows.table
     twice = 0
@@ -139,7 +139,7 @@ def _require_told_apart(table: pa.Table) -> None:
         )
 
 
-def _require_equal(a: pa.Table, b: pa.Table, before: Sequence[Part], part: Part) -> None:
+def _require_equal(a: pa.Table, b: pa.Table, before: Sequence[MergedPart], part: MergedPart) -> None:
     """Raise RunError, naming one, where cells of both tables have different figures."""
     names = [name for name in SCHEMA.names if name not in OF_THE_MACHINE]
     order = [("cell_id", "ascending"), ("group", "ascending")]
@@ -180,7 +180,7 @@ def _of(table: pa.Table, cells: Sequence[str], without: bool = False) -> pa.Tabl
     return table.filter(arrow_compute.invert(mask) if without else mask)
 
 
-def _manifest(parts: Sequence[Part]) -> dict[str, Any]:
+def _manifest(parts: Sequence[MergedPart]) -> dict[str, Any]:
     """The first manifest with the cells, claims, data, plugins, seeds and sessions of all."""
     first = parts[0].manifest
     suites = [part.manifest["suite_resolved"] for part in parts]
@@ -214,7 +214,7 @@ def _once(things: Any) -> list[Any]:
     return list({json.dumps(thing, sort_keys=True): thing for thing in things}.values())
 
 
-def _copy_parameters(parts: Sequence[Part], out: Path) -> None:
+def _copy_parameters(parts: Sequence[MergedPart], out: Path) -> None:
     """Copy what was trained, so that the merged run can be gone on with; each file has a checksum of its own."""
     target = out / "parameters"
     for part in parts:

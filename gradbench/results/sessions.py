@@ -12,6 +12,7 @@ from typing import Any
 
 from gradbench.core.canonical import canonical
 from gradbench.results.columns import identity_of
+from gradbench.results.growth import continues
 
 Plain = Mapping[str, Any]
 
@@ -28,10 +29,9 @@ RECORDED = (
 
 
 def same_run(kept: Plain, now: Plain) -> bool:
-    """Whether a run may be taken up as another: of one suite and as many replicates, with a cell in common at least."""
+    """Whether a run may be taken up as another: of one suite, measured alike, with a cell in common at least."""
     one, two = kept["suite_resolved"], now["suite_resolved"]
-    measured, asked = one.get("measure", {}), two["measure"]
-    if one.get("name") != two["name"] or any(measured[key] != asked[key] for key in measured.keys() & asked.keys()):
+    if one.get("name") != two["name"] or not continues(one.get("measure", {}), two["measure"]):
         return False
     return not two["cells"] or any(before is not None for before in _paired(kept, now).values())
 
@@ -66,7 +66,8 @@ def resumed(kept: Plain, now: Plain, done: Set[str]) -> tuple[dict[str, Any], li
     notes = stale(kept, now, done)
     renewed = {key: now[key] for key in ("schema_version", "suite_resolved", "data", "plugins")}
     if _ids(now) < _ids(kept):
-        renewed = {"schema_version": now["schema_version"]}
+        suite = {**kept["suite_resolved"], "measure": now["suite_resolved"]["measure"]}
+        renewed = {"schema_version": now["schema_version"], "suite_resolved": suite}
     manifest = {**kept, **renewed, "finished": None, "sessions": [*earlier, present]}
     if (found := changed(earlier, present)) is not None:
         notes.append(f"this run was begun under other versions or hardware: {found}")

@@ -46,6 +46,7 @@ __all__ = [
     "create",
     "finish",
     "finished_cells",
+    "kept_rows",
     "load",
     "load_run",
     "replicates_to_resolve",
@@ -147,6 +148,11 @@ def _taken_up(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], lis
     notes += [f"{name} {why}: its cells anew" for name, why in found.unreadable.items()]
     in_force, said = sessions.resumed(kept.manifest, manifest, finished_cells(path))
     return in_force, [*notes, *said]
+
+
+def kept_rows(path: Path, names: Sequence[str]) -> pa.Table:
+    """The columns ``names`` of all cells that a run folder has, each as it was written last."""
+    return gathered(path, None, list(names)).table
 
 
 def finished_cells(path: Path) -> set[str]:

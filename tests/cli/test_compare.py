@@ -109,7 +109,7 @@ def test_a_manifest_that_is_none(gradbench, run, finished_run, text):
 def test_a_truncated_table(gradbench, run, finished_run):
     results = run / "results.parquet"
     results.write_bytes(results.read_bytes()[:500])
-    refused(gradbench("compare", finished_run, run), "results.parquet is not what was written")
+    refused(gradbench("compare", finished_run, run), "results.parquet cannot be read as a gradbench table")
 
 
 def test_a_truncated_cell_is_named_and_the_rest_compared(gradbench, run, finished_run):
@@ -117,7 +117,7 @@ def test_a_truncated_cell_is_named_and_the_rest_compared(gradbench, run, finishe
     victim.write_bytes(victim.read_bytes()[:200])
     result = gradbench("compare", finished_run, run)
     assert result.code == 2
-    assert f"{victim.name} cannot be read (truncated?)" in result.err
+    assert f"{victim.name} cannot be read as a gradbench table (truncated?)" in result.err
     assert "score-function" in result.out
 
 
