@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gradbench.cli import check, compare, explain, export, list_, new, run, show
+from gradbench.cli import check, compare, explain, export, list_, merge, new, run, show, status
 from gradbench.core.errors import GradbenchError
 from gradbench.core.version import VERSION
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("status")(status.status)
+app.command("merge")(merge.merge)
 app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.command("new")(new.new)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gradbench.cli import completion
+from gradbench.cli.equal_cost import At, at_of
 from gradbench.results.columns import COMPARED, listed
 
 
@@ -23,6 +24,7 @@ def compare(
     ] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     figure: Annotated[str, typer.Option(help=f"What marks are about: {listed(COMPARED)}.")] = "variance",
+    at: At = None,
     threshold: Annotated[float, typer.Option(min=0, help="Ratios within 1 + this are not marked.")] = 0.0,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with key=value[,value]; repeatable.")] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by, such as variance_ratio.")] = None,
@@ -39,6 +41,8 @@ def compare(
 
     if len(runs) > 1 and baseline is not None:
         raise UsageError("--baseline ranks the estimators of one run; give one run folder, or drop --baseline")
+    cost = at_of(at)
+    column = figure if cost is None else cost.column(figure)
     opened, codes = zip(*(open_run(run) for run in runs), strict=True)
     for run in opened:
         if run.ok().empty:
@@ -50,13 +54,13 @@ def compare(
             raise UsageError(f"{run.path}: no measured row is left; widen --where")
     shown: list[tuple[Any, Any]] = []
     if len(opened) == 1:
-        name, table = comparing.rank(opened[0], baseline, figure, threshold)
-        table = sorted_by(table, sort or f"{figure}_ratio", ["samples"] if sort is None else [])
-        shown.append((table, ranking_table(table, name, group, figure)))
+        name, table = comparing.rank(opened[0], baseline, figure, threshold, cost)
+        table = sorted_by(table, sort or f"{column}_ratio", ["samples"] if sort is None and cost is None else [])
+        shown.append((table, ranking_table(table, name, group, figure, cost)))
     for name, run in zip(runs[1:], opened[1:], strict=True):
-        table = comparing.compare_runs(opened[0], run, figure, threshold)
+        table = comparing.compare_runs(opened[0], run, figure, threshold, cost)
         table = sorted_by(table, sort) if sort else table
-        shown.append((table, comparison_table(table, group, (runs[0], name), figure)))
+        shown.append((table, comparison_table(table, group, (runs[0], name), figure, cost)))
     if json_:
         output.show_json([record for table, _ in shown for record in records(table[table.group == group])])
     else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gradbench.cli import completion
+from gradbench.cli.equal_cost import At, at_of
 
 
 def export(
@@ -16,29 +17,33 @@ def export(
     format_: Annotated[str, typer.Option("--format", "-f", help="csv, parquet, json, markdown or latex.")] = "csv",
     output_: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout without it.")] = None,
     group: Annotated[str | None, typer.Option(help="Only rows of this group.")] = None,
+    at: At = None,
     columns: Annotated[str | None, typer.Option(help="Columns, comma-separated; default: all or a few.")] = None,
 ) -> None:
     """Export the rows of a run: csv, parquet and json with every column, markdown and latex with a readable few."""
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import UnknownNameError, UsageError
+    from gradbench.results.at_budget import FIGURES_AT_BUDGET, brought_to
     from gradbench.results.columns import COLUMNS, READABLE
     from gradbench.results.export import FORMATS, render
 
     if format_ not in FORMATS:
         raise UnknownNameError("format", format_, FORMATS, where="--format")
+    cost = at_of(at)
     opened, code = open_run(run)
-    frame = opened.frame
+    frame = opened.frame if cost is None else brought_to(opened.frame, cost)
     readable = format_ in ("markdown", "latex")
     if group is not None:
         with_group(opened, group)
         frame = frame[frame.group == group]
     elif readable:
         frame = frame[frame.group.isin(["phi", "theta"])]
-    names = columns.split(",") if columns else list(READABLE if readable else COLUMNS)
+    added = () if cost is None else tuple(FIGURES_AT_BUDGET)
+    names = columns.split(",") if columns else [*(READABLE if readable else COLUMNS), *added]
     for name in names:
-        if name not in COLUMNS:
-            raise UnknownNameError("column", name, COLUMNS, where="--columns")
+        if name not in (*COLUMNS, *added):
+            raise UnknownNameError("column", name, (*COLUMNS, *added), where="--columns")
     data = render(frame[names], format_)
     if output_ is None:
         if format_ == "parquet" and sys.stdout.isatty():

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gradbench.cli import completion
+from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
 
 
@@ -50,6 +51,7 @@ def run(
         str | None, typer.Option(help="Disk space of block means, for more replicates later, such as 2GB; or 0.")
     ] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
+    at: At = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
@@ -61,7 +63,7 @@ def run(
     from gradbench.suite import shipped
 
     shipped.find_suite(suite)
-    longest = seconds_of(budget, "--budget")
+    longest, cost = seconds_of(budget, "--budget"), at_of(at)
     execution = Execution(
         executor,
         workers,
@@ -76,9 +78,11 @@ def run(
     from gradbench.cli.progress import Bar
     from gradbench.cli.resuming import resuming
     from gradbench.report.claims import check_failed, claims_table
+    from gradbench.report.equal_cost_tables import equal_cost_tables
     from gradbench.report.format import duration
     from gradbench.report.slopes import slope_tables
     from gradbench.report.tables import run_tables
+    from gradbench.results.at_budget import brought_to
     from gradbench.results.export import records
     from gradbench.results.outcomes import verify
     from gradbench.runner import runs
@@ -104,10 +108,11 @@ def run(
         outcome = runs.run(chosen, out, bar, execution)
     claims = verify(outcome.run, chosen.expect)
     if json_:
-        rows = records(outcome.run.frame)
+        frame = outcome.run.frame
+        rows = records(frame if cost is None else brought_to(frame, cost))
         output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
     else:
-        output.show(run_tables(outcome.run, group))
+        output.show(run_tables(outcome.run, group) if cost is None else equal_cost_tables(outcome.run, group, cost))
         for table in slope_tables(outcome.run.ok(), group):
             output.show(table)
         if claims:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gradbench.cli import completion
+from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
 
 _KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
@@ -20,6 +21,7 @@ def show(
         typer.Argument(help="A run folder, or a name: see gradbench list.", autocompletion=completion.shown),
     ],
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
+    at: At = None,
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Of a suite, try some cells briefly to tell what all of them take.")
@@ -29,13 +31,14 @@ def show(
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
+    at_of(at)
     kind, _, bare = name.rpartition(":")
     if kind not in _KINDS:
         bare, kind = name, ""
     if not kind and (Path(name) / "manifest.json").exists():
-        _show_run(name, group, plugin, json_)
+        _show_run(name, group, at, plugin, json_)
     from gradbench.cli import output, plugins
-    from gradbench.core.errors import UnknownNameError
+    from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.estimators import ESTIMATORS
     from gradbench.families import FAMILIES
     from gradbench.objectives import OBJECTIVES
@@ -43,13 +46,15 @@ def show(
     from gradbench.results.columns import METRICS
     from gradbench.suite.shipped import shipped
 
+    if at is not None and not Path(name).is_dir():
+        raise UsageError(f"--at is for the figures of a run; give a run folder, not {name}")
     plugins.load_plugins(plugin)
     registries: dict[str, Any] = dict(
         zip(_KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and Path(name).is_dir():
-        _show_run(name, group, plugin, json_)
+        _show_run(name, group, at, plugin, json_)
     elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_, piloted=plan, out=out)
     elif not homes:
@@ -67,12 +72,13 @@ def show(
         output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
 
 
-def _show_run(name: str, group: str, plugin: list[Path] | None, json_: bool) -> NoReturn:
+def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, json_: bool) -> NoReturn:
     from gradbench.cli import output, plugins
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import RunError
     from gradbench.results.outcomes import claims_of, verify
 
+    cost = at_of(at)
     run, code = open_run(name)
     if plugin or run.manifest.get("plugins"):
         plugins.load_plugins(plugin)
@@ -82,16 +88,18 @@ def _show_run(name: str, group: str, plugin: list[Path] | None, json_: bool) -> 
         output.warn(str(error))
         claims = []
     if json_:
+        from gradbench.results.at_budget import brought_to
         from gradbench.results.export import records
 
-        rows = records(run.frame)
+        rows = records(run.frame if cost is None else brought_to(run.frame, cost))
         output.show_json({"rows": rows, "claims": [claim.record() for claim in claims]} if claims else rows)
     else:
         from gradbench.report.claims import claims_table
+        from gradbench.report.equal_cost_tables import equal_cost_tables
         from gradbench.report.tables import run_tables
 
         with_group(run, group)
-        output.show(run_tables(run, group))
+        output.show(run_tables(run, group) if cost is None else equal_cost_tables(run, group, cost))
         if claims:
             output.show(claims_table(claims))
     raise typer.Exit(code)

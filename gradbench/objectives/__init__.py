@@ -21,3 +21,18 @@ OBJECTIVES: Registry[type[Objective]] = Registry(
         "forward-kl": "forward_kl:ForwardKl",
     },
 )
+
+DEPENDING_ON_SAMPLES = frozenset({"iwae", "miwae", "vr-iwae"})
+"""gradbench's own objectives that are another one for every L, whose class declares what is `inside`: for those who
+read results and need no model."""
+
+
+def depends_on_samples(objective: str) -> bool:
+    """Whether gradients with other L are of another target; of an objective of a plugin that is not loaded, True.
+
+    >>> depends_on_samples("elbo"), depends_on_samples("iwae")
+    (False, True)
+    """
+    if objective in OBJECTIVES.lines:
+        return objective in DEPENDING_ON_SAMPLES
+    return objective not in OBJECTIVES or OBJECTIVES[objective].reduces_together()

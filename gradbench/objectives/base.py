@@ -87,6 +87,11 @@ class Objective(ABC):
         return 1
 
     @classmethod
+    def reduces_together(cls) -> bool:
+        """Whether it may reduce samples by more than a mean: it is then another objective for every L."""
+        return cls.inside.__func__ is not Objective.inside.__func__
+
+    @classmethod
     def why_not_samples(cls, parameters: Any, samples: int) -> str | None:
         """Why L = ``samples`` cannot be reduced, with the remedy; None where it can."""
         return None

@@ -25,7 +25,9 @@ def claims_table(outcomes: Iterable[ClaimOutcome]) -> RenderableType:
         claim = outcome.claim
         measured = Text(outcome.note)
         if outcome.figure is not None:
-            figures = f"{claim.kind if claim.kind != 'value' else claim.figure} {number(outcome.figure)} "
+            said = claim.figure if claim.kind == "value" else claim.kind
+            said += f" at equal {claim.at}:" if claim.at else ""
+            figures = f"{said} {number(outcome.figure)} "
             measured = Text(figures + interval(outcome.low, outcome.high)).append(f" {outcome.note}", style="dim")
         table.add_row(_words(claim), measured, Text(outcome.status, style=_STYLES[outcome.status]))
     return table

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from gradbench.results.columns import (
+    AVERAGED,
     AXES,
     COLUMNS,
     COMPARED,
+    COSTS,
     IDENTITY,
     READABLE,
     REGISTRY,
@@ -74,11 +76,13 @@ def _roles() -> str:
         "tell rows of a run apart": IDENTITY,
         "exported where there is no room for all (markdown, latex)": READABLE,
         "compared: `--figure`, and claims of kind `ratio` and `ordering`": COMPARED,
+        "costs that estimators are brought to as much of: `--at`, and `at` of claims": COSTS,
+        "known at equal cost": AVERAGED,
         "claims of kind `value`": WITH_INTERVAL,
         "claims of kind `slope`, and slopes.parquet": tuple(SLOPES),
         "what slopes are `against`": tuple(AXES),
         "differ from run to run on one machine": TIMED,
-        "only in the files under cells/": tuple(column.name for column in REGISTRY if column.cells_only),
+        "left out unless asked for by name, as in `load(run, columns=[…])`": tuple(c.name for c in REGISTRY if c.bulky),
     }
     rows = [f"| {role} | {', '.join(f'`{name}`' for name in names)} |" for role, names in roles.items()]
     titles = ", ".join(f"`{figure}` is {title}" for figure, title in SLOPES.items() if figure not in COLUMNS)

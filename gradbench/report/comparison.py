@@ -9,13 +9,15 @@ import pandas as pd
 from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
+from gradbench.report.equal_cost_tables import spending
 from gradbench.report.format import number, span
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
 from gradbench.report.tables import also_varying, each, estimator_label, varied, varying_parameters
 from gradbench.report.words import group_title
-from gradbench.results.columns import POINT
+from gradbench.results.columns import BY_NAME, POINT
 from gradbench.results.compare import BETTER, INCOMPARABLE, WORSE
+from gradbench.suite.equal_cost import KNOWN_AT_EQUAL_COST, EqualCost
 
 Varying = dict[str, set[str]]
 TITLES = {"variance": "variance", "mse": "MSE", "seconds": "time"}
@@ -25,47 +27,56 @@ _STYLES = {BETTER: "green", WORSE: "red"}
 """Of marks."""
 
 
-def ranking_table(ranked: pd.DataFrame, baseline: str, group: str, figure: str = "variance") -> RenderableType:
-    """Estimators over a baseline: below 1 is less."""
-    rows = ranked[ranked.group == group]
-    varying = varying_parameters(
-        rows.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params", "size_a": "size"})
-    )
+def ranking_table(
+    ranked: pd.DataFrame, baseline: str, group: str, figure: str = "variance", cost: EqualCost | None = None
+) -> RenderableType:
+    """Estimators over a baseline: below 1 is less. At equal ``cost`` L may differ, and each row has its own."""
+    ranked = ranked.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params"})
+    ranked = ranked.rename(columns={"samples_b": "samples"})
+    rows = ranked[(ranked.group == group) & (ranked["mark"] != INCOMPARABLE)]
+    varying = varying_parameters(rows.rename(columns={"size_a": "size"}))
+    keys = [*POINT, *(["target_samples"] if cost else [])]
     parts: list[RenderableType] = []
-    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
+    for _, target in rows.groupby(keys, sort=False, dropna=False):
         first = target.iloc[0]
         title = " · ".join([*_target_words(first, first.size_a, varying), f"{group_title(group)}-gradient"])
-        table = plain_table(one_line(f"{title}, over {baseline}"))
-        _columns(table, "estimator", figure)
+        title += f", over {baseline}" + (f" with L = {first.samples_a}, {_spent(first, cost)}" if cost else "")
+        table = plain_table(one_line(title))
+        _columns(table, "estimator", figure, cost)
         for row in each(target):
-            _row(
-                table,
-                estimator_label(row.estimator_b, row.estimator_params_b, varying),
-                row,
-                figure,
-                row.verdict_b == "biased",
-            )
+            label = estimator_label(row.estimator, row.estimator_params, varying)
+            _row(table, label, row, figure, row.verdict_b == "biased", cost=cost)
         parts.append(table)
-    return Group(*parts, _footnote(rows))
+    return Group(*parts, _footnote(rows), *_not_comparable(ranked[ranked.group == group]))
+
+
+def _spent(record: Any, cost: EqualCost) -> str:
+    """The budget that the mean squared errors of a table are at."""
+    return f"at equal {cost.unit} ({spending(record.budget_a, cost.unit)})"
 
 
 def comparison_table(
-    matched: pd.DataFrame, group: str, names: tuple[str, str], figure: str = "variance"
+    matched: pd.DataFrame,
+    group: str,
+    names: tuple[str, str],
+    figure: str = "variance",
+    cost: EqualCost | None = None,
 ) -> RenderableType:
     """The second run over the first, row by row; then what could not be compared, alike ones together."""
     rows = matched[(matched.group == group) & (matched["mark"] != INCOMPARABLE)].rename(columns={"size_a": "size"})
     varying = varying_parameters(rows)
     title = one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
     parts: list[RenderableType] = [Text(title, style="bold")]
-    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
+    keys = [*POINT, *(["budget_a"] if cost else [])]  # one for each L, where that is part of the objective
+    for _, target in rows.groupby(keys, sort=False, dropna=False):
         first = target.iloc[0]
-        table = plain_table(one_line(" · ".join(_target_words(first, first["size"], varying))), title_style="italic")
-        _columns(table, "estimator", figure)
+        title = " · ".join([*_target_words(first, first["size"], varying), *([_spent(first, cost)] if cost else [])])
+        table = plain_table(one_line(title), title_style="italic")
+        _columns(table, "estimator", figure, cost)
         for row in each(target):
             turned = row.verdict_b == "biased" and row.verdict_a != "biased"
-            _row(
-                table, estimator_label(row.estimator, row.estimator_params, varying), row, figure, turned, "now biased"
-            )
+            label = estimator_label(row.estimator, row.estimator_params, varying)
+            _row(table, label, row, figure, turned, "now biased", cost)
         parts.append(table)
     return Group(*parts, _footnote(rows), *_not_comparable(matched[matched.group == group]))
 
@@ -90,24 +101,35 @@ def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
     return [str(word) for word in words if word not in ("", "-", None)]
 
 
-def _columns(table: Table, first: str, figure: str) -> None:
+def _columns(table: Table, first: str, figure: str, cost: EqualCost | None) -> None:
     table.add_column(first, overflow="fold")
     table.add_column("L", justify="right")
-    for name in _shown(figure).values():
-        table.add_column(f"{name}, 95 %", overflow="fold")
+    for column, name in _shown(figure, cost).items():
+        certain = cost is not None and column == "cost" and not BY_NAME[cost.unit].interval
+        table.add_column(name if certain else f"{name}, 95 %", overflow="fold")
     table.add_column(f"{figure.replace('_', ' ')} is", overflow="fold")
 
 
-def _shown(figure: str) -> dict[str, str]:
+def _shown(figure: str, cost: EqualCost | None) -> dict[str, str]:
     """Figures that have a column of ratios, with their titles; that which marks are about is among them."""
+    if cost is not None:
+        return {"cost": cost.unit} | {cost.column(name): TITLES[name] for name in KNOWN_AT_EQUAL_COST}
     return TITLES | {figure: TITLES.get(figure, figure.replace("_", " "))}
 
 
-def _row(table: Table, name: str, row: Any, figure: str, biased: bool, note: str = "biased") -> None:
+def _row(
+    table: Table,
+    name: str,
+    row: Any,
+    figure: str,
+    biased: bool,
+    note: str = "biased",
+    cost: EqualCost | None = None,
+) -> None:
     mark = Text(row.mark, style=_STYLES.get(row.mark, ""))
     if biased:
         mark.append(f" ({note})", style="red")
-    table.add_row(name, str(row.samples), *(_ratio(row, shown) for shown in _shown(figure)), mark)
+    table.add_row(name, str(row.samples), *(_ratio(row, shown) for shown in _shown(figure, cost)), mark)
 
 
 def _ratio(row: Any, figure: str) -> str:

@@ -35,13 +35,13 @@ def run_tables(run: Run, group: str = "phi") -> RenderableType:
     parts += _footnotes(shown)
     if len(shown):
         parts.append(Text("* least variance × time among the estimators not found biased, for each L", style="dim"))
-    parts += _other_groups(rows, group)
+    parts += other_groups(rows, group)
     parts += list(not_measured(run.frame))
     return Group(*parts)
 
 
 def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> Table:
-    table = plain_table(_target_title(rows, group, varying), padding=0)
+    table = plain_table(target_title(rows, group, varying), padding=0)
     redrawn = rows.variance_data.notna().any()
     for name, justify in (
         ("estimator", "left"),
@@ -121,6 +121,7 @@ def heavy_tailed(kurtosis: float | None) -> bool:
 
 
 def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
+    """What the columns of a table hold, and what stands against them."""
     if len(rows):
         yield Text("bias: as a share of ‖g‖, and what it is at most with 97.5 % confidence", style="dim")
     if any(without_gradient(row.gradient_norm, row.variance) for row in each(rows)):
@@ -131,6 +132,11 @@ def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
     if rows.variance_data.notna().any():
         text = "variance: latents and minibatch both drawn anew; data: the share that is the minibatch's"
         yield Text(text, style="dim")
+    yield from cautions(rows)
+
+
+def cautions(rows: pd.DataFrame) -> Iterator[RenderableType]:
+    """What verdicts and marks of a table mean, and what stands against its rows."""
     if (rows.verdict == "unresolved").any():
         yield Text("unresolved n: about n replicates would decide, as far as can be told now", style="dim")
     if rows["kurtosis"].map(heavy_tailed).any():
@@ -149,7 +155,7 @@ def _other_replicates(rows: pd.DataFrame) -> list[int]:
     return sorted(found)
 
 
-def _target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> str:
+def target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> str:
     row = rows.iloc[0]
     words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
     words += varied(row.problem, row.problem_params, varying, said=str(row["size"]))
@@ -219,7 +225,7 @@ def varying_parameters(rows: pd.DataFrame) -> dict[str, set[str]]:
     return found
 
 
-def _other_groups(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
+def other_groups(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
     for other in ("phi", "theta"):
         counts = rows[rows.group == other].verdict.value_counts()
         if other != group and len(counts):

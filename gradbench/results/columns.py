@@ -59,13 +59,17 @@ class Column:
     """Whether it is among the few that are exported where there is no room for all."""
     compared: bool = False
     """Whether ratios of it are formed between rows; of each, less is better."""
+    averaged: bool = False
+    """Whether it is known of the average of n independent gradients once it is known of one."""
+    spent: bool = False
+    """Whether it is what one gradient costs, so that estimators can be compared at as much of it for each."""
     slope: SlopeFigure | None = None
     axis: str | None = None
     """Title of the axis, where slopes are taken against it."""
     timed: bool = False
     """Whether it differs from run to run on one machine, as times do."""
-    cells_only: bool = False
-    """Whether only the files of single cells have it."""
+    bulky: bool = False
+    """Whether it is kept in every row, and read only where it is asked for by name."""
     since: int = 1
     """The first schema of which every run has it."""
     before: Before | None = None
@@ -163,6 +167,7 @@ REGISTRY: tuple[Column, ...] = (
         "real",
         "evaluations of log p(x,z), or gradients of it in z, per datapoint for one gradient",
         "counts",
+        spent=True,
     ),
     Column(
         "reference",
@@ -218,6 +223,7 @@ REGISTRY: tuple[Column, ...] = (
         interval=("variance_low", "variance_high"),
         readable=True,
         compared=True,
+        averaged=True,
         slope=SlopeFigure("variance", "variance"),
     ),
     Column("variance_low", "real", "lower end of the interval of variance", "spread", readable=True),
@@ -276,7 +282,14 @@ REGISTRY: tuple[Column, ...] = (
         since=2,
         before=Before(),
     ),
-    Column("snr", "real", "||g||^2 / variance", "spread", slope=SlopeFigure("snr_root", "‖g‖/√variance")),
+    Column(
+        "snr",
+        "real",
+        "||g||^2 / variance",
+        "spread",
+        averaged=True,
+        slope=SlopeFigure("snr_root", "‖g‖/√variance"),
+    ),
     Column(
         "snr_mean",
         "real",
@@ -287,12 +300,25 @@ REGISTRY: tuple[Column, ...] = (
     Column(
         "kurtosis", "real", "of ||g^ - E g^||: E d^4 / (E d^2)^2; null where the variance is 0", "spread", nullable=True
     ),
-    Column("mse", "real", "variance + bias_sq", "spread", interval=("mse_low", "mse_high"), compared=True),
+    Column(
+        "mse",
+        "real",
+        "variance + bias_sq",
+        "spread",
+        interval=("mse_low", "mse_high"),
+        compared=True,
+        averaged=True,
+    ),
     Column("mse_low", "real", "lower end of the interval of mse", "spread"),
     Column("mse_high", "real", "upper end of the interval of mse", "spread"),
     Column("cosine", "real", "mean cosine of one gradient with the reference", "spread", nullable=True),
     Column(
-        "block_variance", "reals", "variance block by block, which paired comparisons need", "spread", cells_only=True
+        "block_variance",
+        "reals",
+        "variance block by block, which paired comparisons need",
+        "spread",
+        nullable=True,
+        bulky=True,
     ),
     Column(
         "seconds",
@@ -302,6 +328,7 @@ REGISTRY: tuple[Column, ...] = (
         interval=("seconds_low", "seconds_high"),
         readable=True,
         compared=True,
+        spent=True,
         timed=True,
     ),
     Column("seconds_low", "real", "lower end of the interval of the median", "cost", timed=True),
@@ -347,8 +374,8 @@ REGISTRY: tuple[Column, ...] = (
 )
 
 BY_NAME = {column.name: column for column in REGISTRY}
-TABLE = tuple(column for column in REGISTRY if not column.cells_only)
-"""The columns of a run's table, in order."""
+TABLE = tuple(column for column in REGISTRY if not column.bulky)
+"""The columns that a run is loaded with, in order."""
 COLUMNS = tuple(column.name for column in TABLE)
 METRICS = {column.name: column.meaning for column in TABLE}
 IDENTITY = tuple(column.name for column in TABLE if column.identity)
@@ -367,6 +394,10 @@ SLOPES = {c.slope.figure: c.slope.title for c in sorted(TABLE, key=lambda c: not
 """Figures that slopes are fitted of, those that are compared first, with their titles."""
 AXES = {c.name: c.axis for c in sorted(TABLE, key=lambda c: not c.identity) if c.axis}
 """Columns that slopes are taken against, what the suite sets first, with the titles of their axes."""
+COSTS = tuple(column.name for column in TABLE if column.spent)
+"""What estimators are compared at as much of for each: ``--at``, and ``at`` of a claim."""
+AVERAGED = tuple(column.name for column in TABLE if column.averaged)
+"""Figures that are known at equal cost."""
 TIMED = tuple(column.name for column in TABLE if column.timed)
 
 

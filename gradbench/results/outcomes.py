@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from gradbench.core.canonical import canonical
 from gradbench.core.errors import RunError
+from gradbench.results.at_budget import at_budget, with_cost
 from gradbench.results.columns import BY_NAME, IDENTITY, PARAMETERS, TARGET, identity_of
 from gradbench.results.compare.match import ratios_of
 from gradbench.results.parameters import parameters
@@ -61,7 +62,8 @@ def _outcome(run: Run, claim: Claim, flat: list[dict[str, Any]]) -> ClaimOutcome
         )
     match claim.kind:
         case "value":
-            return worst((_value(claim, row, at) for row, at in _placed(parts[0])), claim.band())
+            rows = parts[0] if claim.cost is None else at_budget(parts[0], claim.cost)
+            return worst((_value(claim, row, at) for row, at in _placed(rows)), claim.band())
         case "verdict":
             return worst(_verdict(claim, row, at) for row, at in _placed(parts[0]))
         case "slope":
@@ -116,7 +118,14 @@ def _with_losses(outcome: ClaimOutcome, cells: list[_Cell]) -> ClaimOutcome:
 
 
 def _value(claim: Claim, row: dict, at: str) -> ClaimOutcome:
-    figure, low, high = interval_of(row, claim.figure)
+    if claim.cost is None:
+        figure, low, high = interval_of(row, claim.figure)
+    else:
+        column = claim.cost.column(claim.figure)
+        figure, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
+        if pd.isna(figure):
+            needed = f"one gradient takes {row[claim.cost.unit]:g} {claim.cost.unit}, more than the budget"
+            return ClaimOutcome(claim, UNRESOLVED, note=f"{needed}, {at}")
     return ClaimOutcome(claim, judge(low, high, claim.band()), figure, low, high, at)
 
 
@@ -140,7 +149,7 @@ def _verdict(claim: Claim, row: dict, at: str) -> ClaimOutcome:
 
 
 def _slope(claim: Claim, rows: pd.DataFrame) -> ClaimOutcome:
-    found = slopes(rows, [claim.against])
+    found = slopes(rows if claim.cost is None else with_cost(rows, claim.cost), [claim.against])
     found = found[found.figure == claim.figure]
     if found.empty:
         usable = int(np.isfinite(figure_values(rows, claim.figure)[1]).sum())
@@ -166,20 +175,22 @@ def _ratio(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> 
     own = {f"{name}_params" for name in ("estimator", "objective") if name in changed}
     keys = [name for name in IDENTITY if name not in changed | own]
     below, above = (_without(rows, changed) for rows in (below, above))
-    return _of_pairs(claim, ratios_of(run, below, above, keys), claim.band())
+    return _of_pairs(claim, ratios_of(run, below, above, keys, claim.cost), claim.band())
 
 
 def _ordered(run: Run, claim: Claim, below: pd.DataFrame, above: pd.DataFrame) -> ClaimOutcome:
     """The ratio of ``above`` over ``below`` on rows of the same target, which is to be larger than 1."""
-    return _of_pairs(claim, ratios_of(run, below, above, list(TARGET)), (1.0, math.inf))
+    return _of_pairs(claim, ratios_of(run, below, above, list(TARGET), claim.cost), (1.0, math.inf))
 
 
 def _of_pairs(claim: Claim, table: pd.DataFrame, band: tuple[float, float]) -> ClaimOutcome:
     if table.empty:
         return ClaimOutcome(claim, UNRESOLVED, note="the two sides share no target")
-    name = f"{claim.figure}_ratio"
+    name = f"{claim.figure if claim.cost is None else claim.cost.column(claim.figure)}_ratio"
     found = (
-        ClaimOutcome(claim, _judged(row, name, band), row[name], row[f"{name}_low"], row[f"{name}_high"], at)
+        ClaimOutcome(claim, UNRESOLVED, note=f"{row['why']}, {at}")
+        if row["why"]
+        else ClaimOutcome(claim, _judged(row, name, band), row[name], row[f"{name}_low"], row[f"{name}_high"], at)
         for row, at in _placed(table)
     )
     return worst(found, band)
@@ -212,7 +223,15 @@ def _placed(rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], str]]:
             for key in varying
             if key in place
         ]
-        yield row, ", ".join([*words, *([f"L = {row['samples']}"] if row.get("samples") is not None else [])])
+        yield row, ", ".join([*words, *_samples(row)])
+
+
+def _samples(row: dict[str, Any]) -> Iterator[str]:
+    """L of a row; of a ratio, that of both sides where they differ."""
+    if row.get("samples") is not None:
+        yield f"L = {row['samples']}"
+    elif row.get("samples_a") is not None:
+        yield f"L = {row['samples_b']} over L = {row['samples_a']}"
 
 
 def _words(selection: dict[str, Any]) -> str:

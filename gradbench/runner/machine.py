@@ -26,8 +26,8 @@ def hardware(device: str, threads: int) -> str:
     return f"{_processor()}, {threads} threads"
 
 
-def provenance(statistics_threads: int) -> dict[str, Any]:
-    """Versions, hardware and git state, for the manifest."""
+def provenance(statistics_threads: int | None = None) -> dict[str, Any]:
+    """Versions, hardware and git state, for the manifest; without ``statistics_threads`` where nothing is measured."""
     packages = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
     return {
         "gradbench_version": VERSION,
@@ -37,7 +37,7 @@ def provenance(statistics_threads: int) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "statistics_threads": statistics_threads,
+        **({} if statistics_threads is None else {"statistics_threads": statistics_threads}),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "tf32": torch.backends.cuda.matmul.allow_tf32,

@@ -85,8 +85,8 @@ def _start_over(out: Path, suite: str) -> None:
         raise RunError(
             f"{out}: holds a run of {kept or 'no suite that can be read'}, not of {suite}; give another --out"
         )
-    for name in ("results.parquet", "slopes.parquet", "replaced.parquet"):
-        (out / name).unlink(missing_ok=True)
+    for file in (*out.glob("*.parquet"), *out.glob("*.damaged")):
+        file.unlink()
     for name in ("cells", "moments", "references", "parameters"):
         if (out / name).is_dir() and not (out / name).is_symlink():
             shutil.rmtree(out / name)

@@ -56,7 +56,12 @@ def run(suite: Suite, out: Path, progress: Progress | None = None, execution: Ex
     A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
     ``out`` cannot be written or holds another run.
     """
-    progress, clock = progress or Progress(), time.perf_counter()
+    with store.reserved(out):
+        return _run(suite, out, progress or Progress(), execution)
+
+
+def _run(suite: Suite, out: Path, progress: Progress, execution: Execution) -> RunOutcome:
+    clock = time.perf_counter()
     suite, manifest, notes = manifests.opened(suite, out, execution)
     for note in notes:
         progress.note(note)
@@ -78,7 +83,7 @@ def run(suite: Suite, out: Path, progress: Progress | None = None, execution: Ex
     except KeyboardInterrupt:
         interrupted = True
     finished = store.finish(out, manifest)
-    store.write_table(out / "slopes.parquet", slopes.slopes(finished.ok()))
+    store.write_table(out / store.SLOPES_TABLE, slopes.slopes(finished.ok()))
     return RunOutcome(finished, interrupted, time.perf_counter() - clock, stopped)
 
 

@@ -8,6 +8,9 @@
 | slope    | the slope of log ``figure`` against log ``against`` lies in the band                       |
 | verdict  | the verdict of every row is ``verdict``                                                    |
 
+``at`` holds estimators at equal cost, as many evaluations or seconds for each: a claim of the others is then about
+``figure`` of the average of the independent gradients that one budget pays for.
+
 The band is ``value`` ± ``tolerance`` (relative, but absolute for a slope), or everything ``above`` and ``below``.
 A claim is *reproduced* where the 95 % interval lies within the band, *contradicted* where it lies outside, and
 *unresolved* where it does neither; of several rows the worst counts. A claim about cells that failed, or are not
@@ -23,7 +26,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gradbench.results.columns import AXES, COMPARED, SLOPES, WITH_INTERVAL, listed
+from gradbench.core.errors import UsageError
+from gradbench.results.columns import AVERAGED, AXES, BY_NAME, COMPARED, SLOPES, WITH_INTERVAL, listed
+from gradbench.suite.equal_cost import EXAMPLE, EqualCost
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,12 +42,20 @@ FIGURES: dict[ClaimKind, tuple[str, ...]] = {
 }
 """What each kind of claim may be about."""
 
+FIGURES_AT_EQUAL_COST: dict[ClaimKind, tuple[str, ...]] = {
+    "value": tuple(name for name in WITH_INTERVAL if name in AVERAGED),
+    "ratio": tuple(name for name in COMPARED if name in AVERAGED),
+    "ordering": tuple(name for name in COMPARED if name in AVERAGED),
+    "slope": tuple(c.slope.figure for name in AVERAGED if (c := BY_NAME[name]).slope),
+}
+"""The same at equal cost."""
+
 BAND = frozenset({"figure", "value", "tolerance", "above", "below"})
 BELONGS: dict[ClaimKind, frozenset[str]] = {
-    "value": BAND,
-    "ratio": BAND | {"over"},
-    "ordering": frozenset({"figure", "order"}),
-    "slope": BAND | {"against"},
+    "value": BAND | {"at"},
+    "ratio": BAND | {"over", "at"},
+    "ordering": frozenset({"figure", "order", "at"}),
+    "slope": BAND | {"against", "at"},
     "verdict": frozenset({"verdict"}),
 }
 """Keys that a kind of claim has a use for; another's would be passed over in silence."""
@@ -70,6 +83,8 @@ class Claim(BaseModel):
     order: list[str] = []
     against: str = "samples"
     verdict: Literal["unbiased", "biased"] | None = None
+    at: str | None = None
+    """``evaluations`` or ``seconds``, alone or with a budget: estimators are held at as much of it for each."""
     value: float | None = None
     tolerance: Annotated[float, Field(ge=0)] = 0.05
     above: float | None = None
@@ -102,9 +117,31 @@ class Claim(BaseModel):
         allowed = FIGURES.get(self.kind)
         if allowed and self.figure not in allowed:
             raise ValueError(f"a claim of kind {self.kind!r} is about {', '.join(allowed)}, not {self.figure}")
+        if self.at is not None:
+            self._at_equal_cost(self.at)
         if self.kind == "slope" and self.against not in AXES:
             raise ValueError(f"a slope is against {listed(tuple(AXES))}, not {self.against}")
         return self
+
+    def _at_equal_cost(self, at: str) -> None:
+        """Raise ValueError unless ``at`` can be understood, and the figure is known there."""
+        try:
+            cost = EqualCost.of(at, where="at")
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        allowed = FIGURES_AT_EQUAL_COST[self.kind]
+        if self.figure not in allowed:
+            raise ValueError(
+                f"a claim of kind {self.kind!r} at equal {cost.unit} is about {listed(allowed)}, not {self.figure}"
+            )
+        if cost.budget is None and (self.kind == "value" or self.figure == "mse"):
+            of = "the value of a figure" if self.kind == "value" else "the mean squared error, of which bias stays,"
+            raise ValueError(f"{of} at equal {cost.unit} depends on the budget; give one, such as at = '{EXAMPLE}'")
+
+    @property
+    def cost(self) -> EqualCost | None:
+        """What ``at`` says; None where it is left out."""
+        return None if self.at is None else EqualCost.of(self.at)
 
     @property
     def group(self) -> str:

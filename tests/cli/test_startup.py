@@ -161,6 +161,9 @@ def test_every_kept_run_is_read_without_torch(run, line, also) -> None:
     ("line", "also"),
     [
         ("show RUN --json", set()),
+        ("show RUN --at evaluations", set()),
+        ("export RUN --at seconds", set()),
+        ("compare RUN --at seconds", FIGURE),
         ("export RUN", set()),
         ("export RUN --format json", set()),
         ("export RUN --format markdown", {"tabulate"}),

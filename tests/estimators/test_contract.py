@@ -90,23 +90,41 @@ def test_nothing_hidden_is_drawn(trial):
     assert all(torch.equal(value, found[1][1][name]) for name, value in found[0][1].items())
 
 
+class Counted(torch.autograd.Function):
+    """z as it is; each gradient in it that is taken of what follows adds its latents per datapoint to ``taken``."""
+
+    @staticmethod
+    def forward(ctx, z, taken):
+        ctx.taken = taken
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        ctx.taken.append(gradients[0].shape[1])
+        return gradients[0], None
+
+
 @ALL
 def test_the_declared_evaluations_are_those_made(trial, monkeypatch):
-    """Latents per datapoint that the likelihood, or the cost, is evaluated at; by hand, and counted."""
+    """Latents per datapoint that the likelihood, or the cost, and its gradients are evaluated at; by hand, and counted.
+
+    Gradients are those that the surrogate takes itself, in z; the backward pass through it comes after.
+    """
     task = trial.task()
     cost = task.estimator.cost(trial.setting)
     assert cost.total == facts_of(trial.estimator).evaluations(trial.setting)
     problem = task.point.problem
     name = "cost" if problem.objective == "cost" else "log_likelihood"
-    original, made = getattr(problem, name), []
+    original, made, taken = getattr(problem, name), [], []
 
     def counted(*arguments):
         made.append(arguments[-1].shape[1])
-        return original(*arguments)
+        return original(*arguments[:-1], Counted.apply(arguments[-1], taken))
 
     monkeypatch.setattr(problem, name, counted)
     values_of(task, noise_of(task, 1))
     assert sum(made) == cost.forward
+    assert sum(taken) == cost.gradients
 
 
 # Datapoints

@@ -111,7 +111,10 @@ OVER = CLAIM | {"kind": "ratio", "over": {"estimator": "pathwise"}}
 @pytest.mark.parametrize(
     ("top", "says"),
     [
-        ({"expect": [CLAIM | {"high": 3}]}, "test.toml: expect[0]: unknown key 'high'; valid: above, against, below, "),
+        (
+            {"expect": [CLAIM | {"high": 3}]},
+            "test.toml: expect[0]: unknown key 'high'; valid: above, against, at, below, ",
+        ),
         (
             {"expect": [CLAIM, CLAIM | {"figur": 3}]},
             "test.toml: expect[1]: unknown key 'figur'; did you mean 'figure'?",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 import pandas as pd
 
 from gradbench.core.errors import UnknownNameError, UsageError
-from gradbench.results.columns import BY_NAME, COMPARED, IDENTITY, PARAMETERS, TARGET
+from gradbench.results.at_budget import at_budget, samples_of_target
+from gradbench.results.columns import IDENTITY, PARAMETERS, TARGET
+from gradbench.results.compare.at_equal_cost import at_one_budget
 from gradbench.results.compare.marks import INCOMPARABLE, marked
-from gradbench.results.compare.ratios import ITSELF, UNKNOWN, Ratio, paired_ratio, product, unpaired_ratio
+from gradbench.results.compare.pairs import with_ratios
 from gradbench.results.store import Run
+from gradbench.suite.equal_cost import EqualCost
 
 ALIKE = ("problem", "estimator", "samples", "group")
 """Columns that rows must share for it to be worth saying what else differs."""
@@ -23,21 +24,25 @@ ALIKE = ("problem", "estimator", "samples", "group")
 Record = dict[str, Any]
 
 
-def compare_runs(first: Run, second: Run, figure: str = "variance", threshold: float = 0.0) -> pd.DataFrame:
+def compare_runs(
+    first: Run, second: Run, figure: str = "variance", threshold: float = 0.0, cost: EqualCost | None = None
+) -> pd.DataFrame:
     """Rows of two runs matched on identity, with the ratios of the second over the first, marks, and the rows that
     only one run has, ``not comparable`` with the reason in ``why``.
 
-    Raises UsageError where no row is in both, saying which columns never agree.
+    With ``cost`` they have those at equal cost as well, and marks are about those. Raises UsageError where no row is
+    in both, saying which columns never agree.
     """
     keys, names = list(IDENTITY), _names(first, second)
     a, b = (_keyed(_by_contents(run, run.ok()), keys) for run in (first, second))
+    a, b = at_one_budget(a, b, cost) if cost else (a, b)
     matched = a.merge(b, on=keys, suffixes=("_a", "_b"), validate="one_to_one")
     if matched.empty:
         differ = _difference(_named(a, names), _named(b, names), keys)
         raise UsageError(f"{first.path} and {second.path} have no row in common; {differ}")
-    table = _with_ratios(matched, first, second).assign(why=None)
+    table = with_ratios(matched, first, second, cost)
     whole = pd.concat([table, *_unmatched(first, second)], ignore_index=True)
-    return marked(_named(whole, names), figure, threshold)
+    return marked(_named(whole, names), cost.column(figure) if cost else figure, threshold)
 
 
 def only_in_one(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -84,77 +89,50 @@ def _named(rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
 
 
 def rank(
-    run: Run, baseline: str | None = None, figure: str = "variance", threshold: float = 0.0
+    run: Run,
+    baseline: str | None = None,
+    figure: str = "variance",
+    threshold: float = 0.0,
+    cost: EqualCost | None = None,
 ) -> tuple[str, pd.DataFrame]:
     """Every estimator over ``baseline`` on the same target, L and group; the baseline's name, and the table.
 
-    Without a ``baseline``: the first estimator of the run that no row calls biased. Raises UnknownNameError for one
-    that the run does not have.
+    With ``cost`` the table has the ratios at equal cost as well, and marks are about those: every estimator and L is
+    then over the baseline at its smallest L, unless the objective is another one for every L.
+
+    Without a ``baseline``: the first estimator of the run that no row calls biased, and that has noise. Raises
+    UnknownNameError for one that the run does not have.
     """
     ok = run.ok()
     if baseline is None:
         biased = set(ok.loc[ok.verdict == "biased", "estimator"])
-        sound = [name for name in ok.estimator.unique() if name not in biased]
+        noisy = set(ok.loc[ok.variance > 0, "estimator"])
+        sound = sorted((name for name in ok.estimator.unique() if name not in biased), key=lambda one: one not in noisy)
         baseline = str(sound[0] if sound else ok.estimator.iloc[0])
     elif baseline not in set(ok.estimator):
         raise UnknownNameError("estimator in this run", baseline, set(ok.estimator), where="--baseline")
     keys = list(TARGET)
-    base = _keyed(ok[ok.estimator == baseline], keys).drop_duplicates(keys)
+    if cost is not None:
+        ok = at_budget(ok, cost).assign(target_samples=samples_of_target(ok))
+        keys = [name for name in keys if name != "samples"] + ["target_samples"]
+    of_baseline = ok[ok.estimator == baseline].sort_values("samples", kind="stable")
+    base = _keyed(of_baseline, keys).drop_duplicates(keys)
     matched = base.merge(_keyed(ok, keys), on=keys, suffixes=("_a", "_b"))
-    return baseline, marked(_with_ratios(matched, run, run), figure, threshold)
+    return baseline, marked(with_ratios(matched, run, run, cost), cost.column(figure) if cost else figure, threshold)
 
 
-def ratios_of(run: Run, below: pd.DataFrame, above: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Rows ``above`` over rows ``below`` of one run, matched on ``keys``."""
-    return _with_ratios(_keyed(below, keys).merge(_keyed(above, keys), on=keys, suffixes=("_a", "_b")), run, run)
+def ratios_of(
+    run: Run, below: pd.DataFrame, above: pd.DataFrame, keys: list[str], cost: EqualCost | None = None
+) -> pd.DataFrame:
+    """Rows ``above`` over rows ``below`` of one run, matched on ``keys``; with ``cost``, those at equal cost, too."""
+    below, above = at_one_budget(below, above, cost) if cost else (below, above)
+    matched = _keyed(below, keys).merge(_keyed(above, keys), on=keys, suffixes=("_a", "_b"))
+    return with_ratios(matched, run, run, cost)
 
 
 def _keyed(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Keys as plain objects, so that a null matches a null."""
     return rows.assign(**{key: rows[key].astype(object).where(rows[key].notna(), "-") for key in keys})
-
-
-def _with_ratios(matched: pd.DataFrame, first: Run, second: Run) -> pd.DataFrame:
-    """``matched`` with ratio, interval and p value of each figure, and whether blocks were paired."""
-    blocks_a = first.block_variances()
-    blocks_b = blocks_a if second is first else second.block_variances()
-    found: dict[str, list[Any]] = {"paired": []}
-    for row in matched.itertuples():
-        a, b = blocks_a.get((row.cell_id_a, row.group)), blocks_b.get((row.cell_id_b, row.group))  # pyright: ignore
-        paired = a is not None and b is not None and len(a) == len(b)
-        variance = paired_ratio(a, b) if paired else _unpaired(row, "variance")  # pyright: ignore
-        seconds = _unpaired(row, "seconds") if str(row.hardware_a) == str(row.hardware_b) else UNKNOWN
-        special = {
-            "variance": variance,
-            "mse": _mse(row, variance),
-            "seconds": seconds,
-            "work_variance": product(variance, seconds, blocks=_blocks(row)),
-        }
-        ratios = {name: special[name] if name in special else _unpaired(row, name) for name in COMPARED}
-        if second is first and str(row.cell_id_a) == str(row.cell_id_b):  # over itself: 1, however uncertain
-            ratios = {name: ratio if math.isnan(ratio.value) else ITSELF for name, ratio in ratios.items()}
-        found["paired"].append(paired)
-        for name, ratio in ratios.items():
-            for part, value in zip(("", "_low", "_high"), astuple(ratio), strict=False):
-                found.setdefault(f"{name}_ratio{part}", []).append(value)
-            found.setdefault(f"{name}_p", []).append(ratio.p)
-    return matched.assign(**found)
-
-
-def _mse(row: Any, variance: Ratio) -> Ratio:
-    """Where bias is a rounding of the mean squared error on both sides, its ratio is that of the variances, paired."""
-    small = all(getattr(row, f"bias_high_{s}") ** 2 <= 1e-3 * getattr(row, f"variance_{s}") for s in "ab")
-    return variance if small else _unpaired(row, "mse")
-
-
-def _unpaired(row: Any, figure: str) -> Ratio:
-    names = (figure, *(BY_NAME[figure].interval or ()))
-    a, b = (tuple(float(getattr(row, f"{name}_{side}")) for name in names) for side in "ab")
-    return unpaired_ratio(a, b, _blocks(row))  # pyright: ignore[reportArgumentType]
-
-
-def _blocks(row: Any) -> int:
-    return max(min(int(row.blocks_a), int(row.blocks_b)), 2)
 
 
 def _unmatched(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
