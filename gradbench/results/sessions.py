@@ -21,7 +21,7 @@ CONDITIONS = (
     *"versions.pyarrow versions.scikit-learn processor threads statistics_threads gpus tf32 deterministic".split(),
 )
 """What of a session figures may depend on."""
-UNKNOWN = "unknown"
+NOT_SAID = "unknown"
 RECORDED = (
     *"gradbench_version python_version versions platform processor cores threads memory_bytes gpus tf32".split(),
     *"statistics_threads deterministic command git started".split(),
@@ -143,7 +143,7 @@ def changed(before: Sequence[Plain], now: Plain) -> str | None:
     found = []
     for key in CONDITIONS:
         was = list(dict.fromkeys(_shown(one, key) for one in before))
-        if (value := _shown(now, key)) == UNKNOWN:  # of a session that measures nothing
+        if (value := _shown(now, key)) == NOT_SAID:  # of a session that measures nothing
             continue
         if value != was[-1] or len(was) > 1:
             others = [one for one in was if one != value]
@@ -159,7 +159,7 @@ def _shown(one: Plain, key: str) -> str:
         value = value.get(part) if isinstance(value, Mapping) else None
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return UNKNOWN if value is None else str(value)
+    return NOT_SAID if value is None else str(value)
 
 
 def _files(manifest: Plain) -> dict[str, Plain]:

@@ -21,7 +21,7 @@ from gradbench.core.version import VERSION
 from gradbench.engine.layers.factored import Factored, Means
 from gradbench.engine.moments import BY_BLOCK, Moments
 
-FOLDER = "moments"
+MOMENTS = "moments"
 PLAIN = ("per_block", "probes", "engine", "minibatches", "rounding")
 """Fields that JSON can hold as they are; ``certain`` goes beside them as a list."""
 
@@ -30,7 +30,7 @@ class KeptMoments:
     """The moments of a run's cells, in a folder of it that takes at most ``most`` bytes."""
 
     def __init__(self, run: Path, most: int) -> None:
-        self.folder, self.most = run / FOLDER, most
+        self.folder, self.most = run / MOMENTS, most
 
     def read(self, cell_id: str, about: dict[str, Any]) -> Moments | None:
         """The moments of a cell measured under what ``about`` says; None where there are none."""
@@ -39,8 +39,10 @@ class KeptMoments:
         except SealError:
             return None
         plain = json.loads(tensors.pop("plain").numpy().tobytes())
+        order = plain.pop("order")  # sums over parameter tensors are taken in their order
         arrays: dict[str, dict[str, Any]] = {name: {} for name in (*BY_BLOCK, "deviation")}
-        for key, value in tensors.items():
+        for key in order:
+            value = tensors[key]
             name, _, rest = key.partition("/")
             part, _, side = rest.partition("|")
             arrays[name].setdefault(part, {})[side] = value.numpy()
@@ -50,11 +52,13 @@ class KeptMoments:
     def write(self, cell_id: str, about: dict[str, Any], moments: Moments) -> None:
         """Keep the moments of a cell, as far as there is room."""
         plain = {name: getattr(moments, name) for name in PLAIN} | {"certain": sorted(moments.certain)}
-        tensors = {"plain": torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8)}
+        tensors: dict[str, torch.Tensor] = {}
         for name in (*BY_BLOCK, "deviation"):
             for part, value in getattr(moments, name).items():
                 for side, array in _sides(value).items():
                     tensors[f"{name}/{part}|{side}"] = torch.from_numpy(np.array(array, order="C"))
+        text = json.dumps(plain | {"order": list(tensors)})
+        tensors["plain"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         file = self.folder / f"{cell_id}.safetensors"
         if self.most <= 0:
             return

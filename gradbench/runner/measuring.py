@@ -80,7 +80,7 @@ class Measurer:
             return Outcome(found.rows)
         with self._guard(job.cell, target):
             cost = rows.cost_of(found.task, self.setup.timing_threads)
-        return Outcome(rows.with_cost(found.rows, cost))
+        return Outcome(rows.with_timing(found.rows, cost))
 
     def _timed(self, job: Job, target: _Target) -> Outcome:
         with threads_of_torch(self.setup.threads):

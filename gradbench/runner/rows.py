@@ -143,7 +143,7 @@ def cost_of(task: Task, threads: int) -> dict[str, Any]:
     }
 
 
-def with_cost(rows: Iterable[dict[str, Any]], cost: dict[str, Any]) -> list[dict[str, Any]]:
+def with_timing(rows: Iterable[dict[str, Any]], cost: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a cell with its cost, and what follows from it."""
     own = {name: value for name, value in cost.items() if name != "wall_seconds"}
     return [

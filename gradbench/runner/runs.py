@@ -136,7 +136,7 @@ class _Work:
         for job, outcome in executor.outcomes(groups, 1, lambda: None):
             if outcome.cost is not None:
                 kept = table.take(where[job.cell.cell_id]).to_pylist()
-                outcome = Outcome(rows.with_cost(kept, outcome.cost))
+                outcome = Outcome(rows.with_timing(kept, outcome.cost))
             self._write(job, outcome)
             if self._stops():
                 return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,6 +40,8 @@ class SharedReference:
             if found is None:
                 self._source = self._source or self.make()
                 found = self._source.upto(blocks)
+                gradient = {name: value.contiguous() for name, value in found.gradient.items()}  # as it is in a file
+                found = replace(found, gradient=gradient)
                 self._write(blocks, found)
             self._known = {**dict(list(self._known.items())[-1:]), blocks: found}  # those of two numbers at most
         return self._known[blocks]
@@ -54,10 +58,11 @@ class SharedReference:
             except SealError:  # not there, or damaged: computed anew
                 continue
             kind = KINDS[int(tensors.pop("kind"))]
+            order = json.loads(tensors.pop("order").numpy().tobytes())
             parts: dict[str, dict[str, Tensor]] = {part: {} for part in MEMBERS}
-            for key, value in tensors.items():
+            for key in order:
                 part, _, name = key.partition("/")
-                parts[part][name] = value
+                parts[part][name] = tensors[key]
             gradient = {name: value.to(self.device) for name, value in parts["gradient"].items()}
             return Reference(kind, gradient, parts["blocks"] or None, parts["minibatches"] or None)
         return None
@@ -68,5 +73,7 @@ class SharedReference:
         if sum(value.numel() * value.element_size() for value in tensors.values()) > self.most:
             return
         path, text = self._files(blocks)[reference.count is not None]
+        order = torch.frombuffer(bytearray(json.dumps(list(tensors)).encode()), dtype=torch.uint8)
+        tensors |= {"kind": torch.tensor(KINDS.index(reference.kind)), "order": order}
         with suppress(OSError):
-            write_sealed(path, text, {"kind": torch.tensor(KINDS.index(reference.kind)), **tensors})
+            write_sealed(path, text, tensors)
