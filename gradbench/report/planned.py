@@ -21,8 +21,8 @@ def plan_lines(suite: Suite, found: Expected) -> Iterator[str]:
     parts = ", ".join(f"{duration(seconds)} {name}" for name, seconds in found.parts.items() if seconds > 0)
     yield f"about {duration(found.seconds)} here in one process ({parts}; {found.looked_at} cells tried)"
     apart = found.parts.get("timings", 0.0)
-    side = ", ".join(f"{duration((found.seconds - apart) / n + apart)} with {n}" for n in WORKERS)
-    yield f"side by side, where there are as many cores: {side} --workers"
+    side = ", ".join(f"{n}: {duration((found.seconds - apart) / n + apart)}" for n in WORKERS)
+    yield f"about, by --workers and where there are as many cores: {side}"
     yield f"peak memory about {size(found.memory)} in each process"
     for cell in [cell for cell in suite.cells if cell.cell_id in found.failures][:FEW]:
         said = " ".join(found.failures[cell.cell_id].message.split())
