@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +23,8 @@ from gradbench.runner.executors.queue import Group, Queue
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup
 from gradbench.runner.measuring import REFERENCES
 
+PATIENCE = 10.0
+"""Seconds in which a cluster's head must answer."""
 AHEAD = 2
 """Tasks that wait for each CPU: enough that none is idle, and that a cluster which can grow sees why."""
 
@@ -65,6 +68,7 @@ class RayCluster:
         given = self.address or os.environ.get("RAY_ADDRESS")
         try:
             if given is not None:
+                _require_answer(given)
                 self.ray.init(address=given, logging_level="error")
                 return
             with suppress(ConnectionError):
@@ -147,6 +151,16 @@ class RayCluster:
         alive = [node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
         fit = [node for node in alive if not gpu or node["Resources"].get("GPU", 0) >= 1]
         return max(fit, key=lambda node: (node["Resources"]["CPU"], node["NodeID"]), default=None)
+
+
+def _require_answer(address: str) -> None:
+    """Raise ConnectionError where nothing listens at ``host:port``: Ray would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(str(error)) from error
 
 
 def _line(error: BaseException) -> str:
