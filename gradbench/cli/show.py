@@ -28,6 +28,7 @@ def show(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Of a plan, the run folder that has some of the cells.")] = None,
     plugin: Plugins = None,
+    all_: Annotated[bool, typer.Option("--all", help="Of a long run, every row after its summary.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
@@ -36,7 +37,7 @@ def show(
     if kind not in _KINDS:
         bare, kind = name, ""
     if not kind and (Path(name) / "manifest.json").exists():
-        _show_run(name, group, at, plugin, json_)
+        _show_run(name, group, at, plugin, all_, json_)
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.estimators import ESTIMATORS
@@ -54,7 +55,7 @@ def show(
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and Path(name).is_dir():
-        _show_run(name, group, at, plugin, json_)
+        _show_run(name, group, at, plugin, all_, json_)
     elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_, piloted=plan, out=out)
     elif not homes:
@@ -72,7 +73,7 @@ def show(
         output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
 
 
-def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, json_: bool) -> NoReturn:
+def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, all_: bool, json_: bool) -> NoReturn:
     from gradbench.cli import output, plugins
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import RunError
@@ -96,10 +97,17 @@ def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, 
     else:
         from gradbench.report.claims import claims_table
         from gradbench.report.equal_cost_tables import equal_cost_tables
+        from gradbench.report.summaries import every_row, is_long, run_summary
         from gradbench.report.tables import run_tables
 
         with_group(run, group)
-        output.show(run_tables(run, group) if cost is None else equal_cost_tables(run, group, cost))
+        rows = run.ok()[run.ok().group == group]
+        if is_long(rows):
+            output.show(run_summary(run, group))
+        if all_ or not is_long(rows):
+            output.show(run_tables(run, group) if cost is None else equal_cost_tables(run, group, cost))
+        else:
+            output.show(every_row(len(rows)))
         if claims:
             output.show(claims_table(claims))
     raise typer.Exit(code)

@@ -14,7 +14,7 @@ from gradbench.results.columns import IDENTITY, PARAMETERS, REGISTRY
 from gradbench.results.schema import arrow_compute
 
 Mask = NDArray[np.bool_]
-STATUSES = ("ok", "failed", "skipped")
+KNOWN_STATUSES = ("ok", "failed", "skipped")
 NAMED = ("schema_version", "cell_id", "status", *IDENTITY)
 """Columns that a row without figures has, too, as far as they are not nullable."""
 _BY_FIGURES = ("counts", "reference", "bias", "spread")
@@ -55,12 +55,16 @@ def _faults(table: pa.Table) -> Iterator[tuple[str, Mask]]:
     """What can be wrong with rows, and with which they are."""
     by_name = {column.name: column for column in REGISTRY}
     status = table.column("status")
-    yield "status is none of ok, failed, skipped", ~_mask(arrow_compute.is_in(status, value_set=pa.array(STATUSES)))
+    yield (
+        "status is none of ok, failed, skipped",
+        ~_mask(arrow_compute.is_in(status, value_set=pa.array(KNOWN_STATUSES))),
+    )
     for name in dict.fromkeys(NAMED):
         if not by_name[name].nullable:
             yield f"no {name}", ~_mask(table.column(name).is_valid())
     for name in PARAMETERS:
-        wrong = pa.array([text for text in table.column(name).unique().to_pylist() if not _is_table(text)], pa.string())
+        texts = table.column(name).unique().to_pylist()
+        wrong = pa.array([text for text in texts if not _is_table(text)], pa.string())
         yield f"{name} is no table of parameters", _mask(arrow_compute.is_in(table.column(name), value_set=wrong))
     ok = _mask(arrow_compute.equal(status, "ok"))
     for column in REGISTRY:

@@ -75,8 +75,10 @@ class Run:
         return self.frame.loc[self.frame.status == "ok"]
 
     def block_variances(self) -> dict[tuple[str, str], np.ndarray]:
-        """By cell and group, the variance block by block [K]; of the rows that have kept it."""
+        """By cell and group, the variance block by block [K]; of the groups of ``frame``, where it was kept."""
         table = gathered(self.path, None, ["cell_id", "group", "block_variance"]).table
+        groups = pa.array(self.frame.group.unique(), pa.string())
+        table = table.filter(arrow_compute.is_in(table.column("group"), value_set=groups))
         table = table.filter(table.column("block_variance").is_valid())
         found: dict[tuple[str, str], np.ndarray] = {}
         for batch in table.to_batches():
