@@ -9,7 +9,7 @@ from gradbench.runner.expected import Expected
 from gradbench.suite.suites import Suite
 
 WORKERS = (2, 4, 8)
-FEW = 5
+MOST_FAILURES = 5
 """Failures that are told one by one."""
 
 
@@ -24,8 +24,8 @@ def plan_lines(suite: Suite, found: Expected) -> Iterator[str]:
     side = ", ".join(f"{n}: {duration((found.seconds - apart) / n + apart)}" for n in WORKERS)
     yield f"about, by --workers and where there are as many cores: {side}"
     yield f"peak memory about {size(found.memory)} in each process"
-    for cell in [cell for cell in suite.cells if cell.cell_id in found.failures][:FEW]:
+    for cell in [cell for cell in suite.cells if cell.cell_id in found.failures][:MOST_FAILURES]:
         said = " ".join(found.failures[cell.cell_id].message.split())
         yield f"fails: {cell.axes.problem} {cell.estimator} L={cell.samples}: {said}"
-    if len(found.failures) > FEW:
-        yield f"fails: {len(found.failures) - FEW} more"
+    if len(found.failures) > MOST_FAILURES:
+        yield f"fails: {len(found.failures) - MOST_FAILURES} more"

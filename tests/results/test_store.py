@@ -34,7 +34,12 @@ def refused(path) -> str:
 
 
 def test_a_run_is_a_folder_of_what_is_promised(run):
-    assert {path.name for path in run.path.iterdir()} == {"manifest.json", "results.parquet", "slopes.parquet"}
+    assert {path.name for path in run.path.iterdir()} == {
+        "manifest.json",
+        "results.parquet",
+        "slopes.parquet",
+        "moments",
+    }
     assert run.frame.cell_id.nunique() == 6
     for text in (
         "gradbench_version",
@@ -113,7 +118,7 @@ def half_measured(path, cells: int = 3) -> store.Run:
 def test_a_run_that_was_killed_has_a_file_for_each_cell_and_loads(run, tmp_path):
     half = half_measured(tmp_path / "half")
     assert {path.stem for path in (half.path / "cells").iterdir()} == set(half.frame.cell_id)
-    assert half.frame.cell_id.nunique() == 3
+    assert (half.frame.status == "ok").groupby(half.frame.cell_id).first().sum() == 3
     assert half.unreadable == half.warnings == ()
     assert half.manifest["finished"] is None
     again = run_grids(half.path, *GRIDS, replicates=64, blocks=8).run
@@ -205,7 +210,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         run_grids(tmp_path / "file" / "run", *GRIDS, replicates=64, blocks=8)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"replicates": 128}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"blocks": 16}])
 def test_a_folder_of_another_run_is_not_added_to(run, change):
     keys = {"replicates": 64, "blocks": 8} | change
     with pytest.raises(RunError, match="another suite, seed or replicates"):

@@ -148,7 +148,7 @@ def test_a_run_of_another_suite_is_not_added_to():
     write(1, "b.npz")
     before = Path("run/manifest.json").read_bytes(), Path("run/results.parquet").read_bytes()
     raw = {"name": "test", "measure": SMALL, "grid": [MODEL | {"data": "file:a.npz", "estimators": NAMES}, COST]}
-    for change in ({"name": "other"}, {"measure": {"replicates": 128, "blocks": 8}}, {"seed": 1}):
+    for change in ({"name": "other"}, {"measure": {"replicates": 64, "blocks": 16}}, {"seed": 1}):
         with pytest.raises(RunError, match="another suite, seed or replicates"):
             runs.run(resolve(raw | change, "test.toml", Settings()), Path("run"))
     assert (Path("run/manifest.json").read_bytes(), Path("run/results.parquet").read_bytes()) == before

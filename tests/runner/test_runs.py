@@ -18,7 +18,7 @@ from gradbench.results.compare import compare_runs
 from gradbench.runner import runs
 from gradbench.statistics import measurement
 from gradbench.suite.suites import Settings, resolve
-from tests.helpers import TIMED, run_grids
+from tests.helpers import TIMED, run_grids, taken_apart
 
 VAE = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "train_steps": 5, "samples": 2}
 BELIEF = {"problem": "sigmoid-belief", "latent": 4, "batch": 2, "samples": 2}
@@ -98,13 +98,14 @@ def test_adding_an_estimator_moves_no_other(first, tmp_path):
 def test_resuming_keeps_what_is_done_and_measures_what_is_not(first, tmp_path):
     folder = tmp_path / "run"
     outcome = run_grids(folder, *GRIDS, **SMALL)
-    lost, broken, *kept = sorted((folder / "cells").iterdir())
+    lost, broken, *kept = taken_apart(folder)
     lost.unlink()
     broken.write_bytes(broken.read_bytes()[:100])
-    (folder / "results.parquet").unlink()
-    before = {path: path.stat().st_mtime_ns for path in kept}
     again = run_grids(folder, *GRIDS, **SMALL)
-    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    names = [path.stem for path in kept]
+    begun = [frame[frame.cell_id.isin(names)].started_at for frame in (outcome.run.frame, again.run.frame)]
+    assert list(begun[0]) == list(begun[1])
+    assert again.run.frame.started_at.nunique() == 7
     assert again.run.unreadable == ()
     identical(figures(again.run.frame), figures(outcome.run.frame))
     assert again.run.manifest["started"] == outcome.run.manifest["started"]

@@ -23,7 +23,7 @@ from gradbench.runner.executors.queue import Group, Queue
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup
 from gradbench.runner.measuring import REFERENCES
 
-PATIENCE = 10.0
+HEAD_PATIENCE = 10.0
 """Seconds in which a cluster's head must answer."""
 AHEAD = 2
 """Tasks that wait for each CPU: enough that none is idle, and that a cluster which can grow sees why."""
@@ -158,7 +158,7 @@ def _require_answer(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_PATIENCE).close()
         except (OSError, OverflowError) as error:
             raise ConnectionError(str(error)) from error
 
