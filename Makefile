@@ -33,6 +33,7 @@ venv: .venv/installed
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,pyro]'
+	-$(BIN)/python -m pip install -q -c constraints.txt -e '.[ray]'  # not to be had for every Python: its tests are skipped then
 	touch $@
 
 .venv/installed-dev: .venv/installed

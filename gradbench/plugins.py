@@ -90,7 +90,7 @@ def load_file(path: str | Path) -> Plugin:
 
 def register_file(file: Path, things: Iterable[Thing]) -> tuple[str, str]:
     """Register ``things`` as those of ``file``; where they are from, and in which version. Raises PluginError."""
-    source, version = str(file.resolve()), _sha256(file)
+    source, version = str(file.resolve()), source_hash(file)
     for thing in things:
         register(thing, source, version)
     return source, version
@@ -180,7 +180,7 @@ def import_file(file: Path) -> ModuleType:
         raise PluginError(f"{file}: there is no such file; give the path of a .py file from {Path.cwd()}")
     if file.suffix != ".py":
         raise PluginError(f"{file}: expected a Python file (.py)")
-    version = _sha256(file)
+    version = source_hash(file)
     kept = _modules.get(file.resolve())
     if kept is not None and kept[0] == version:
         return kept[1]
@@ -251,7 +251,7 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}{f': {text[:150]}' if text else ''}"
 
 
-def _sha256(file: Path) -> str:
+def source_hash(file: Path) -> str:
     """Of a file's source; with the files beside it that it imports, of theirs, too."""
     sources = _sources(file)
     own = hashlib.sha256(file.read_bytes()).hexdigest()

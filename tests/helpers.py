@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from scipy.stats import t
 from torch import Tensor
@@ -25,9 +27,9 @@ from gradbench.estimators.base import Estimator
 from gradbench.families import FAMILIES
 from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.problems import PROBLEMS
-from gradbench.results import columns
-from gradbench.runner import local
-from gradbench.suite.suites import Settings, resolve
+from gradbench.results import columns, row_files
+from gradbench.runner import runs
+from gradbench.suite.suites import Settings, Suite, resolve
 from gradbench.target import exact, monte_carlo, points, reference, whole_data
 from gradbench.target.points import Axes, Point
 
@@ -221,10 +223,27 @@ def verdicts_of(task: Task, replicates: int = 4096, blocks: int = 32) -> dict[st
     return dict(zip(figures, found, strict=True))
 
 
-def run_grids(out: Path, *grids: dict[str, Any], replicates: int = 1024, blocks: int = 32, seed: int = 0):
-    """Grids through the whole pipeline into the folder ``out``; the outcome."""
+def suite_of(*grids: dict[str, Any], replicates: int = 1024, blocks: int = 32, seed: int = 0) -> Suite:
+    """Grids as a suite."""
     raw = {"name": "test", "seed": seed, "measure": {"replicates": replicates, "blocks": blocks}, "grid": list(grids)}
-    return local.run(resolve(raw, "test.toml", Settings()), out)
+    return resolve(raw, "test.toml", Settings())
+
+
+def run_grids(out: Path, *grids: dict[str, Any], **keys: int):
+    """Grids through the whole pipeline into the folder ``out``; the outcome."""
+    return runs.run(suite_of(*grids, **keys), out)
+
+
+def taken_apart(run: Path) -> list[Path]:
+    """``run`` as it was before it ended, with a file for each cell; the files."""
+    table = pq.read_table(run / "results.parquet")
+    (run / "results.parquet").unlink()
+    (run / "cells").mkdir()
+    files = []
+    for cell in table["cell_id"].unique():
+        files.append(run / "cells" / f"{cell}.parquet")
+        row_files.write_rows(run, files[-1], table.filter(pc.equal(table["cell_id"], cell)))
+    return sorted(files)
 
 
 def ok_rows(out: Path, *grids: dict[str, Any], **keys: Any) -> pd.DataFrame:

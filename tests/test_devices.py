@@ -22,7 +22,7 @@ from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import layered
 from gradbench.problems import PROBLEMS
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.statistics import bias
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import points
@@ -118,5 +118,5 @@ def test_no_run_mixes_devices(grid, noise, tmp_path):
         suite, cells=tuple(dataclasses.replace(cell, device="meta", dtype="float32") for cell in suite.cells)
     )
     with OneDevice(truth=True):
-        frame = local.run(suite, tmp_path / "run").run.frame
+        frame = runs.run(suite, tmp_path / "run").run.frame
     assert set(frame.status) == {"ok"}, frame.message.dropna().unique()

@@ -16,7 +16,7 @@ from gradbench.engine.task import Task
 from gradbench.engine.timing import cost
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.suites import Settings, load_suite
 from gradbench.target import points
 from gradbench.target.points import Axes
@@ -103,7 +103,7 @@ def test_what_a_gradient_costs():
 def test_a_run(tmp_path, noise):
     (tmp_path / "both.toml").write_text(SUITE)
     suite = load_suite(str(tmp_path / "both.toml"), Settings(device=DEVICE, noise=noise))
-    outcomes = [local.run(suite, tmp_path / out) for out in ("one", "two")]
+    outcomes = [runs.run(suite, tmp_path / out) for out in ("one", "two")]
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     one, two = (outcome.run.frame for outcome in outcomes)
     pd.testing.assert_frame_equal(one.drop(columns=TIMED), two.drop(columns=TIMED), check_exact=True)

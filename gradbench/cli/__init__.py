@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gradbench.cli import check, compare, explain, export, list_, new, run, show
+from gradbench.cli import check, compare, explain, export, list_, merge, new, run, show, status
 from gradbench.cli.streams import Streams
 from gradbench.core.errors import GradbenchError, UsageError
 from gradbench.core.version import VERSION
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("status")(status.status)
+app.command("merge")(merge.merge)
 app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.command("new")(new.new)
@@ -59,7 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _exit_code(arguments: list[str] | None) -> int:
     """Run a command; say what is wrong, if anything is."""
     try:
-        code = app(arguments, prog_name="gradbench", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        code = app(arguments, prog_name="gradbench", standalone_mode=False, obj=[str(word) for word in given])
     except GradbenchError as error:
         _fail(str(error))
         code = error.exit_code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +30,7 @@ def compare(
     threshold: Annotated[float, typer.Option(min=0, help="Ratios within 1 + this are not marked.")] = 0.0,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with key=value[,value]; repeatable.")] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by, such as variance_ratio.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Of a long comparison, every row after its summary.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a row is worse, or biased and was not.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
@@ -36,6 +39,8 @@ def compare(
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import UsageError
     from gradbench.report.comparison import comparison_table, ranking_table
+    from gradbench.report.summaries import comparison_summary, every_row, is_long
+    from gradbench.report.words import group_title
     from gradbench.results import compare as comparing
     from gradbench.results.export import records
 
@@ -52,23 +57,31 @@ def compare(
     for run in opened:
         if run.ok().empty:
             raise UsageError(f"{run.path}: no measured row is left; widen --where")
-    shown: list[tuple[Any, Any]] = []
+    if len(opened) == 1:
+        baseline = baseline or comparing.usual_baseline(opened[0])
+    opened = [comparing.of_group(run, group) for run in opened]
+    shown: list[tuple[Any, str, Callable[[], Any]]] = []
     if len(opened) == 1:
         name, table = comparing.rank(opened[0], baseline, figure, threshold, cost)
         table = sorted_by(table, sort or f"{column}_ratio", ["samples"] if sort is None and cost is None else [])
-        shown.append((table, ranking_table(table, name, group, figure, cost)))
+        title = f"{group_title(group)}-gradient, over {name}"
+        shown.append((table, title, partial(ranking_table, table, name, group, figure, cost)))
     for name, run in zip(runs[1:], opened[1:], strict=True):
         table = comparing.compare_runs(opened[0], run, figure, threshold, cost)
         table = sorted_by(table, sort) if sort else table
-        shown.append((table, comparison_table(table, group, (runs[0], name), figure, cost)))
+        title = f"{name} over {runs[0]}: {group_title(group)}-gradient (below 1 is less)"
+        shown.append((table, title, partial(comparison_table, table, group, (runs[0], name), figure, cost)))
     if json_:
-        output.show_json([record for table, _ in shown for record in records(table[table.group == group])])
+        output.show_json([record for table, *_ in shown for record in records(table[table.group == group])])
     else:
-        for table, text in shown:
-            output.show(text)
-            counts = table[table.group == group].mark.value_counts().to_dict()
+        for table, title, tables in shown:
+            rows = table[table.group == group]
+            if is_long(rows):
+                output.show(comparison_summary(table, group, title, column))
+            output.show(tables() if all_ or not is_long(rows) else every_row(len(rows)))
+            counts = rows.mark.value_counts().to_dict()
             output.show(", ".join(f"{count} {mark}" for mark, count in counts.items()))
-    failed = sum(len(comparing.alarms(table[table.group == group])) for table, _ in shown)
+    failed = sum(len(comparing.alarms(table[table.group == group])) for table, *_ in shown)
     if check and failed:
         output.say(f"check failed: {failed} of the rows above are worse or newly biased")
     raise typer.Exit(max(*codes, 0) or int(check and failed > 0))

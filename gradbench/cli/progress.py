@@ -1,13 +1,14 @@
-"""A progress bar with the time that is left, on stderr; silent where stderr is no terminal."""
+"""How far a command is, and the time that is left, on stderr."""
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from gradbench.cli.output import say, stderr
 from gradbench.core.printable import one_line
@@ -34,23 +35,26 @@ def said(progress: Progress) -> Iterator[None]:
 
 
 class Bar(Told):
-    """A bar for a run, to be used as a context."""
+    """How far a run is: a bar with the time that is left, or a line now and then where stderr is no terminal."""
 
     def __init__(self, announcement: str) -> None:
         self.announcement = announcement
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=stderr(),
             transient=True,
             disable=not stderr().is_terminal,
         )
         self.task: TaskID | None = None
         self.open = ExitStack()
+        self.what, self.count, self.behind = "cell", 0, 0
+        self.left = TimeLeft(0.0)
+        self.label = ""
+        self.said = 0.0
 
     def __enter__(self) -> Bar:
         self.progress.start()
@@ -61,20 +65,74 @@ class Bar(Told):
         self.open.close()
         self.progress.stop()
 
-    def start(self, total: int) -> None:
-        say(self.announcement)
-        self.task = self.progress.add_task("", total=total)
+    def start(self, seconds: float) -> None:
+        self.left, self.said = TimeLeft(seconds), time.monotonic()
+        say(f"{self.announcement}, about {self.left}" if seconds else f"{self.announcement}, nothing left to measure")
+        self.task = self.progress.add_task("", total=seconds, left="")
+        self._show()
 
     def note(self, message: str) -> None:
-        say(message)
+        if self.progress.disable:
+            say(message)
+        else:
+            self.progress.console.print(message, markup=False, soft_wrap=True)
 
     def cell(self, label: str) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, description=one_line(label)[:44])
+        self.label = one_line(label)
+        self._show()
 
-    def advance(self, done: int) -> None:
+    def phase(self, what: str, count: int) -> None:
+        self.what, self.count, self.behind = what, count, 0
+
+    def done(self) -> None:
+        self.behind += 1
+        self._show()
+
+    def advance(self, seconds: float) -> None:
+        self.left.advance(seconds)
         if self.task is not None:
-            self.progress.advance(self.task, done)
+            self.progress.advance(self.task, seconds)
+        self._show()
+
+    def _show(self) -> None:
+        cell = f"{self.what} {min(self.behind + 1, self.count)} of {self.count}"
+        if self.task is None:
+            return
+        if self.progress.disable:
+            if time.monotonic() - self.said > SECONDS_BETWEEN_LINES:
+                self.said = time.monotonic()
+                say(f"{cell}, about {self.left} left")
+            return
+        description = f"{cell}: {self.label}"[:48]
+        self.progress.update(self.task, description=description, left=f"about {self.left} left")
+
+
+SECONDS_BETWEEN_LINES = 60.0
+TRUSTED_SECONDS = 3.0
+"""So much of the expected time must be behind us before the pace is that of the run alone."""
+
+
+class TimeLeft:
+    """The time that is left of work, by what was expected of it and how fast it went so far."""
+
+    def __init__(self, expected: float) -> None:
+        self.expected, self.behind, self.began = expected, 0.0, time.monotonic()
+
+    def advance(self, seconds: float) -> None:
+        """So much of the expected time is behind us."""
+        self.behind += seconds
+
+    def seconds(self) -> float:
+        """What is left. At first as expected, and more and more at the pace of what is done."""
+        took = time.monotonic() - self.began
+        trusted = min(TRUSTED_SECONDS, 0.1 * self.expected)
+        pace = (took + trusted) / (self.behind + trusted) if trusted > 0 else 1.0
+        return max(self.expected - self.behind, 0.0) * pace
+
+    def __str__(self) -> str:
+        from gradbench.report.format import duration
+
+        return duration(self.seconds())
 
 
 class Steps:

@@ -13,16 +13,22 @@ from gradbench.cli.plugins import Plugins
 
 
 def run(
+    context: typer.Context,
     suite: Annotated[
         str,
         typer.Argument(
             help="A shipped suite (see gradbench list suites) or a path to a .toml.", autocompletion=completion.suites
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Run folder; an unfinished run of the same suite goes on.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; a run of the same suite in it goes on where it stopped.")
+    ] = None,
     select: Annotated[list[str] | None, typer.Option(help="Only cells with key=value[,value]; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, over the suite's.")] = None,
-    replicates: Annotated[int | None, typer.Option(help="Replicates of each cell, over the suite's.")] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="Replicates of each cell, over the suite's; with --out, more than there are.")
+    ] = None,
+    blocks: Annotated[int | None, typer.Option(help="Blocks that they are in, over the suite's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, over the suite's.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, layers or general, over the suite's.")] = None,
     variance: Annotated[str | None, typer.Option(help="auto, datapoint or whole, over the suite's.")] = None,
@@ -30,6 +36,20 @@ def run(
     memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
     precision: Annotated[float | None, typer.Option(help="More blocks until variance is known to this.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m; more blocks fill it.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that cells are measured in side by side; 0: in this one.")
+    ] = 0,
+    timeout: Annotated[
+        str | None, typer.Option(help="Time that a cell may take, such as 90s, 10m; then it has failed.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each process, timings apart.")] = 1,
+    executor: Annotated[str, typer.Option(help="local, or ray: on the machines of a Ray cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="The Ray cluster, if it is not the one around here.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what the run folder has already.")] = False,
+    keep: Annotated[
+        str | None, typer.Option(help="Disk space of block means, for more replicates later, such as 2GB; or 0.")
+    ] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     at: At = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
@@ -38,12 +58,25 @@ def run(
 ) -> None:
     """Measure every cell of a suite into a run folder, and print the tables."""
     from gradbench.cli import output, plugins
+    from gradbench.cli.quantities import disk_of, seconds_of
+    from gradbench.runner.execution import KEEP, Execution
     from gradbench.suite import shipped
 
     shipped.find_suite(suite)
-    longest, cost = seconds_of(budget), at_of(at)
+    longest, cost = seconds_of(budget, "--budget"), at_of(at)
+    execution = Execution(
+        executor,
+        workers,
+        seconds_of(timeout, "--timeout"),
+        threads,
+        address,
+        fail_fast,
+        fresh,
+        KEEP if keep is None else disk_of(keep, "--keep"),
+    )
     plugins.load_plugins(plugin)
     from gradbench.cli.progress import Bar
+    from gradbench.cli.resuming import resuming
     from gradbench.report.claims import check_failed, claims_table
     from gradbench.report.equal_cost_tables import equal_cost_tables
     from gradbench.report.format import duration
@@ -52,12 +85,13 @@ def run(
     from gradbench.results.at_budget import brought_to
     from gradbench.results.export import records
     from gradbench.results.outcomes import verify
-    from gradbench.runner import local
+    from gradbench.runner import runs
     from gradbench.suite import suites
 
     settings = suites.Settings(
         seed=seed,
         replicates=replicates,
+        blocks=blocks,
         device=device,
         engine=engine,
         variance=variance,
@@ -65,12 +99,13 @@ def run(
         memory=memory,
         precision=precision,
         budget=longest,
+        elsewhere=executor == "ray",
     )
     whole = suites.load_suite(suite, settings)
     chosen = whole.select(select or [])
-    out = out or local.default_folder(chosen.name)
+    out = out or runs.default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
-        outcome = local.run(chosen, out, bar)
+        outcome = runs.run(chosen, out, bar, execution)
     claims = verify(outcome.run, chosen.expect)
     if json_:
         frame = outcome.run.frame
@@ -82,8 +117,9 @@ def run(
             output.show(table)
         if claims:
             output.show(claims_table(claims))
-    if outcome.interrupted:
-        output.say(f"interrupted; go on with: gradbench run {suite} --out {out}")
+    if outcome.interrupted or outcome.stopped:
+        why = "interrupted" if outcome.interrupted else "stopped at a cell that failed"
+        output.say(f"{why}; go on with: {resuming(out, context.obj or ['run', suite])}")
     else:
         output.say(f"done in {duration(outcome.seconds)}: {out} (gradbench show {out} prints the tables again)")
     if left_out := len(whole.expect) - len(chosen.expect):
@@ -92,21 +128,3 @@ def run(
     if check:
         output.say(sentence)
     raise typer.Exit(outcome.exit_code or int(check and contradicted))
-
-
-def seconds_of(text: str | None) -> float | None:
-    """A time such as 90s, 10m or 2h in seconds. Raises UsageError for anything else.
-
-    >>> [seconds_of(text) for text in ("90s", "10m", "1.5h", "45")]
-    [90.0, 600.0, 5400.0, 45.0]
-    """
-    from gradbench.core.errors import UsageError
-
-    if text is None:
-        return None
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
-    try:
-        return float(number) * unit
-    except ValueError:
-        raise UsageError(f"--budget {text!r}: expected a time such as 90s, 10m or 2h") from None

@@ -8,10 +8,10 @@ from gradbench.results.store import Run, load_run
 
 
 def open_run(name: str) -> tuple[Run, int]:
-    """A run, and the exit code to end with: 2 where some of its files could not be read, which are named."""
+    """A run, and the exit code to end with: 2 where some of its files could not be used, which are named."""
     run = load_run(name)
-    for file in run.unreadable:
-        warn(f"{name}/{file} cannot be read (truncated?); delete it and run the suite again with --out {name}")
+    for said in run.warnings:
+        warn(f"{name}: {said}")
     return run, 2 if run.unreadable else 0
 
 

@@ -24,7 +24,12 @@ def show(
     group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
     at: At = None,
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Of a suite, try some cells briefly to tell what all of them take.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Of a plan, the run folder that has some of the cells.")] = None,
     plugin: Plugins = None,
+    all_: Annotated[bool, typer.Option("--all", help="Of a long run, every row after its summary.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
@@ -33,7 +38,7 @@ def show(
     if kind not in _KINDS:
         bare, kind = name, ""
     if not kind and is_file(Path(name) / "manifest.json"):
-        _show_run(name, group, at, plugin, json_)
+        _show_run(name, group, at, plugin, all_, json_)
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.estimators import ESTIMATORS
@@ -51,16 +56,16 @@ def show(
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and is_folder(Path(name)):
-        _show_run(name, group, at, plugin, json_)
+        _show_run(name, group, at, plugin, all_, json_)
     elif not homes and name.endswith(".toml"):
-        _show_plan(name, select or [], json_)
+        _show_plan(name, select or [], json_, piloted=plan, out=out)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
         raise UnknownNameError(
             kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known
         )
     elif homes[0] == "suite":
-        _show_plan(bare, select or [], json_)
+        _show_plan(bare, select or [], json_, piloted=plan, out=out)
     elif homes[0] == "metric":
         output.show_json({bare: METRICS[bare]}) if json_ else output.show(f"{bare}: {METRICS[bare]}")
     else:
@@ -69,7 +74,7 @@ def show(
         output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
 
 
-def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, json_: bool) -> NoReturn:
+def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, all_: bool, json_: bool) -> NoReturn:
     from gradbench.cli import output, plugins
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import RunError
@@ -93,38 +98,51 @@ def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, 
     else:
         from gradbench.report.claims import claims_table
         from gradbench.report.equal_cost_tables import equal_cost_tables
+        from gradbench.report.summaries import every_row, is_long, run_summary
         from gradbench.report.tables import run_tables
 
         with_group(run, group)
-        output.show(run_tables(run, group) if cost is None else equal_cost_tables(run, group, cost))
+        rows = run.ok()[run.ok().group == group]
+        if is_long(rows):
+            output.show(run_summary(run, group))
+        if all_ or not is_long(rows):
+            output.show(run_tables(run, group) if cost is None else equal_cost_tables(run, group, cost))
+        else:
+            output.show(every_row(len(rows)))
         if claims:
             output.show(claims_table(claims))
     raise typer.Exit(code)
 
 
-def _show_plan(name: str, select: list[str], json_: bool) -> None:
+def _show_plan(name: str, select: list[str], json_: bool, *, piloted: bool = False, out: Path | None = None) -> None:
     from gradbench.cli import output
     from gradbench.suite import shipped
 
     shipped.find_suite(name)
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
+    from gradbench.report.planned import plan_lines
     from gradbench.report.tables import plan_tables
-    from gradbench.runner.plan import estimate, plan_rows
+    from gradbench.runner.expected import expectation
+    from gradbench.runner.plan import plan_rows
     from gradbench.suite import suites
 
     suite = suites.load_suite(name).select(select)
-    seconds, memory = estimate(suite)
+    found = expectation(suite, out, piloted=piloted)
     if json_:
-        output.show_json({**suite.resolved(), "estimated_seconds": seconds, "estimated_bytes": memory})
+        output.show_json({**suite.resolved(), **found.record()})
         return
+    if piloted:
+        for line in plan_lines(suite, found):
+            output.show(line)
     skipped = sum(cell.skip is not None for cell in suite.cells)
     redrawn = ", each with a minibatch of its own" if suite.measure.noise == "latent+data" else ""
     output.show(plan_tables(plan_rows(suite), f"{suite.name}: {suite.title}"))
-    output.show(
-        f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates in "
-        f"{suite.measure.blocks} blocks{redrawn}; about {duration(seconds)} and {size(memory)} here"
-    )
+    if not piloted:
+        output.show(
+            f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates "
+            f"in {suite.measure.blocks} blocks{redrawn}; about {duration(found.seconds)} and {size(found.memory)} here"
+        )
     for claim in suite.expect:
         output.show(claim_line(claim))
 

@@ -6,6 +6,7 @@ GradbenchError
 │   ├── SuiteError         a suite file that is no valid suite
 │   ├── PluginError            a user's file or package that cannot take part
 │   └── RunError           a run folder that cannot be read or written
+│       ├── StorageError       a file of it that cannot be written any more: the run stops, what is there is kept
 │       └── NotRestoredError   user code changed what cannot be put back: the run stops
 ├── NothingMeasuredError   every cell was skipped or failed (exit code 4)
 └── MeasurementError       one cell cannot be measured: it fails, the run goes on
@@ -64,6 +65,10 @@ class PluginError(UsageError):
 
 class RunError(UsageError):
     """A run folder that cannot be read or written."""
+
+
+class StorageError(RunError):
+    """A file of a run that cannot be written, as on a full disk; what was written before is kept."""
 
 
 class NotRestoredError(RunError):

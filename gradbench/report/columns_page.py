@@ -82,7 +82,7 @@ def _roles() -> str:
         "claims of kind `slope`, and slopes.parquet": tuple(SLOPES),
         "what slopes are `against`": tuple(AXES),
         "differ from run to run on one machine": TIMED,
-        "only in the files under cells/": tuple(column.name for column in REGISTRY if column.cells_only),
+        "left out unless asked for by name, as in `load(run, columns=[…])`": tuple(c.name for c in REGISTRY if c.bulky),
     }
     rows = [f"| {role} | {', '.join(f'`{name}`' for name in names)} |" for role, names in roles.items()]
     titles = ", ".join(f"`{figure}` is {title}" for figure, title in SLOPES.items() if figure not in COLUMNS)

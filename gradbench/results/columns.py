@@ -68,8 +68,8 @@ class Column:
     """Title of the axis, where slopes are taken against it."""
     timed: bool = False
     """Whether it differs from run to run on one machine, as times do."""
-    cells_only: bool = False
-    """Whether only the files of single cells have it."""
+    bulky: bool = False
+    """Whether it is kept in every row, and read only where it is asked for by name."""
     since: int = 1
     """The first schema of which every run has it."""
     before: Before | None = None
@@ -313,7 +313,12 @@ REGISTRY: tuple[Column, ...] = (
     Column("mse_high", "real", "upper end of the interval of mse", "spread"),
     Column("cosine", "real", "mean cosine of one gradient with the reference", "spread", nullable=True),
     Column(
-        "block_variance", "reals", "variance block by block, which paired comparisons need", "spread", cells_only=True
+        "block_variance",
+        "reals",
+        "variance block by block, which paired comparisons need",
+        "spread",
+        nullable=True,
+        bulky=True,
     ),
     Column(
         "seconds",
@@ -369,8 +374,8 @@ REGISTRY: tuple[Column, ...] = (
 )
 
 BY_NAME = {column.name: column for column in REGISTRY}
-TABLE = tuple(column for column in REGISTRY if not column.cells_only)
-"""The columns of a run's table, in order."""
+TABLE = tuple(column for column in REGISTRY if not column.bulky)
+"""The columns that a run is loaded with, in order."""
 COLUMNS = tuple(column.name for column in TABLE)
 METRICS = {column.name: column.meaning for column in TABLE}
 IDENTITY = tuple(column.name for column in TABLE if column.identity)

@@ -46,6 +46,8 @@ def claims_of(run: Run) -> list[Claim]:
 
 def verify(run: Run, claims: Sequence[Claim]) -> list[ClaimOutcome]:
     """The outcome of each claim."""
+    if not claims:
+        return []
     ok = run.ok()
     flat = [{**parameters(row), **row} for row in ok.astype(object).where(ok.notna(), None).to_dict("records")]
     rows = [{str(k): v for k, v in row.items()} for row in flat]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 
-from gradbench.results.columns import BY_NAME, REGISTRY, SCHEMA_VERSION, TABLE, Column, Type
+from gradbench.results.columns import BY_NAME, REGISTRY, SCHEMA_VERSION, TABLE, Before, Column, Type
 
+arrow_compute: Any = pyarrow.compute
+"""Arrow's functions, which are made when it is imported, so that type checkers do not know them."""
 ARROW: dict[Type, pa.DataType] = {
     "text": pa.string(),
     "json": pa.string(),
@@ -21,10 +25,8 @@ ARROW: dict[Type, pa.DataType] = {
     "time": pa.timestamp("us", tz="UTC"),
 }
 
-SCHEMA = pa.schema([(column.name, ARROW[column.type]) for column in TABLE])
-"""Of the table of a run."""
-CELL_SCHEMA = pa.schema([(column.name, ARROW[column.type]) for column in REGISTRY])
-"""Of the file of one cell."""
+SCHEMA = pa.schema([(column.name, ARROW[column.type]) for column in REGISTRY])
+"""Of every file of rows, the bulky columns included."""
 
 
 def as_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,22 +37,30 @@ def as_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
-def completed(table: pa.Table) -> pa.Table:
-    """The columns of a run's table, in order; of a run of an older schema also those that it was written without.
+def completed(table: pa.Table, names: Sequence[str] = SCHEMA.names) -> pa.Table:
+    """The columns ``names`` of a file of rows, in order; of an older schema also those that it was written without.
 
-    Raises KeyError for a column that a table of its schema must have, pyarrow.ArrowException for one of another type.
+    ``table`` has ``schema_version``, and what is there of ``names`` and of the columns that stood for them. Raises
+    KeyError for a column that a table of its schema must have, pyarrow.ArrowException for one of another type.
     """
     versions = table.column("schema_version").cast(pa.int32()).unique().to_pylist()
     version = min((one for one in versions if one is not None), default=SCHEMA_VERSION)
-    for column in TABLE:
-        if column.name not in table.column_names and version < column.since:
-            table = table.append_column(SCHEMA.field(column.name), _before(column, table))
-    return table.select(SCHEMA.names).cast(SCHEMA)
+    for name in names:
+        column = BY_NAME[name]
+        if name not in table.column_names and (column.bulky or version < column.since):
+            table = table.append_column(SCHEMA.field(name), _before(column, table))
+    return table.select(list(names)).cast(pa.schema([SCHEMA.field(name) for name in names]))
+
+
+def sources(names: Iterable[str]) -> list[str]:
+    """The columns that a file may have to be asked for to give ``names``: those that stood for later ones as well."""
+    before = {name: BY_NAME[name].before for name in names}
+    return list(dict.fromkeys([*before, *(one.same_as for one in before.values() if one and one.same_as)]))
 
 
 def _before(column: Column, table: pa.Table) -> pa.Array | pa.ChunkedArray:
     """What ``table`` would hold had there been ``column`` when it was written."""
-    before = column.before
+    before = Before() if column.bulky else column.before
     if before is None:
         raise KeyError(column.name)
     if before.same_as is not None:
@@ -62,13 +72,21 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
     """As pandas, with whole numbers whole even where some rows have none, and None for a text that is not there."""
     columns = {}
     for field in table.schema:
-        values = table.column(field.name).to_pandas()
-        if pa.types.is_integer(field.type):
-            values = values.astype("Int64")
-        elif pa.types.is_string(field.type):
-            values = values.astype(object).where(values.notna(), None)
-        columns[field.name] = values
+        values = table.column(field.name)
+        if pa.types.is_string(field.type):
+            columns[field.name] = _texts(values)
+        else:
+            columns[field.name] = values.to_pandas()
+            if pa.types.is_integer(field.type):
+                columns[field.name] = columns[field.name].astype("Int64")
     return pd.DataFrame(columns)
+
+
+def _texts(values: pa.ChunkedArray) -> pd.Series:
+    """Texts as objects, those that are equal one object; None where there is none."""
+    coded = values.combine_chunks().dictionary_encode()
+    known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    return pd.Series(known[np.asarray(coded.indices.fill_null(len(known) - 1))], dtype=object)
 
 
 def unfilled(frame: pd.DataFrame) -> list[str]:

@@ -1,15 +1,15 @@
-"""Rows to Parquet and back: one file per cell, one for the run, and the manifest.
+"""A run on disk: made or taken up, added to, finished, loaded.
 
-A run is a folder: ``manifest.json``, ``cells/<cell_id>.parquet`` written as each cell ends, ``results.parquet``
-with all rows when the run ends, ``parameters/`` with what was trained.
+A run is a folder: ``manifest.json``, written first; ``cells/`` with the rows of each cell as it ends, while the run is
+under way; ``results.parquet`` with all rows when it has ended, which is then the one source; ``parameters/`` with what
+was trained. The manifest and the table alone are a whole run.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,246 +17,271 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from gradbench.core.errors import RunError
-from gradbench.results import sessions
-from gradbench.results.columns import SCHEMA_VERSION
-from gradbench.results.schema import CELL_SCHEMA, SCHEMA, as_frame, as_row, completed
-from gradbench.statistics import MARGIN, replicates_needed, verdicts
+from gradbench.core.errors import RunError, UnknownNameError
+from gradbench.results import lock, sessions
+from gradbench.results.cells import FOLDER, remove, write_cell
+from gradbench.results.columns import BY_NAME, COLUMNS, SCHEMA_VERSION
+from gradbench.results.files import is_partial, sweep, write_file
+from gradbench.results.filters import Where, expression
+from gradbench.results.gathering import (
+    REPLACED,
+    Gathered,
+    data_names,
+    gathered,
+    in_order,
+    is_whole,
+    row_files,
+    with_names,
+)
+from gradbench.results.manifest import FILE, TABLE_FILE, has_manifest, read_manifest, write_manifest
+from gradbench.results.row_files import DamagedError, read_rows, write_rows
+from gradbench.results.schema import SCHEMA, arrow_compute, as_frame
+from gradbench.results.verdicts import replicates_to_resolve, with_verdicts
 
-UNRESOLVED_MESSAGE = "replicates that would decide, about: "
+__all__ = [
+    "SCHEMA_VERSION",
+    "Run",
+    "create",
+    "finish",
+    "finished_cells",
+    "kept_rows",
+    "load",
+    "load_run",
+    "replicates_to_resolve",
+    "reserved",
+    "write_cell",
+    "write_manifest",
+    "write_table",
+]
+SLOPES_TABLE = "slopes.parquet"
+DAMAGED = ".damaged"
+"""Ends the name that a table which cannot be read is given when its run is taken up."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as loaded: its rows, its manifest, and the files of it that could not be read."""
+    """A run as loaded: its rows, its manifest, files of it that could not be used, and what else there is to say."""
 
     path: Path
     frame: pd.DataFrame
     manifest: dict[str, Any]
     unreadable: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def ok(self) -> pd.DataFrame:
         """The rows with figures."""
         return self.frame.loc[self.frame.status == "ok"]
 
     def block_variances(self) -> dict[tuple[str, str], np.ndarray]:
-        """By cell and group, the variance block by block [K]; of the cells whose files are there."""
-        found = {}
-        for file in sorted((self.path / "cells").glob("*.parquet")):
-            try:
-                table = pq.read_table(file, columns=["cell_id", "group", "block_variance"])
-            except (pa.ArrowException, OSError, KeyError):
-                continue
-            for row in table.to_pylist():
-                if row["block_variance"]:
-                    found[row["cell_id"], row["group"]] = np.asarray(row["block_variance"])
+        """By cell and group, the variance block by block [K]; of the groups of ``frame``, where it was kept."""
+        table = gathered(self.path, None, ["cell_id", "group", "block_variance"]).table
+        groups = pa.array(self.frame.group.unique(), pa.string())
+        table = table.filter(arrow_compute.is_in(table.column("group"), value_set=groups))
+        table = table.filter(table.column("block_variance").is_valid())
+        found: dict[tuple[str, str], np.ndarray] = {}
+        for batch in table.to_batches():
+            lists = batch.column("block_variance")
+            values, ends = lists.values.to_numpy(zero_copy_only=False), lists.offsets.to_numpy()
+            keys = zip(batch.column("cell_id").to_pylist(), batch.column("group").to_pylist(), strict=True)
+            found.update((key, values[a:b]) for key, a, b in zip(keys, ends, ends[1:], strict=False) if b > a)
         return found
 
 
+@contextmanager
+def reserved(path: Path) -> Iterator[lock.Holder | None]:
+    """Hold the lock of the run folder ``path``, which is made if need be; gives a holder that died holding it.
+
+    Raises RunError where another run holds it, naming that one, where ``path`` cannot be written, or holds something
+    else.
+    """
+    _require_free(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    with lock.exclusive(path) as stale:
+        yield stale
+
+
+def _require_free(path: Path) -> None:
+    """Raise RunError where ``path`` is there and neither a run folder nor what is left of one that was being made."""
+    if not (path.exists() or path.is_symlink()) or (path.is_dir() and has_manifest(path)):
+        return
+    own = {FOLDER, lock.LOCK, lock.NOTE}
+    if not path.is_dir() or any(file.name not in own and not is_partial(file) for file in path.iterdir()):
+        raise RunError(f"{path}: exists and is no run folder; give --out a new folder")
+
+
+def _not_writable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write")
+
+
 def create(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Make the folder of a run, or take up one of the same suite where it stopped.
+    """Begin a run in the folder ``path``, whose lock is held, or take up one of the same suite where it stopped.
 
     Returns the manifest in force, and what there is to say of a run taken up: which cells are stale because their
-    data file has other contents, what else has changed. Raises RunError where ``path`` cannot be written, or holds
+    data file or plugin is another, what else has changed. Raises RunError where ``path`` cannot be written, or holds
     something else.
     """
-    existing = path / "manifest.json"
-    if existing.exists():
-        return _taken_up(path, manifest)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path}: exists and is no run folder; give --out a new folder")
+    _require_free(path)
+    notes: list[str] = []
     try:
-        (path / "cells").mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
+        sweep(path)
+        if has_manifest(path):
+            manifest, notes = _taken_up(path, manifest)
         write_manifest(path, manifest)
     except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write"
-        ) from error
-    return manifest, []
+        raise _not_writable(path, error) from error
+    return manifest, notes
 
 
 def _taken_up(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    kept = _manifest(path)
-    if not sessions.same_run(kept, manifest):
+    kept = read_manifest(path)
+    if not sessions.same_run(kept.manifest, manifest):
         raise RunError(f"{path}: holds a run of another suite, seed or replicates; give another --out")
-    if kept.get("plugins", []) != manifest["plugins"]:
-        raise RunError(f"{path}: holds a run with other plugins, or another version of them; give another --out")
-    in_force, notes = sessions.resumed(kept, manifest, finished_cells(path))
-    try:
-        if sessions.stale(kept, manifest):  # tables that hold stale cells must not outlive a session that is killed
-            for table in ("results.parquet", "slopes.parquet"):
-                (path / table).unlink(missing_ok=True)
-        write_manifest(path, in_force)
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written ({error.strerror}); give --out a folder that you may write"
-        ) from error
-    return in_force, notes
+    notes = list(kept.warnings)
+    table = path / TABLE_FILE
+    if TABLE_FILE in (found := gathered(path, None, ["cell_id"])).unreadable:
+        table.replace(path / f"{TABLE_FILE}{DAMAGED}")
+        notes.append(f"{TABLE_FILE} {found.unreadable.pop(TABLE_FILE)}: kept as {TABLE_FILE}{DAMAGED}, its cells anew")
+    notes += [f"{name} {why}: its cells anew" for name, why in found.unreadable.items()]
+    in_force, said = sessions.resumed(kept.manifest, manifest, finished_cells(path))
+    return in_force, [*notes, *said]
 
 
-def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Write ``manifest.json`` in one step."""
-    _atomic(path / "manifest.json", lambda partial: partial.write_text(json.dumps(manifest, indent=1) + "\n"))
-
-
-def write_cell(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows of one cell in one step. Their verdicts wait for the whole run."""
-    table = pa.Table.from_pylist([as_row(row) for row in rows], schema=CELL_SCHEMA)
-    _atomic(path / "cells" / f"{rows[0]['cell_id']}.parquet", lambda partial: pq.write_table(table, partial))
+def kept_rows(path: Path, names: Sequence[str]) -> pa.Table:
+    """The columns ``names`` of all cells that a run folder has, each as it was written last."""
+    return gathered(path, None, list(names)).table
 
 
 def finished_cells(path: Path) -> set[str]:
     """Ids of the cells already measured or skipped in the run folder; failed and unreadable ones are measured anew."""
-    done = set()
-    for file in sorted((path / "cells").glob("*.parquet")):
-        table = _read(file)
-        if table is not None and "failed" not in table.column("status").to_pylist():
-            done.add(file.stem)
-    return done
+    table = gathered(path, None, ["cell_id", "status"]).table
+    failed = table.filter(arrow_compute.equal(table.column("status"), "failed")).column("cell_id")
+    return set(table.column("cell_id").unique().to_pylist()) - set(failed.to_pylist())
 
 
 def finish(path: Path, manifest: dict[str, Any]) -> Run:
-    """Gather the cells into ``results.parquet``, with verdicts corrected over the whole run."""
+    """Gather the cells into ``results.parquet``, with verdicts corrected over the whole run; ``cells/`` goes.
+
+    Raises StorageError where that cannot be written; the cells then stay as they are.
+    """
     write_manifest(path, manifest)
-    order = {cell["cell_id"]: index for index, cell in enumerate(manifest["suite_resolved"]["cells"])}
-    table, unreadable = _gather(path, manifest)
-    frame = _with_verdicts(as_frame(table), manifest)
-    frame = frame.sort_values("cell_id", key=lambda ids: ids.map(order), kind="stable").reset_index(drop=True)
-    results = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
-    results = results.replace_schema_metadata(
-        {**(results.schema.metadata or {}), b"gradbench": json.dumps(manifest).encode()}
-    )
-    _atomic(path / "results.parquet", lambda partial: pq.write_table(results, partial))
-    return Run(path, frame, manifest, unreadable)
+    names = data_names(manifest)
+    found = gathered(path, None, SCHEMA.names)
+    current = arrow_compute.is_in(found.table.column("cell_id"), value_set=pa.array(list(names), pa.string()))
+    table = in_order(with_names(found.table.filter(current), names), list(names))
+    frame = with_verdicts(as_frame(table.select(list(COLUMNS))), manifest)
+    for name in ("verdict", "message"):
+        index = table.column_names.index(name)
+        table = table.set_column(index, SCHEMA.field(name), pa.array(frame[name], pa.string(), from_pandas=True))
+    replaced = found.table.filter(arrow_compute.invert(current))
+    if replaced.num_rows:
+        write_rows(path, path / REPLACED, replaced)
+    write_rows(path, path / TABLE_FILE, table, manifest)
+    _clear(path, found, complete=bool(manifest.get("finished")), replaced=replaced.num_rows > 0)
+    return Run(path, frame, manifest, tuple(found.unreadable), tuple(found.warnings))
+
+
+def _clear(path: Path, found: Gathered, complete: bool, replaced: bool) -> None:
+    """Remove the files whose rows are in the table now; of a run that is complete also those that cannot be read."""
+    own = [path / TABLE_FILE, *([path / REPLACED] if replaced else [])]
+    done = row_files(path) if complete else found.files
+    remove([file for file in done if file not in own])
+    with suppress(OSError):
+        (path / FOLDER).rmdir()
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table derived from the rows, in one step."""
-    _atomic(path, lambda partial: frame.to_parquet(partial, index=False))
+    """Write a table derived from the rows, in one step. Raises StorageError."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    write_file(path.parent, path, buffer.getvalue())
 
 
 def load_run(path: str | Path) -> Run:
-    """Load a run, finished or not. Files of cells that cannot be read are named in ``unreadable``.
+    """Load a run, finished or not. Files that cannot be used are named in ``unreadable``, the others are read.
 
-    Raises RunError where ``path`` is no run folder, its manifest or results cannot be read, it is of a newer
-    schema, or it holds no cell at all.
+    Raises RunError where ``path`` is no run folder, its manifest cannot be read, it is of a newer schema, or it holds
+    no cell that can be read.
     """
     path = Path(path)
-    if not path.is_dir() or not (path / "manifest.json").is_file():
-        kind = "no such folder" if not path.exists() else "no run folder (manifest.json is missing)"
-        raise RunError(f"{path}: {kind}; give a folder that gradbench run wrote, such as results/quick-…")
-    manifest = _manifest(path)
-    gathered, unreadable = _gather(path, manifest)
-    results = path / "results.parquet"
-    table = gathered
-    if results.exists():
-        table = _read(results)
-        if table is None:
-            raise RunError(
-                f"{results}: cannot be read as a gradbench table (truncated?)\n"
-                f"delete the file: a run without it is loaded from its cells/"
-            )
-    if not table.num_rows:
-        raise RunError(f"{path}: the run holds no cell that can be read; run the suite again with --out {path}")
-    return Run(path, _with_verdicts(as_frame(table), manifest), manifest, unreadable)
+    require_run(path)
+    manifest = read_manifest(path)
+    found = gathered(path, manifest.manifest)
+    frame = as_frame(_nonempty(path, found).table)
+    if found.files != [path / TABLE_FILE] or not found.sealed or not manifest.manifest.get("finished"):
+        frame = with_verdicts(frame, manifest.manifest)
+    unreadable = [*([] if manifest.usable else [FILE]), *found.unreadable]
+    anew = f"run the suite again with --out {path} to measure its cells anew"
+    said = [f"{name} {why}; {anew}" for name, why in found.unreadable.items()]
+    if manifest.sealed and not found.sealed:
+        said.append("has rows that another program has written: nothing tells whether they are what was measured")
+    return Run(path, frame, manifest.manifest, tuple(unreadable), (*manifest.warnings, *said, *found.warnings))
 
 
-def load(path: str | Path) -> pd.DataFrame:
-    """The rows of a run as a pandas frame, one row per cell and group. Raises RunError (see `load_run`)."""
-    return load_run(path).frame
+def load(path: str | Path, columns: Sequence[str] | None = None, where: Where | None = None) -> pd.DataFrame:
+    """The rows of a run as a pandas frame, one row per cell and group.
 
+    ``columns``: only these, in this order; ``block_variance`` is given where it is named. ``where``: only rows that
+    have one of the given values in each column, ``{"group": "phi", "samples": [1, 4]}``, or that an expression of
+    ``pyarrow.compute`` is true of. Both are left to Arrow, which reads no other column of a finished run.
 
-def _gather(path: Path, manifest: dict[str, Any]) -> tuple[pa.Table, tuple[str, ...]]:
-    """The cells that the manifest names, and the files that cannot be read; cells of replaced data files are left out.
-
-    A data file has the name that the manifest gives it, under whatever name a session measured it.
+    Raises RunError (see `load_run`), UnknownNameError for a column that there is not, UsageError for a filter that
+    does not fit its column.
     """
-    names = {cell["cell_id"]: cell.get("data") for cell in manifest["suite_resolved"].get("cells", [])}
-    column = SCHEMA.get_field_index("data")
-    tables, unreadable = [], []
-    for file in sorted((path / "cells").glob("*.parquet")):
-        if file.stem not in names:
-            continue
-        table = _read(file)
-        if table is None:
-            unreadable.append(f"cells/{file.name}")
-        else:
-            name = pa.array([names[file.stem]] * table.num_rows, pa.string())
-            tables.append(table.set_column(column, SCHEMA.field(column), name))
-    return (pa.concat_tables(tables) if tables else SCHEMA.empty_table()), tuple(unreadable)
+    path = Path(path)
+    names = list(COLUMNS if columns is None else columns)
+    for name in names:
+        if name not in BY_NAME:
+            raise UnknownNameError("column", name, BY_NAME, where="columns")
+    asked, about = (None, []) if where is None else expression(where)
+    require_run(path)
+    manifest = read_manifest(path)
+    needed = list(dict.fromkeys([*names, *about]))
+    if is_whole(path) and manifest.manifest.get("finished"):
+        with suppress(DamagedError, FileNotFoundError):
+            rows = read_rows(path, path / TABLE_FILE, needed, asked)
+            if rows.sealed:
+                return as_frame(rows.table.select(names))
+    run = load_run(path)
+    frame = run.frame
+    if "block_variance" in names:
+        blocks = run.block_variances()
+        keys = zip(frame.cell_id, frame.group, strict=True)
+        frame = frame.assign(block_variance=pd.Series([blocks.get(key) for key in keys], frame.index, dtype=object))
+    if asked is not None:
+        frame = frame[_mask(frame, about, asked)]
+    return frame[names].reset_index(drop=True)
 
 
-def _read(file: Path) -> pa.Table | None:
+def _mask(frame: pd.DataFrame, about: Sequence[str], asked: pc.Expression) -> np.ndarray:
+    """Which rows of a frame an expression over the columns ``about`` is true of."""
+    fields = pa.schema([SCHEMA.field(name) for name in about] or [SCHEMA.field("cell_id")])
+    table = pa.Table.from_pandas(frame[fields.names], schema=fields, preserve_index=False)
+    numbered = table.append_column("__row", pa.array(np.arange(len(frame))))
+    mask = np.zeros(len(frame), dtype=bool)
+    mask[np.asarray(numbered.filter(asked).column("__row"), dtype=np.int64)] = True
+    return mask
+
+
+def require_run(path: Path) -> None:
+    """Raise RunError where ``path`` is no run folder."""
     try:
-        return completed(pq.read_table(file))
-    except (pa.ArrowException, OSError, KeyError):
-        return None
+        if path.is_dir() and has_manifest(path):
+            return
+        kind = "no run folder (manifest.json is missing)" if path.exists() else "no such folder"
+    except OSError as error:
+        kind = f"cannot be read ({error.strerror})"
+    raise RunError(f"{path}: {kind}; give a folder that gradbench run wrote, such as results/quick-…")
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path / 'manifest.json'}: cannot be read ({error}); the run cannot be used") from error
-    version, suite = (
-        manifest.get(key) if isinstance(manifest, dict) else None for key in ("schema_version", "suite_resolved")
-    )
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise RunError(f"{path}: written by a newer gradbench (schema {version}); upgrade gradbench")
-    if not isinstance(suite, dict) or not isinstance(version, int):
-        raise RunError(f"{path / 'manifest.json'}: expected the manifest of a run; give a folder of gradbench run")
-    cells, files = suite.get("cells", []), manifest.get("data", [])
-    if not (_tables(cells, {"cell_id"}) and _tables(files, {"data", "scale", "sha256", "cells"})):
-        raise RunError(f"{path / 'manifest.json'}: expected the cells and data files of a run; the run cannot be used")
-    return manifest
-
-
-def _tables(value: Any, keys: set[str]) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) and keys <= one.keys() for one in value)
-
-
-def _with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
-    ok = frame.status == "ok"
-    rows = frame[ok]
-    margin = manifest.get("suite_resolved", {}).get("measure", {}).get("margin", MARGIN)
-    names = ("bias_p", "bias_high", "gradient_norm", "variance", "replicates", "bias_norm")
-    p, high, norm, variance, replicates, bias = (np.asarray(rows[name], dtype=float) for name in names)
-    verdict = pd.Series([None] * len(frame), index=frame.index, dtype=object)
-    verdict[ok] = verdicts(p, high, norm, variance, margin=margin, groups=rows.group.to_numpy(dtype=object))
-    message = frame.message.copy()
-    needed = replicates_needed(replicates, bias, high, norm, variance, margin=margin)
-    message[ok] = _what_would_decide(needed, replicates, high)
-    message[ok & (verdict != "unresolved")] = None
-    return frame.assign(verdict=verdict, message=message)
-
-
-def _what_would_decide(needed: list[int], replicates: np.ndarray, high: np.ndarray) -> list[str]:
-    """By row, what would resolve it: about so many replicates, or more of them, as nothing was seen to vary."""
-    return [
-        f"all {count:.0f} replicates gave one gradient, and not the reference: a rare event may be missing, of a "
-        f"frequency up to 3 in {count:.0f}; take more replicates"
-        if math.isinf(bound)
-        else f"{UNRESOLVED_MESSAGE}{enough}"
-        for enough, count, bound in zip(needed, replicates, high, strict=True)
-    ]
-
-
-def replicates_to_resolve(message: str | None) -> int | None:
-    """The number that the message of an unresolved row holds.
-
-    >>> replicates_to_resolve("replicates that would decide, about: 12000")
-    12000
-    """
-    found = message.partition(UNRESOLVED_MESSAGE)[2] if isinstance(message, str) else ""
-    return int(found) if found.isdigit() else None
-
-
-def _atomic(path: Path, write) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _nonempty(path: Path, found: Gathered) -> Gathered:
+    if not found.table.num_rows:
+        reasons = "; ".join(f"{name} {why}" for name, why in list(found.unreadable.items())[:3])
+        message = f"{path}: the run holds no cell that can be read; run the suite again with --out {path}"
+        raise RunError(f"{message}\n{reasons}" if reasons else message)
+    return found

@@ -19,15 +19,15 @@ from gradbench.core.version import VERSION
 
 
 @cache
-def hardware(device: str) -> str:
-    """The device in words: the GPU's name, or the processor and the cores that torch uses."""
+def hardware(device: str, threads: int) -> str:
+    """The device in words: the GPU's name, or the processor and the threads that one gradient is timed with."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    return f"{_processor()}, {threads} threads"
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, hardware and git state, for the manifest."""
+def provenance(statistics_threads: int | None = None) -> dict[str, Any]:
+    """Versions, hardware and git state, for the manifest; without ``statistics_threads`` where nothing is measured."""
     packages = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
     return {
         "gradbench_version": VERSION,
@@ -37,6 +37,7 @@ def provenance() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        **({} if statistics_threads is None else {"statistics_threads": statistics_threads}),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "tf32": torch.backends.cuda.matmul.allow_tf32,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -12,15 +12,16 @@ from typing import Any
 import torch
 
 from gradbench.core.canonical import canonical
-from gradbench.core.errors import ContractError, GradbenchError, message_of
 from gradbench.core.version import VERSION
 from gradbench.engine import minibatches, passes, timing
 from gradbench.engine.measure import measure as measure_moments
-from gradbench.engine.moments import Moments, groups_of
+from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import PARAMETERS, SCHEMA_VERSION
+from gradbench.runner.jobs import Failure, Setup
+from gradbench.runner.kept_moments import KeptMoments
 from gradbench.runner.machine import hardware
 from gradbench.runner.topup import topped_up
 from gradbench.statistics import block_variances, summarise
@@ -30,6 +31,10 @@ from gradbench.suite.suites import Measure
 from gradbench.target.points import Point
 from gradbench.target.reference import Reference, Source
 
+CENTRE_BLOCKS = 32
+"""Blocks of a Monte-Carlo reference, at most, that moments are centred at: no more, so that a cell with more blocks
+goes on from those that it has."""
+
 
 def cell_blocks(cell: Cell, measure: Measure) -> tuple[int, int]:
     """Blocks, and replicates in each."""
@@ -38,67 +43,117 @@ def cell_blocks(cell: Cell, measure: Measure) -> tuple[int, int]:
     return plan_blocks(ESTIMATORS[cell.estimator], measure.replicates, measure.blocks)
 
 
-def measured_rows(
+@dataclass(frozen=True)
+class Statistics:
+    """The rows of a cell, one per group, with everything but its cost; and the task, which that is taken of."""
+
+    rows: list[dict[str, Any]]
+    task: Task
+
+
+def fitted_task(cell: Cell, point: Point) -> Task:
+    """The estimator of a cell at ``point``, its control variate trained."""
+    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.objective)
+    return minibatches.fitted(task) if cell.noise == "latent+data" else task.fitted()
+
+
+def statistics_of(
     cell: Cell,
-    suite: str,
-    measure: Measure,
+    setup: Setup,
     point: Point,
     source: Source,
     tick: Callable[[int], None],
     until: float | None = None,
     preflight: Callable[[Task], None] = lambda task: None,
-) -> list[dict[str, Any]]:
-    """The rows of a cell, one per group; ``until`` is when its share of a budget is spent.
+    *,
+    growing: bool = False,
+) -> Statistics:
+    """The statistics of a cell; ``until`` is when its share of a budget is spent.
 
-    ``preflight`` is shown the task before it is measured. Raises MeasurementError where it cannot be.
+    ``preflight`` is shown the task before it is measured. ``growing``: blocks that were kept are taken up, and only
+    those that are missing are measured. Raises MeasurementError where it cannot be measured.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, clock, measure = datetime.now(UTC), time.perf_counter(), setup.measure
     redrawn = cell.noise == "latent+data"
-    task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.objective)
-    task = minibatches.fitted(task) if redrawn else task.fitted()
+    task = fitted_task(cell, point)
     preflight(task)
     take = minibatches.measure_minibatches if redrawn else measure_moments
     blocks, per_block = cell_blocks(cell, measure)
-    reference = _measured_by(task, source.upto(measure.blocks))
+    memory = measure.options().budget()
+    centred = min(measure.blocks, CENTRE_BLOCKS)
+    centre = _measured_by(task, source.upto(centred)).gradient
 
     def measured_blocks(some: range) -> Moments:
-        return take(task, some, per_block, reference.gradient, tick, measure.options())
+        return take(task, some, per_block, centre, tick, measure.options())
 
-    moments = measured_blocks(range(blocks))
-    memory = measure.options().budget()
-    if redrawn or not task.estimator.deterministic:
+    drawn = redrawn or not task.estimator.deterministic
+    kept = KeptMoments(setup.folder, setup.keep)
+    about = {"per_block": per_block, "centre": centred, "engine": measure.engine, "variance": measure.variance}
+    about["threads"] = setup.threads
+    first = kept.read(cell.cell_id, about) if growing and drawn else None
+    if first is None:
+        moments = measured_blocks(range(blocks))
+    elif first.blocks < blocks:
+        moments = joined([first, measured_blocks(range(first.blocks, blocks))], memory)
+    else:
+        moments = first
+    if drawn:
         together = 1 if redrawn else passes.plan(task, per_block).together
         moments = topped_up(moments, measured_blocks, measure.precision, until, memory, together)
-        reference = _measured_by(task, source.upto(moments.blocks))
-        if redrawn:
-            moments = minibatches.probed(task, moments)
+        kept.write(cell.cell_id, about, moments)
+    reference = _measured_by(task, source.upto(moments.blocks if drawn else measure.blocks))
+    if redrawn:
+        moments = minibatches.probed(task, moments)
     figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
     shares = block_variances(moments)
-    cost = timing.cost(task)
     parameters = point.problem.named_parameters()
     common = {
-        **_common(cell, suite),
+        **_common(cell, setup),
         "evaluations": task.estimator.cost(cell.setting()).total,
-        "seconds": cost.seconds,
-        "seconds_low": cost.low,
-        "seconds_high": cost.high,
-        "flops": cost.flops,
-        "peak_bytes": cost.peak_bytes,
         "status": "ok",
         "started_at": started,
         "wall_seconds": time.perf_counter() - clock,
     }
-    return [
+    found = [
         {
             **common,
             "group": group,
             "num_parameters": sum(parameters[name].numel() for name in members),
             **figures[group].columns(),
             "engine": moments.engine,
-            "work_variance": figures[group].variance * cost.seconds,
             "block_variance": shares[group].tolist(),
         }
         for group, members in groups_of(point.names).items()
+    ]
+    return Statistics(found, task)
+
+
+def cost_of(task: Task, threads: int) -> dict[str, Any]:
+    """The columns of the cost of one gradient, taken with ``threads``, where and how long it took."""
+    clock = time.perf_counter()
+    cost = timing.cost(task)
+    return {
+        "seconds": cost.seconds,
+        "seconds_low": cost.low,
+        "seconds_high": cost.high,
+        "flops": cost.flops,
+        "peak_bytes": cost.peak_bytes,
+        "hardware": hardware(task.point.device, threads),
+        "wall_seconds": time.perf_counter() - clock,
+    }
+
+
+def with_timing(rows: Iterable[dict[str, Any]], cost: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a cell with its cost, and what follows from it."""
+    own = {name: value for name, value in cost.items() if name != "wall_seconds"}
+    return [
+        {
+            **row,
+            **own,
+            "work_variance": row["variance"] * cost["seconds"],
+            "wall_seconds": row["wall_seconds"] + cost["wall_seconds"],
+        }
+        for row in rows
     ]
 
 
@@ -111,29 +166,18 @@ def _measured_by(task: Task, reference: Reference) -> Reference:
     return replace(reference, minibatches=None) if task.estimator.fits_on_all_rows else reference
 
 
-def skipped(cell: Cell, suite: str) -> list[dict[str, Any]]:
+def skipped(cell: Cell, setup: Setup) -> list[dict[str, Any]]:
     """The row of a cell that cannot work, with the reason."""
-    return [{**_common(cell, suite), "status": "skipped", "error_type": "skipped", "message": cell.skip}]
+    return [{**_common(cell, setup), "status": "skipped", "error_type": "skipped", "message": cell.skip}]
 
 
-def failed(cell: Cell, suite: str, error: Exception) -> list[dict[str, Any]]:
+def failed(cell: Cell, setup: Setup, failure: Failure) -> list[dict[str, Any]]:
     """The row of a cell that could not be measured."""
-    kind = (error.raised if isinstance(error, ContractError) else None) or type(error).__name__
-    text = _text(error) if isinstance(error, GradbenchError) else f"{kind}: {_text(error)}"
-    return [{**_common(cell, suite), "status": "failed", "error_type": kind, "message": text}]
+    said = {"status": "failed", "error_type": failure.kind, "message": failure.message}
+    return [{**_common(cell, setup), **said}]
 
 
-def _text(error: Exception) -> str:
-    """An exception's message as it is, but no longer than a reader's patience."""
-    text = message_of(error) or "no message"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
-
-
-LONGEST = 1000
-"""Characters of a message that are kept."""
-
-
-def _common(cell: Cell, suite: str) -> dict[str, Any]:
+def _common(cell: Cell, setup: Setup) -> dict[str, Any]:
     identity = cell.identity()
     problem = PROBLEMS[cell.axes.problem]
     return {
@@ -141,14 +185,14 @@ def _common(cell: Cell, suite: str) -> dict[str, Any]:
         **{name: canonical(identity[name]) for name in PARAMETERS},
         "schema_version": SCHEMA_VERSION,
         "cell_id": cell.cell_id,
-        "suite": suite,
+        "suite": setup.suite,
         "size": problem.size(cell.axes.parameters),
         "latent_dim": problem.latent_dim(cell.axes.parameters),
         "batch_size": getattr(cell.axes.parameters, "batch", None),
         "group": "all",
         "gradbench_version": VERSION,
         "torch_version": _torch_version(),
-        "hardware": hardware(cell.device),
+        "hardware": hardware(cell.device, setup.timing_threads),
         "started_at": datetime.now(UTC),
         "wall_seconds": 0.0,
     }

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from gradbench.core.bank import UNLIMITED
 from gradbench.engine.moments import Moments, joined
 from gradbench.statistics import block_variances, skewed_interval
+from gradbench.suite.suites import MOST_BLOCKS
 
-MOST_BLOCKS = 1024
 GROUPS = ("all", "phi", "theta")
 
 

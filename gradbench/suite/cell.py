@@ -10,6 +10,8 @@ from gradbench.core.canonical import digest
 from gradbench.engine.options import NoiseSource
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
+from gradbench.families import FAMILIES
+from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.base import Kl
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
@@ -80,13 +82,27 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        """A hash of the resolved cell, in which a data file is its contents."""
+        """A hash of the resolved cell, in which a data file is its contents, and a plugin its source."""
         identity = {**self.axes.canonical(), **self._rest()}
         if not self.objective.plain():  # as cells were named before objectives had parameters
             identity.pop("objective_params")
         if self.noise == "latent":  # as cells were named before there was a choice
             identity.pop("noise")
+        if brought := self._plugins():
+            identity["plugins"] = brought
         return digest(identity, 20)
+
+    def _plugins(self) -> list[str]:
+        """The versions of what plugins brought to this cell: another source of one makes another cell."""
+        kind = PROBLEMS[self.axes.problem]
+        parts = (
+            (ESTIMATORS, self.estimator),
+            (PROBLEMS, kind.name),
+            (FAMILIES, kind.family),
+            (OBJECTIVES, self.objective.name),
+        )
+        found = (registry.version_of(name) for registry, name in parts)
+        return sorted({version for version in found if version is not None})
 
     def setting(self) -> Setting:
         """What the estimator is asked to work with."""

@@ -56,8 +56,11 @@ def grid_cells(
     *,
     seed: int | None = None,
     device: str | None = None,
+    elsewhere: bool = False,
 ) -> Iterator[Cell]:
     """Every cell of a ``[[grid]]`` table; ``where`` names it in errors, ``seed`` and ``device`` go before its own.
+
+    ``elsewhere``: it is measured on other machines, which may have a device that this one has not.
 
     ``shelf`` has the data sets that the suite has named so far.
 
@@ -83,7 +86,7 @@ def grid_cells(
         for values in _product(grid | size, where):
             axes, keys = _point(name, values, where, default_seed, seed, shelf)
             for estimator, params in estimators:
-                yield _cell(axes, keys, estimator, params, resolve_device(device or keys.device))
+                yield _cell(axes, keys, estimator, params, resolve_device(device or keys.device, elsewhere=elsewhere))
 
 
 def _point(
@@ -199,8 +202,11 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def resolve_device(name: str) -> str:
-    """``auto`` to the device that there is. Raises UsageError for a CUDA device that there is not."""
+def resolve_device(name: str, *, elsewhere: bool = False) -> str:
+    """``auto`` to the device that there is. Raises UsageError for a CUDA device that there is not.
+
+    ``elsewhere``: on machines of a cluster, which hands out the GPUs that it has: ``cuda`` is any of them.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
@@ -208,6 +214,10 @@ def resolve_device(name: str) -> str:
     found = re.fullmatch(DEVICE, name)
     if found is None:
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
+    if elsewhere and ":" in name:
+        raise UsageError(f"device {name!r}: a cluster hands out its GPUs itself; use --device cuda")
+    if elsewhere:
+        return name
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(found[2] or 0) >= count:
         raise UsageError(f"device {name!r}: there are {count} CUDA devices here; use --device cpu or auto")

@@ -27,6 +27,9 @@ from gradbench.suite.limits import LARGEST_INTEGER, MOST_CLAIMS, check_cells, ch
 from gradbench.suite.reading import read_toml
 from gradbench.suite.shipped import find_suite
 
+MOST_BLOCKS = 1024
+"""Blocks of a cell, at most."""
+
 MOST_REPLICATES = 10**12
 """Of a cell: more would take years."""
 
@@ -35,7 +38,7 @@ class Measure(StrictModel):
     """How much is measured of each cell."""
 
     replicates: Annotated[int, Field(gt=0, le=MOST_REPLICATES)] = 1024
-    blocks: Annotated[int, Field(ge=4, le=1024)] = 32
+    blocks: Annotated[int, Field(ge=4, le=MOST_BLOCKS)] = 32
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
     engine: Engine = "auto"
     variance: Variance = "auto"
@@ -152,6 +155,7 @@ class Settings:
 
     seed: int | None = None
     replicates: int | None = None
+    blocks: int | None = None
     device: str | None = None
     engine: str | None = None
     variance: str | None = None
@@ -159,6 +163,8 @@ class Settings:
     memory: str | None = None
     precision: float | None = None
     budget: float | None = None
+    elsewhere: bool = False
+    """Whether other machines measure, which may have a device that this one has not."""
 
 
 def load_suite(name: str, settings: Settings | None = None) -> Suite:
@@ -175,8 +181,8 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     check_values(raw, where)
     file = validated(SuiteFile, raw, where, file=True)
     check_cells(file.grid, where)
-    measure = file.measure
-    for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
+    measure = _sized(file.measure, settings)
+    for key in ("engine", "variance", "noise", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     if settings.seed is not None:
@@ -185,7 +191,9 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     shelf = data_sets.Shelf()
     for index, grid in enumerate(file.grid):
         here = f"{where}: grid[{index}]"
-        for cell in grid_cells(grid, here, file.seed, shelf, seed=settings.seed, device=settings.device):
+        for cell in grid_cells(
+            grid, here, file.seed, shelf, seed=settings.seed, device=settings.device, elsewhere=settings.elsewhere
+        ):
             noisy = _with_noise(cell, measure.noise)
             cells.setdefault(noisy.cell_id, noisy)
     if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):
@@ -194,6 +202,22 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     for index, claim in enumerate(file.expect):
         claim_coverage.check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
     return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
+
+
+def _sized(measure: Measure, settings: Settings) -> Measure:
+    """``measure`` with the replicates and blocks that the command line sets.
+
+    More replicates than the suite has are more blocks of the size that it has, as far as that is possible: then a run
+    that goes on to as many, and one that begins with them, are the same.
+    """
+    replicates, blocks = settings.replicates, settings.blocks
+    size = measure.replicates // measure.blocks
+    if blocks is None and replicates is not None and replicates > measure.replicates and not replicates % size:
+        blocks = replicates // size if replicates // size <= MOST_BLOCKS else None
+    given = {"replicates": replicates, "blocks": blocks}
+    change = {name: value for name, value in given.items() if value is not None}
+    where = "--replicates" if replicates is not None else "--blocks"
+    return validated(Measure, {**measure.model_dump(), **change}, where) if change else measure
 
 
 def _with_noise(cell: Cell, noise: NoiseSource) -> Cell:

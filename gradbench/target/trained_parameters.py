@@ -1,38 +1,20 @@
-"""Trained parameters in a file, read back only where they are, to the bit, what was trained.
-
-A safetensors file holds the parameters and, as metadata, the model that they are of and a SHA-256 over that model and
-every tensor's name, type, shape and bytes.
-"""
+"""Trained parameters in a file, read back only where they are, to the bit, what was trained."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gradbench.core.canonical import canonical
 from gradbench.core.errors import UsageError
-
-MODEL, HASH = "model", "sha256"
-"""Keys of the metadata."""
+from gradbench.core.sealed import SealError, read_sealed, write_sealed
 
 
 def write_parameters(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
     """Write the ``parameters`` of ``model``, its axes in canonical JSON, in one step."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in parameters.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial, metadata={MODEL: model, HASH: values_hash(model, tensors)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_sealed(path, model, parameters)
 
 
 def read_into(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
@@ -42,17 +24,9 @@ def read_into(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
     that model and these names, shapes and types.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-        raise _refused(path, f"cannot be read ({error})") from error
-    if HASH not in metadata or MODEL not in metadata:
-        raise _refused(path, "have no hash to be checked against; they may be of an earlier version")
-    if metadata[MODEL] != model:
-        raise _refused(path, "are of another model, data set or seed")
-    if metadata[HASH] != values_hash(model, found):
-        raise _refused(path, "are not what was written: the hash of the contents is another")
+        found = read_sealed(path, model)
+    except SealError as error:
+        raise _refused(path, str(error)) from error
     for name, parameter in parameters.items():
         value = found.get(name)
         if value is None or value.shape != parameter.shape or value.dtype != parameter.dtype:
@@ -64,16 +38,6 @@ def read_into(path: Path, model: str, parameters: Mapping[str, Tensor]) -> None:
         raise _refused(path, f"have {more[0]}, which the model has not")
     for name, parameter in parameters.items():
         parameter.data.copy_(found[name])
-
-
-def values_hash(model: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the model and the names, types, shapes and bytes of tensors."""
-    told = hashlib.sha256(model.encode())
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        told.update(f"\n{canonical([name, str(value.dtype), list(value.shape)])}\n".encode())
-        told.update(value.flatten().view(torch.uint8).numpy().data)
-    return told.hexdigest()
 
 
 def _refused(path: Path, why: str) -> UsageError:

@@ -18,7 +18,7 @@ from gradbench.checking.problem import check_problem
 from gradbench.checking.targets import targets
 from gradbench.core.errors import ContractError, MeasurementError
 from gradbench.problems import PROBLEMS
-from gradbench.runner import local
+from gradbench.runner import measuring, runs
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import whole_data
 from tests.helpers import objective_of, run_grids
@@ -88,15 +88,15 @@ def test_a_run_fails_the_cells_of_a_faulty_problem_with_the_reason(one: Fault, m
     assert all(one.kind in text for text in broken.message)
     assert set(frame[frame.problem == Model.name].status) == {"ok"}
     assert outcome.exit_code == 3
-    assert not list((tmp_path / "run").rglob("*.safetensors")), "nothing is trained that cannot be measured"
+    assert not list((tmp_path / "run").rglob("parameters/*")), "nothing is trained that cannot be measured"
 
 
 def test_without_the_look_a_run_would_measure_it(monkeypatch, tmp_path: Path) -> None:
     """The mutation: with the looks at problem and estimators taken out, it is measured without a word."""
     monkeypatch.setitem(PROBLEMS, DropsInEncoder.name, DropsInEncoder)
     monkeypatch.setattr(models, "require", lambda axes, device: None)
-    monkeypatch.setattr(local, "_of_a_plugin", lambda cell: False)
-    monkeypatch.setattr(local, "_guard", lambda *given, **named: nullcontext())
+    monkeypatch.setattr(measuring, "of_a_plugin", lambda *given: False)
+    monkeypatch.setattr(measuring, "guarded", lambda *given, **named: nullcontext())
     assert run_grids(tmp_path / "run", grid(DropsInEncoder), replicates=64, blocks=4).exit_code == 0
 
 
@@ -123,7 +123,7 @@ def test_a_reference_over_the_data_is_refused_where_rows_mix(monkeypatch, tmp_pa
     monkeypatch.setitem(PROBLEMS, Standardised.name, Standardised)
     measure = {"replicates": 16, "blocks": 4, "noise": "latent+data"}
     raw = {"name": "test", "seed": 0, "measure": measure, "grid": [grid(Standardised, estimators=["pathwise"])]}
-    frame = local.run(resolve(raw, "test.toml", Settings()), tmp_path / "run").run.frame
+    frame = runs.run(resolve(raw, "test.toml", Settings()), tmp_path / "run").run.frame
     assert set(frame.status) == {"failed"}
     assert "depend on the rest of its minibatch" in frame.message.iloc[0]
     assert "use noise = 'latent'" in frame.message.iloc[0]

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from gradbench.results import row_files, store
 from gradbench.results.compare import BETTER, UNDECIDED, WORSE
+from tests.helpers import taken_apart
 
 FIGURES = ("variance", "variance_low", "variance_high", "variance_mean", "mse", "mse_low", "mse_high")
 
@@ -25,20 +28,29 @@ def run(finished_run, tmp_path):
 def changed(run: Path, factor: float, estimator: str, **columns) -> Path:
     """``run`` as if ``estimator`` had ``factor`` times the variance it has."""
     other = shutil.copytree(run, run.with_name("changed"))
-    (other / "results.parquet").unlink()
-    for file in (other / "cells").iterdir():
-        table = pq.read_table(file)
-        if table.column("estimator")[0].as_py() != estimator or table.column("status")[0].as_py() != "ok":
-            continue
-        for name in FIGURES:
-            values = [None if v is None else factor * v for v in table.column(name).to_pylist()]
-            table = replaced(table, name, values)
-        blocks = [(factor * np.array(row)).tolist() for row in table.column("block_variance").to_pylist()]
-        table = replaced(table, "block_variance", blocks)
-        for name, value in columns.items():
-            table = replaced(table, name, [value] * table.num_rows)
-        pq.write_table(table, file)
-    return other
+    table = pq.read_table(other / "results.parquet")
+    ours = pc.and_(pc.equal(table["estimator"], estimator), pc.equal(table["status"], "ok")).to_pylist()
+    for name in FIGURES:
+        values = [
+            factor * v if own and v is not None else v for own, v in zip(ours, table[name].to_pylist(), strict=True)
+        ]
+        table = replaced(table, name, values)
+    blocks = zip(ours, table["block_variance"].to_pylist(), strict=True)
+    table = replaced(
+        table, "block_variance", [(factor * np.array(row)).tolist() if own else row for own, row in blocks]
+    )
+    for name, value in columns.items():
+        kept = zip(ours, table[name].to_pylist(), strict=True)
+        table = replaced(table, name, [value if own else v for own, v in kept])
+    row_files.write_rows(other, other / "results.parquet", table, json.loads(table.schema.metadata[b"gradbench"]))
+    return refinished(other)
+
+
+def refinished(run: Path) -> Path:
+    """``run`` with the verdicts that its figures have now."""
+    manifest = store.load_run(run).manifest
+    store.finish(run, manifest)
+    return run
 
 
 def replaced(table: pa.Table, name: str, values: list) -> pa.Table:
@@ -65,7 +77,6 @@ def test_a_folder_that_is_no_run(gradbench, run, tmp_path):
 
 
 def test_a_run_without_cells(gradbench, run):
-    shutil.rmtree(run / "cells")
     (run / "results.parquet").unlink()
     refused(gradbench("compare", run), "the run holds no cell that can be read; run the suite again with --out")
 
@@ -87,24 +98,26 @@ def test_a_newer_schema(gradbench, run, finished_run):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": "1"}'])
 def test_a_manifest_that_is_none(gradbench, run, finished_run, text):
     (run / "manifest.json").write_text(text)
+    result = gradbench("compare", finished_run, run)
+    assert result.code == 2
+    assert "the copy inside results.parquet is used" in result.err
+    assert "score-function" in result.out
+    (run / "results.parquet").unlink()
     refused(gradbench("compare", finished_run, run), "manifest.json")
 
 
 def test_a_truncated_table(gradbench, run, finished_run):
     results = run / "results.parquet"
     results.write_bytes(results.read_bytes()[:500])
-    refused(
-        gradbench("compare", finished_run, run), "results.parquet: cannot be read as a gradbench table (truncated?)"
-    )
+    refused(gradbench("compare", finished_run, run), "results.parquet cannot be read as a gradbench table")
 
 
 def test_a_truncated_cell_is_named_and_the_rest_compared(gradbench, run, finished_run):
-    (run / "results.parquet").unlink()
-    victim = sorted((run / "cells").iterdir())[0]
+    victim = taken_apart(run)[0]
     victim.write_bytes(victim.read_bytes()[:200])
     result = gradbench("compare", finished_run, run)
     assert result.code == 2
-    assert f"{victim.name} cannot be read (truncated?)" in result.err
+    assert f"{victim.name} cannot be read as a gradbench table (truncated?)" in result.err
     assert "score-function" in result.out
 
 
@@ -179,9 +192,7 @@ def test_check_of_one_run_is_against_its_baseline(gradbench, run):
 
 def test_an_unreadable_cell_comes_before_a_failed_check(gradbench, run):
     other = changed(run, 1.5, "score-function")
-    victim = next(
-        f for f in sorted((other / "cells").iterdir()) if pq.read_table(f)["estimator"][0].as_py() == "disarm"
-    )
+    victim = next(f for f in taken_apart(other) if pq.read_table(f)["estimator"][0].as_py() == "disarm")
     victim.write_bytes(b"nothing")
     assert gradbench("compare", run, other, "--check").code == 2
 

@@ -20,7 +20,7 @@ from gradbench.core.errors import MeasurementError
 from gradbench.engine.measure import measure
 from gradbench.engine.moments import joined
 from gradbench.engine.options import BANKS, Options
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import reference
 from tests.helpers import objective_of, point_of, reference_of_point, task_of
@@ -212,7 +212,7 @@ def test_a_cell_without_room_for_its_rows_fails_and_the_run_goes_on(monkeypatch,
         vae = {"problem": "gaussian-vae", "hidden": 8, "latent": 2, "batch": 2, "estimators": ["pathwise"]}
         cost = {"problem": "bernoulli-cost", "samples": 2, "estimators": ["score-function"]}
         raw = {"name": "test", "measure": {"replicates": 64, "blocks": 8}, "grid": [vae, cost]}
-        outcome = local.run(resolve(raw, "test.toml", Settings(memory="1kB")), tmp_path / "run")
+        outcome = runs.run(resolve(raw, "test.toml", Settings(memory="1kB")), tmp_path / "run")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
     assert outcome.exit_code == 3

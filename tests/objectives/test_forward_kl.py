@@ -17,7 +17,7 @@ from gradbench.objectives.chosen import ChosenObjective
 from gradbench.objectives.forward_kl import ForwardKl
 from gradbench.problems import PROBLEMS
 from gradbench.problems.networks import Calls
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.suites import Settings, resolve
 from gradbench.target import monte_carlo, over_posterior, reference
 from gradbench.target.exact import exactly
@@ -176,7 +176,7 @@ def test_a_cell_without_an_exact_posterior_fails_with_the_reason(tmp_path):
 def test_a_minibatch_for_every_block_has_exact_references_alone(tmp_path):
     grid = SBN | {"estimators": ["rws-wake-phi"], "samples": 8}
     raw = {"name": "t", "measure": {"replicates": 256, "blocks": 16, "noise": "latent+data"}, "grid": [grid]}
-    outcome = local.run(resolve(raw, "t.toml", Settings()), tmp_path / "run")
+    outcome = runs.run(resolve(raw, "t.toml", Settings()), tmp_path / "run")
     assert outcome.exit_code == 0, outcome.run.frame.message.tolist()
     rows = outcome.run.ok()
     assert not rows.group.str.startswith("theta").any()

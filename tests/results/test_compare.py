@@ -9,7 +9,7 @@ import pytest
 
 from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.results.compare import INCOMPARABLE, UNDECIDED, alarms, compare_runs, only_in_one, rank, where
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.suites import Settings, resolve
 
 
@@ -19,7 +19,7 @@ def run(path, **grid):
         "measure": {"replicates": 256, "blocks": 16},
         "grid": [{"problem": "bernoulli-cost", "estimators": ["score-function", "disarm"], "samples": 2, **grid}],
     }
-    return local.run(resolve(raw, "s.toml", Settings()), path).run
+    return runs.run(resolve(raw, "s.toml", Settings()), path).run
 
 
 @pytest.fixture(scope="module")

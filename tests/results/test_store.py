@@ -9,8 +9,9 @@ import pytest
 
 import gradbench
 from gradbench.core.errors import RunError
-from gradbench.results import columns, schema, store
-from tests.helpers import run_grids
+from gradbench.results import columns, schema, store, verdicts
+from gradbench.runner import runs
+from tests.helpers import run_grids, suite_of
 
 GRIDS = (
     {"problem": "gaussian-cost", "k": [0, 3], "samples": 1, "estimators": ["pathwise", "score-function-loo"]},
@@ -33,11 +34,13 @@ def refused(path) -> str:
 
 
 def test_a_run_is_a_folder_of_what_is_promised(run):
-    files = {path.name for path in run.path.iterdir()}
-    assert {"manifest.json", "cells", "results.parquet"} <= files
-    cells = {path.stem for path in (run.path / "cells").iterdir()}
-    assert cells == set(run.frame.cell_id)
-    assert len(cells) == 6
+    assert {path.name for path in run.path.iterdir()} == {
+        "manifest.json",
+        "results.parquet",
+        "slopes.parquet",
+        "moments",
+    }
+    assert run.frame.cell_id.nunique() == 6
     for text in (
         "gradbench_version",
         "versions",
@@ -48,7 +51,6 @@ def test_a_run_is_a_folder_of_what_is_promised(run):
         "suite_resolved",
     ):
         assert run.manifest[text] is not None
-    assert not list(run.path.rglob("*.partial"))
 
 
 def test_load_gives_what_was_returned(run):
@@ -58,7 +60,7 @@ def test_load_gives_what_was_returned(run):
 
 def test_the_table_has_the_columns_of_the_schema_in_order(run):
     table = pq.read_table(run.path / "results.parquet")
-    assert table.schema.names == list(columns.COLUMNS)
+    assert table.schema.names == [column.name for column in columns.REGISTRY]
     assert table.schema.types == schema.SCHEMA.types
     assert json.loads(table.schema.metadata[b"gradbench"]) == run.manifest
     assert set(run.frame.schema_version) == {columns.SCHEMA_VERSION}
@@ -97,36 +99,65 @@ def test_identity_tells_rows_apart(run):
     assert not run.frame.duplicated(list(columns.IDENTITY)).any()
 
 
-def test_a_truncated_cell_is_named_and_the_rest_loads(run):
-    lost = run.frame.cell_id.iloc[0]
-    file = run.path / "cells" / f"{lost}.parquet"
+def half_measured(path, cells: int = 3) -> store.Run:
+    """A run that was killed after some cells: their files alone are there."""
+
+    class Killed(runs.Progress):
+        left = cells
+
+        def cell(self, label: str) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise SystemExit
+
+    with pytest.raises(SystemExit):
+        runs.run(suite_of(*GRIDS, replicates=64, blocks=8), path, Killed())
+    return store.load_run(path)
+
+
+def test_a_run_that_was_killed_has_a_file_for_each_cell_and_loads(run, tmp_path):
+    half = half_measured(tmp_path / "half")
+    assert {path.stem for path in (half.path / "cells").iterdir()} == set(half.frame.cell_id)
+    assert (half.frame.status == "ok").groupby(half.frame.cell_id).first().sum() == 3
+    assert half.unreadable == half.warnings == ()
+    assert half.manifest["finished"] is None
+    again = run_grids(half.path, *GRIDS, replicates=64, blocks=8).run
+    same = [name for name in columns.COLUMNS if name not in columns.TIMED]
+    pd.testing.assert_frame_equal(again.frame[same], run.frame[same], check_exact=True)
+    assert not (half.path / "cells").exists()
+
+
+def test_a_truncated_cell_is_named_and_the_rest_loads(tmp_path):
+    half = half_measured(tmp_path / "half")
+    lost = half.frame.cell_id.iloc[0]
+    file = half.path / "cells" / f"{lost}.parquet"
     file.write_bytes(file.read_bytes()[:200])
-    (run.path / "results.parquet").unlink()
-    found = store.load_run(run.path)
+    found = store.load_run(half.path)
     assert found.unreadable == (f"cells/{lost}.parquet",)
-    assert set(found.frame.cell_id) == set(run.frame.cell_id) - {lost}
+    assert set(found.frame.cell_id) == set(half.frame.cell_id) - {lost}
     assert set(found.ok().verdict) <= {"biased", "unbiased", "unresolved"}
-    assert lost not in store.finished_cells(run.path)
+    assert lost not in store.finished_cells(half.path)
 
 
-def test_truncated_results_are_refused_with_the_remedy(run):
+def test_a_truncated_table_is_refused_with_the_remedy_and_measured_anew(run):
     file = run.path / "results.parquet"
-    file.write_bytes(file.read_bytes()[:-50])
-    assert "delete the file" in refused(run.path)
-    file.unlink()
-    assert len(store.load_run(run.path).frame) == len(run.frame)
+    file.write_bytes(damaged := file.read_bytes()[:-50])
+    assert "run the suite again with --out" in refused(run.path)
+    again = run_grids(run.path, *GRIDS, replicates=64, blocks=8).run
+    assert len(again.frame) == len(run.frame)
+    assert (run.path / "results.parquet.damaged").read_bytes() == damaged
 
 
-def test_results_of_another_schema_are_refused(run):
+def test_a_table_of_something_else_is_refused(run):
     pd.DataFrame({"a": [1]}).to_parquet(run.path / "results.parquet")
     assert "cannot be read as a gradbench table" in refused(run.path)
 
 
-def test_a_run_without_any_readable_cell_is_refused(run):
-    (run.path / "results.parquet").unlink()
-    for file in (run.path / "cells").iterdir():
+def test_a_run_without_any_readable_cell_is_refused(tmp_path):
+    half = half_measured(tmp_path / "half")
+    for file in (half.path / "cells").iterdir():
         file.write_bytes(b"")
-    assert "no cell that can be read" in refused(run.path)
+    assert "no cell that can be read" in refused(half.path)
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):
@@ -147,8 +178,15 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
         ('{"schema_version": 1, "suite_resolved": []}', "expected the manifest of a run"),
     ],
 )
-def test_a_broken_manifest_is_refused(run, content, says):
+def test_a_broken_manifest_is_replaced_by_its_copy_or_refused(run, content, says):
     (run.path / "manifest.json").write_text(content)
+    found = store.load_run(run.path)
+    assert found.unreadable == ("manifest.json",)
+    assert says in found.warnings[0]
+    assert "the copy inside results.parquet is used" in found.warnings[0]
+    assert found.manifest == run.manifest
+    pd.testing.assert_frame_equal(found.frame, run.frame)
+    (run.path / "results.parquet").unlink()
     assert says in refused(run.path)
 
 
@@ -172,7 +210,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         run_grids(tmp_path / "file" / "run", *GRIDS, replicates=64, blocks=8)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"replicates": 128}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"blocks": 16}])
 def test_a_folder_of_another_run_is_not_added_to(run, change):
     keys = {"replicates": 64, "blocks": 8} | change
     with pytest.raises(RunError, match="another suite, seed or replicates"):
@@ -181,6 +219,6 @@ def test_a_folder_of_another_run_is_not_added_to(run, change):
 
 
 def test_a_row_in_which_nothing_was_seen_to_vary_says_how_many_replicates_there_were():
-    (said,) = store._what_would_decide([10**15], np.array([1048576.0]), np.array([np.inf]))
+    (said,) = verdicts._what_would_decide([10**15], np.array([1048576.0]), np.array([np.inf]))
     assert said.startswith("all 1048576 replicates gave one gradient")
     assert "3 in 1048576" in said

@@ -22,7 +22,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Estimator
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
-from gradbench.runner import local, rows
+from gradbench.runner import jobs, measuring
 from gradbench.target import points
 from tests.helpers import TIMED, point_of, run_grids, task_of
 from tests.runner.misbehaving import CASES, HARMLESS, OF_DATA, leaves, raises, right
@@ -92,8 +92,8 @@ def test_without_the_guard_neighbours_would_move(brought, alone, tmp_path, monke
     def left(act, name: str) -> Estimator:
         return Estimator(name, name, leaves(act, after=True), ledger=(), paper="-")
 
-    monkeypatch.setattr(local, "Guard", Nothing)
-    monkeypatch.setattr(local, "Preflight", lambda: lambda task: None)
+    monkeypatch.setattr(measuring, "Guard", Nothing)
+    monkeypatch.setattr(measuring, "Preflight", lambda: lambda task: None)
 
     def scale(objective) -> None:
         with torch.no_grad():
@@ -122,12 +122,12 @@ def test_what_is_harmless_is_measured(brought, alone, tmp_path, capfd):
 
 
 def test_a_long_message_is_cut_and_control_characters_are_kept_as_text(brought, tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "Preflight", lambda: lambda task: None)
+    monkeypatch.setattr(measuring, "Preflight", lambda: lambda task: None)
     text = "\x1b[31m[/x]\n" + "long " * 1000
     grid = COST | {"estimators": brought(Estimator("says-much", "", raises(ValueError(text)), ledger=(), paper="-"))}
     (row,) = run_grids(tmp_path / "run", grid, **MEASURE).run.frame.itertuples()
     assert row.message.startswith("ValueError: \x1b[31m[/x]\nlong")
-    assert rows.LONGEST < len(row.message) < rows.LONGEST + 20
+    assert jobs.LONGEST < len(row.message) < jobs.LONGEST + 20
 
 
 def test_a_second_l_is_refused_without_a_second_test(brought, tmp_path, monkeypatch):
@@ -146,8 +146,8 @@ def test_a_run_without_plugins_is_neither_guarded_nor_tested(tmp_path, monkeypat
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a built-in cell is guarded")
 
-    monkeypatch.setattr(local, "Guard", never)
-    monkeypatch.setattr(local, "Kept", never)
+    monkeypatch.setattr(measuring, "Guard", never)
+    monkeypatch.setattr(measuring, "Kept", never)
     monkeypatch.setattr(preflight, "violation", never)
     assert run(tmp_path / "run", [], COST, VAE).exit_code == 0
 

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradbench import plugins
 from gradbench.core.errors import RunError
+from gradbench.estimators import ESTIMATORS
 from gradbench.problems.data import loading
 from gradbench.results import store
-from gradbench.runner import local
+from gradbench.runner import runs
+from gradbench.skeletons import write_skeleton
 from gradbench.suite.suites import Settings, Suite, resolve
 from tests.helpers import TIMED
 
@@ -22,7 +25,7 @@ COST = {"problem": "gaussian-cost", "estimators": ["pathwise"], "device": "cpu"}
 NAMES = ["pathwise", "score-function"]
 
 
-class Notes(local.Progress):
+class Notes(runs.Progress):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.cells: list[str] = []
@@ -52,7 +55,7 @@ def suite(data: str = "file:a.npz", **keys) -> Suite:
 
 def taken_up(data: str = "file:a.npz", out: str = "run", **keys) -> tuple[store.Run, Notes]:
     told = Notes()
-    outcome = local.run(suite(data, **keys), Path(out), told)
+    outcome = runs.run(suite(data, **keys), Path(out), told)
     assert outcome.exit_code == 0, outcome.run.frame.message.dropna().tolist()
     return outcome.run, told
 
@@ -102,12 +105,12 @@ def test_stale_figures_do_not_outlive_a_session_that_is_killed():
     taken_up()
     write(1)
 
-    class Killed(local.Progress):
+    class Killed(runs.Progress):
         def start(self, total: int) -> None:
             raise SystemExit
 
     with pytest.raises(SystemExit):
-        local.run(suite(), Path("run"), Killed())
+        runs.run(suite(), Path("run"), Killed())
     left = store.load_run("run")
     assert set(left.frame.problem) == {"gaussian-cost"}
     assert left.manifest["finished"] is None
@@ -127,30 +130,62 @@ def test_the_same_contents_under_another_name_are_the_same_cells(here, name):
 
 
 def test_a_run_half_measured_under_another_name_has_one_name():
-    taken_up()
-    folder = Path("run")
-    lost = sorted(set(model_rows(store.load_run(folder)).cell_id))[0]
-    (folder / "cells" / f"{lost}.parquet").unlink()
-    (folder / "results.parquet").unlink()
+    class Killed(runs.Progress):
+        def cell(self, label: str) -> None:
+            if label == "gaussian-vae score-function L=1":
+                raise SystemExit
+
+    with pytest.raises(SystemExit):
+        runs.run(suite(), folder := Path("run"), Killed())
+    assert set(store.load(folder).data.dropna()) == {"file:a.npz"}
     run, told = taken_up("file:./a.npz")
-    assert len(told.cells) == 1
+    assert told.cells == ["gaussian-vae score-function L=1", "gaussian-cost pathwise L=1"]
     assert set(model_rows(run).data) == set(model_rows(store.load_run(folder)).data) == {"file:./a.npz"}
 
 
-def test_other_contents_under_another_name_are_another_suite():
+def test_a_run_of_another_suite_is_not_added_to():
     taken_up()
     write(1, "b.npz")
     before = Path("run/manifest.json").read_bytes(), Path("run/results.parquet").read_bytes()
-    for keys in (
-        {"data": "file:b.npz"},
-        {"scale": 2.0},
-        {"batch": 5},
-        {"estimators": ["pathwise"]},
-        {"data": "digits"},
-    ):
-        with pytest.raises(RunError, match="another suite"):
-            local.run(suite(**keys), Path("run"))
+    raw = {"name": "test", "measure": SMALL, "grid": [MODEL | {"data": "file:a.npz", "estimators": NAMES}, COST]}
+    for change in ({"name": "other"}, {"measure": {"replicates": 64, "blocks": 16}}, {"seed": 1}):
+        with pytest.raises(RunError, match="another suite, seed or replicates"):
+            runs.run(resolve(raw | change, "test.toml", Settings()), Path("run"))
     assert (Path("run/manifest.json").read_bytes(), Path("run/results.parquet").read_bytes()) == before
+
+
+@pytest.mark.parametrize("keys", [{"data": "file:b.npz"}, {"scale": 2.0}, {"batch": 5}, {"data": "digits"}])
+def test_cells_that_the_suite_has_no_longer_are_set_aside_and_said(keys):
+    first, _ = taken_up()
+    write(1, "b.npz")
+    run, told = taken_up(**keys)
+    assert told.notes == [
+        "the suite has changed: 2 cells of this run are not in it any more, and set aside",
+        "the suite has grown: 2 cells are new",
+    ]
+    assert len(told.cells) == 2
+    fresh, _ = taken_up(out="fresh", **keys)
+    pd.testing.assert_frame_equal(figures(run), figures(fresh), check_exact=True)
+    pd.testing.assert_frame_equal(figures(store.load_run("run")), figures(fresh), check_exact=True)
+    back, told = taken_up()
+    assert told.cells == []
+    pd.testing.assert_frame_equal(figures(back), figures(first), check_exact=True)
+
+
+def test_a_suite_that_has_grown_measures_what_is_new():
+    taken_up(estimators=["pathwise"])
+    run, told = taken_up()
+    assert told.notes == ["the suite has grown: 1 cell is new"]
+    assert told.cells == ["gaussian-vae score-function L=1"]
+    fresh, _ = taken_up(out="fresh")
+    pd.testing.assert_frame_equal(figures(run), figures(fresh), check_exact=True)
+
+
+def test_a_part_of_the_suite_leaves_the_run_whole():
+    first, _ = taken_up()
+    run, told = taken_up(estimators=["pathwise"])
+    assert told.notes == told.cells == []
+    pd.testing.assert_frame_equal(figures(run), figures(first), check_exact=True)
 
 
 def test_a_moved_path_to_changed_contents_is_still_the_run_s_file(here):
@@ -168,7 +203,7 @@ def test_a_run_that_does_not_say_what_its_file_held_is_stale():
     renamed = {cell: f"{'0' * 19}{index}" for index, cell in enumerate(manifest["data"][0]["cells"])}
     for cell in manifest["suite_resolved"]["cells"]:
         cell["cell_id"] = renamed.get(cell["cell_id"], cell["cell_id"])
-    del manifest["data"], manifest["sessions"]
+    del manifest["data"], manifest["sessions"], manifest["checksum"]
     path.write_text(json.dumps(manifest))
     run, told = taken_up()
     assert told.notes == [
@@ -200,11 +235,11 @@ def test_a_scale_is_told_beside_the_parameters_of_the_problem():
 
 
 def test_a_file_replaced_while_the_run_goes_on_does_not_mix_contents():
-    class Replacing(local.Progress):
+    class Replacing(runs.Progress):
         def cell(self, label: str) -> None:
             write(1)
 
-    first = local.run(suite(), Path("mixed"), Replacing())
+    first = runs.run(suite(), Path("mixed"), Replacing())
     write(0)
     loading._kept.clear()
     clean, _ = taken_up()
@@ -217,6 +252,7 @@ def test_a_file_replaced_while_the_run_goes_on_does_not_mix_contents():
 def edited(change) -> None:
     path = Path("run/manifest.json")
     manifest = json.loads(path.read_text())
+    del manifest["checksum"]  # it is edited on purpose
     change(manifest)
     path.write_text(json.dumps(manifest))
 
@@ -283,20 +319,32 @@ def test_the_same_machine_has_nothing_to_say():
     assert told.notes == []
 
 
-def test_other_plugins_are_refused_before_anything_is_changed(monkeypatch):
-    taken_up()
-    write(1)
-    edited(lambda manifest: manifest.update(plugins=[{"source": "mine.py", "sha256": "0", "names": ["mine"]}]))
-    before = Path("run/manifest.json").read_bytes()
-    with pytest.raises(RunError, match="other plugins"):
-        local.run(suite(), Path("run"))
-    assert Path("run/manifest.json").read_bytes() == before
-    assert Path("run/results.parquet").exists()
+def test_cells_of_a_plugin_with_another_source_are_measured_anew(here, monkeypatch):
+    monkeypatch.setattr(plugins, "_loaded", {})
+    file = write_skeleton("estimator", "own-score", here / "own.py")
+
+    def run(out: str = "run") -> tuple[store.Run, Notes]:
+        plugins.load_file(file)
+        return taken_up("digits", out, estimators=["pathwise", "own-score"])
+
+    first, _ = run()
+    assert run()[1].notes == []
+    file.write_text(file.read_text().replace("q.log_prob(z)", "2 * q.log_prob(z)"))
+    second, told = run()
+    assert told.notes == [f"plugin {str(file)!r} has changed since this run; its cell is stale: measured anew"]
+    assert told.cells == ["gaussian-vae own-score L=1"]
+    fresh, _ = run("fresh")
+    pd.testing.assert_frame_equal(figures(second), figures(fresh), check_exact=True)
+    own = [one.ok()[one.ok().estimator == "own-score"].variance.iloc[0] for one in (first, second)]
+    assert own[0] != own[1]
+    del ESTIMATORS["own-score"]
 
 
 @pytest.mark.parametrize("broken", [{"data": [{}]}, {"data": "a"}, {"suite_resolved": {"cells": [1]}}])
 def test_a_manifest_without_its_cells_or_files_is_refused(broken):
     taken_up()
     edited(lambda manifest: manifest.update(broken))
+    assert "expected the cells and data files" in store.load_run("run").warnings[0]
+    Path("run/results.parquet").unlink()
     with pytest.raises(RunError, match="expected the cells and data files"):
         store.load_run("run")

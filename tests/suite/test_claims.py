@@ -13,10 +13,10 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.problems.rainforth import Rainforth
 from gradbench.results.outcomes import claims_of, verify
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, ClaimOutcome, judge, worst
 from gradbench.suite.suites import Settings, resolve
-from tests.runner.test_local import Interrupt, broken_surrogate
+from tests.runner.test_runs import Interrupt, broken_surrogate
 
 BITS = {"problem": "bernoulli-cost", "estimators": ["exact", "score-function"], "samples": 1}
 
@@ -32,7 +32,7 @@ def suite(*grids, **claim):
 
 def outcomes(folder, raw):
     resolved = resolve(raw, "s.toml", Settings())
-    return verify(local.run(resolved, folder).run, resolved.expect)
+    return verify(runs.run(resolved, folder).run, resolved.expect)
 
 
 def test_judgement():
@@ -81,7 +81,7 @@ def test_claims_against_a_run(tmp_path):
     raw["expect"].append({**raw["expect"][0], "below": None, "above": 1.0})
     raw["expect"] = [{k: v for k, v in claim.items() if v is not None} for claim in raw["expect"]]
     resolved = resolve(raw, "s.toml", Settings())
-    outcome = local.run(resolved, tmp_path / "run")
+    outcome = runs.run(resolved, tmp_path / "run")
     assert [o.status for o in verify(outcome.run, resolved.expect)] == [REPRODUCED, CONTRADICTED]
     assert (tmp_path / "run" / "slopes.parquet").exists()
 
@@ -256,10 +256,10 @@ def test_a_claim_about_cells_that_failed_says_so(tmp_path, monkeypatch):
 def test_a_claim_of_an_interrupted_run_is_not_reproduced(tmp_path):
     raw = suite(COST, **ABOVE, select={"estimator": ["pathwise", "score-function"]})
     resolved = resolve(raw, "s.toml", Settings())
-    stopped = local.run(resolved, tmp_path / "run", Interrupt())
+    stopped = runs.run(resolved, tmp_path / "run", Interrupt())
     (outcome,) = verify(stopped.run, resolved.expect)
     assert (outcome.status, "2 of 4 cells not measured yet" in outcome.note) == (UNRESOLVED, True)
-    (outcome,) = verify(local.run(resolved, tmp_path / "run").run, resolved.expect)
+    (outcome,) = verify(runs.run(resolved, tmp_path / "run").run, resolved.expect)
     assert outcome.status == REPRODUCED
 
 
@@ -278,7 +278,7 @@ def test_a_ratio_over_a_parameter_keeps_the_others_apart(tmp_path):
     raw["expect"].append({**raw["expect"][0], "select": {"k": 3.0}})
     raw["measure"] = {"replicates": 8192, "blocks": 32}
     one, both = outcomes(tmp_path / "run", raw)
-    frame = local.run(resolve(raw, "s.toml", Settings()), tmp_path / "run").run.ok()
+    frame = runs.run(resolve(raw, "s.toml", Settings()), tmp_path / "run").run.ok()
     phi = frame[frame.group == "phi"].copy()
     phi["k"] = [json.loads(text)["k"] for text in phi.problem_params]
     phi["scale"] = [json.loads(text)["scale"] for text in phi.problem_params]
@@ -292,7 +292,7 @@ def test_a_ratio_over_a_parameter_keeps_the_others_apart(tmp_path):
 
 def test_the_claims_of_a_run_are_in_its_manifest(tmp_path):
     resolved = resolve(suite(below=1e-12, paper="P"), "s.toml", Settings())
-    run = local.run(resolved, tmp_path / "run").run
+    run = runs.run(resolved, tmp_path / "run").run
     assert claims_of(run) == list(resolved.expect)
     run.manifest["suite_resolved"]["expect"][0]["kind"] = "guess"
     with pytest.raises(RunError, match="claims cannot be read"):

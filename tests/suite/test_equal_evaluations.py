@@ -8,7 +8,7 @@ import pytest
 
 from gradbench.results.outcomes import verify
 from gradbench.results.store import load_run
-from gradbench.runner import local
+from gradbench.runner import runs
 from gradbench.suite.claims import REPRODUCED
 from gradbench.suite.suites import Settings, load_suite, resolve
 
@@ -47,4 +47,4 @@ def test_a_trained_layer_at_equal_evaluations(tmp_path):
         {"claim": "pairs", "kind": "ordering", "order": ["disarm", "ugc"], **common},
     ]
     suite = resolve(raw, "s.toml", Settings())
-    assert [one.status for one in verify(local.run(suite, tmp_path / "run").run, suite.expect)] == [REPRODUCED] * 2
+    assert [one.status for one in verify(runs.run(suite, tmp_path / "run").run, suite.expect)] == [REPRODUCED] * 2

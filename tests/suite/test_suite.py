@@ -234,7 +234,11 @@ def test_settings_go_before_the_suite_and_grid_seeds_before_its_own():
     assert cells(GRID, settings=Settings(device="cpu"))[0].device == "cpu"
     raw = {"name": "test", "grid": [GRID], "measure": {"replicates": 64, "blocks": 8, "margin": 0.1}}
     measure = resolve(raw, "", Settings(replicates=128)).measure
-    assert (measure.replicates, measure.blocks, measure.margin) == (128, 8, 0.1)
+    assert (measure.replicates, measure.blocks, measure.margin) == (128, 16, 0.1)  # more blocks of the same size
+    measure = resolve(raw, "", Settings(replicates=32)).measure
+    assert (measure.replicates, measure.blocks) == (32, 8)
+    measure = resolve(raw, "", Settings(replicates=128, blocks=4)).measure
+    assert (measure.replicates, measure.blocks) == (128, 4)
     with pytest.raises(SuiteError, match=r"--replicates.*96 or 104"):
         resolve(raw, "", Settings(replicates=100))
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.stats import chi2
 
+from gradbench.core import sealed
 from gradbench.core.errors import MeasurementError, UsageError
 from gradbench.problems import PROBLEMS
 from gradbench.problems.networks import Calls
@@ -135,7 +136,7 @@ def rewritten(file: Path, change, hashed: bool = True) -> None:
     tensors = load_file(file)
     change(tensors)
     if hashed:
-        metadata[trained_parameters.HASH] = trained_parameters.values_hash(metadata[trained_parameters.MODEL], tensors)
+        metadata[sealed.HASH] = sealed.values_hash(metadata[sealed.MODEL], tensors)
     save_file(tensors, file, metadata=metadata)
 
 
@@ -213,7 +214,7 @@ def test_refused_parameters_leave_the_model_as_it_was(kept):
     rewritten(kept, lambda tensors: tensors.pop("theta.decoder.output.bias"))
     problem = point_of("gaussian-vae", dtype=torch.float32, **VAE).problem
     with safe_open(kept, "pt") as opened:
-        model = opened.metadata()[trained_parameters.MODEL]
+        model = opened.metadata()[sealed.MODEL]
     before = {name: value.detach().clone() for name, value in problem.named_parameters().items()}
     with pytest.raises(UsageError, match="have nothing as theta"):
         trained_parameters.read_into(kept, model, problem.named_parameters())

@@ -5,7 +5,7 @@
 """
 
 from gradbench.results.compare.marks import BETTER, INCOMPARABLE, UNDECIDED, WORSE, alarms, marked
-from gradbench.results.compare.match import compare_runs, only_in_one, rank
+from gradbench.results.compare.match import compare_runs, of_group, only_in_one, rank, usual_baseline
 from gradbench.results.compare.ratios import Ratio, paired_ratio, unpaired_ratio
 from gradbench.results.compare.where import where
 
@@ -18,9 +18,11 @@ __all__ = [
     "alarms",
     "compare_runs",
     "marked",
+    "of_group",
     "only_in_one",
     "paired_ratio",
     "rank",
     "unpaired_ratio",
+    "usual_baseline",
     "where",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from gradbench.core.arrays import Array
 from gradbench.results.at_budget import NEARLY_ONE, at_budget
-from gradbench.results.compare.ratios import UNKNOWN, Ratio, product, unpaired_ratio
+from gradbench.results.compare.ratios import UNKNOWN, Numbers, Ratio, product, unpaired_ratio
 from gradbench.suite.equal_cost import EqualCost
 
 NEGLIGIBLE = 1e-3
@@ -22,37 +24,55 @@ def at_one_budget(first: pd.DataFrame, second: pd.DataFrame, cost: EqualCost) ->
     return one.set_axis(first.index), two.set_axis(second.index)
 
 
-def ratios_at(row: Any, cost: EqualCost, variance: Ratio, price: Ratio, blocks: int) -> dict[str, Ratio]:
-    """The ratios of one pair of rows, whose ``variance`` and whose cost, ``price``, are compared.
+def ratios_at(rows: pd.DataFrame, cost: EqualCost, variance: Ratio, price: Ratio, blocks: Numbers) -> dict[str, Ratio]:
+    """The ratios of pairs of rows, whose ``variance`` and whose cost, ``price``, are compared.
 
     The ratio of variances is that of variance × cost, whatever the budget, as long as it buys both a gradient.
     """
-    bought = min(row.gradients_a, row.gradients_b) >= NEARLY_ONE
-    spread = UNKNOWN if over_budget(row, cost) else weighted(variance, price, blocks)
-    return {"cost": price, "variance_at": spread, "mse_at": _mse_at(row, spread, blocks) if bought else UNKNOWN}
+    bought = _gradients(rows) >= NEARLY_ONE
+    stated = bought if cost.budget is not None else np.ones(len(rows), dtype=bool)
+    spread = weighted(variance, price, blocks).where(stated, UNKNOWN)
+    return {"cost": price, "variance_at": spread, "mse_at": _mse_at(rows, spread, blocks).where(bought, UNKNOWN)}
 
 
-def over_budget(row: Any, cost: EqualCost) -> str | None:
-    """Why two rows cannot be compared at the budget that ``cost`` states; None where they can, or it states none."""
-    if cost.budget is None or min(row.gradients_a, row.gradients_b) >= NEARLY_ONE:
-        return None
-    dearest = max(float(getattr(row, f"{cost.unit}_{side}")) for side in "ab")
-    return f"one gradient takes {dearest:.4g} {cost.unit}, more than the budget of {cost.budget:g}"
+def over_budget(rows: pd.DataFrame, cost: EqualCost) -> list[str | None]:
+    """By pair, why it cannot be compared at the budget that ``cost`` states; None where it can, or it states none."""
+    if cost.budget is None:
+        return [None] * len(rows)
+    dearest = np.maximum(*(figure_of(rows, f"{cost.unit}_{side}") for side in "ab"))
+    return [
+        None
+        if gradients >= NEARLY_ONE
+        else f"one gradient takes {most:.4g} {cost.unit}, more than the budget of {cost.budget:g}"
+        for gradients, most in zip(_gradients(rows), dearest, strict=True)
+    ]
 
 
-def weighted(ratio: Ratio, price: Ratio, blocks: int) -> Ratio:
+def weighted(ratio: Ratio, price: Ratio, blocks: Numbers) -> Ratio:
     """A ratio times that of the costs; one that is 0 or ∞ stays what it is."""
-    known = price.value > 0 and ratio.value in (0.0, math.inf)
-    return ratio if known else product(ratio, price, blocks=blocks)
+    value = np.asarray(ratio.value)
+    known = (np.asarray(price.value) > 0) & ((value == 0) | (value == math.inf))
+    return ratio.where(known, product(ratio, price, blocks=blocks))
 
 
-def bias_is_negligible(row: Any, variance: str) -> bool:
-    """Whether bias is a rounding of the mean squared error on both sides; ``variance`` names its column."""
-    return all(getattr(row, f"bias_high_{s}") ** 2 <= NEGLIGIBLE * getattr(row, f"{variance}_{s}") for s in "ab")
+def bias_is_negligible(rows: pd.DataFrame, variance: str) -> NDArray[np.bool_]:
+    """By pair, whether bias is a rounding of the mean squared error on both sides; ``variance`` names its column."""
+    a, b = (
+        figure_of(rows, f"bias_high_{side}") ** 2 <= NEGLIGIBLE * figure_of(rows, f"{variance}_{side}") for side in "ab"
+    )
+    return a & b
 
 
-def _mse_at(row: Any, spread: Ratio, blocks: int) -> Ratio:
-    if bias_is_negligible(row, "variance_at"):
-        return spread
-    a, b = (tuple(float(getattr(row, f"mse_at{end}_{side}")) for end in ("", "_low", "_high")) for side in "ab")
-    return unpaired_ratio(a, b, blocks)  # pyright: ignore[reportArgumentType]
+def figure_of(rows: pd.DataFrame, name: str) -> Array:
+    """A column of figures; NaN where there is none."""
+    return np.asarray(rows[name], dtype=float)
+
+
+def _gradients(rows: pd.DataFrame) -> Array:
+    return np.minimum(figure_of(rows, "gradients_a"), figure_of(rows, "gradients_b"))
+
+
+def _mse_at(rows: pd.DataFrame, spread: Ratio, blocks: Numbers) -> Ratio:
+    a, b = (tuple(figure_of(rows, f"mse_at{end}_{side}") for end in ("", "_low", "_high")) for side in "ab")
+    apart = unpaired_ratio(a, b, blocks)  # pyright: ignore[reportArgumentType]
+    return spread.where(bias_is_negligible(rows, "variance_at"), apart)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,11 @@ from gradbench.suite.equal_cost import EqualCost
 
 ALIKE = ("problem", "estimator", "samples", "group")
 """Columns that rows must share for it to be worth saying what else differs."""
+
+CELL = tuple(name for name in IDENTITY if name != "group")
+"""Columns that tell a cell from others."""
+LOOKED_AT = 32
+"""Rows like one that is alone, among which the nearest is looked for."""
 
 Record = dict[str, Any]
 
@@ -105,10 +111,7 @@ def rank(
     """
     ok = run.ok()
     if baseline is None:
-        biased = set(ok.loc[ok.verdict == "biased", "estimator"])
-        noisy = set(ok.loc[ok.variance > 0, "estimator"])
-        sound = sorted((name for name in ok.estimator.unique() if name not in biased), key=lambda one: one not in noisy)
-        baseline = str(sound[0] if sound else ok.estimator.iloc[0])
+        baseline = usual_baseline(run)
     elif baseline not in set(ok.estimator):
         raise UnknownNameError("estimator in this run", baseline, set(ok.estimator), where="--baseline")
     keys = list(TARGET)
@@ -119,6 +122,20 @@ def rank(
     base = _keyed(of_baseline, keys).drop_duplicates(keys)
     matched = base.merge(_keyed(ok, keys), on=keys, suffixes=("_a", "_b"))
     return baseline, marked(with_ratios(matched, run, run, cost), cost.column(figure) if cost else figure, threshold)
+
+
+def usual_baseline(run: Run) -> str:
+    """The first estimator of the run that no row calls biased, and that has noise."""
+    ok = run.ok()
+    biased = set(ok.loc[ok.verdict == "biased", "estimator"])
+    noisy = set(ok.loc[ok.variance > 0, "estimator"])
+    sound = sorted((name for name in ok.estimator.unique() if name not in biased), key=lambda one: one not in noisy)
+    return str(sound[0] if sound else ok.estimator.iloc[0])
+
+
+def of_group(run: Run, group: str) -> Run:
+    """``run`` with the measured rows of one group; marks are corrected over those alone, so that they stay the same."""
+    return replace(run, frame=run.frame[(run.frame.group == group) | (run.frame.status != "ok")])
 
 
 def ratios_of(
@@ -142,8 +159,10 @@ def _unmatched(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     reasons = []
     for rows, others, own, other in ((alone[0], alone[1], first, second), (alone[1], alone[0], second, first)):
         broken = _by_contents(other, other.frame)[other.frame.status != "ok"]
-        failed = _records(_named(_keyed(broken, IDENTITY), names))
-        candidates = _records(_named(others, names))
+        failed = {tuple(row[name] for name in CELL): row for row in _records(_named(_keyed(broken, IDENTITY), names))}
+        candidates: dict[tuple[Any, ...], list[Record]] = {}
+        for row in _records(_named(others, names)):
+            candidates.setdefault(tuple(row[name] for name in ALIKE), []).append(row)
         why = [_why(row, candidates, failed, own, other) for row in _records(_named(rows, names))]
         reasons.append(rows.drop(columns="_merge").assign(why=why, mark=INCOMPARABLE))
     return reasons[0], reasons[1]
@@ -153,13 +172,17 @@ def _records(rows: pd.DataFrame) -> list[Record]:
     return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _why(row: Record, others: list[Record], failed: list[Record], own: Run, other: Run) -> str:
+def _why(
+    row: Record,
+    others: dict[tuple[Any, ...], list[Record]],
+    failed: dict[tuple[Any, ...], Record],
+    own: Run,
+    other: Run,
+) -> str:
     """Why a row of ``own`` has none to be compared with in ``other``."""
-    cell = [name for name in IDENTITY if name != "group"]
-    for record in failed:
-        if all(record[name] == row[name] for name in cell):
-            return f"{record['status']} in {other.path}: {record['message']}"
-    alike = [o for o in others if all(o[name] == row[name] for name in ALIKE)]
+    if (record := failed.get(tuple(row[name] for name in CELL))) is not None:
+        return f"{record['status']} in {other.path}: {record['message']}"
+    alike = others.get(tuple(row[name] for name in ALIKE), [])[:LOOKED_AT]
     if not alike:
         return f"only in {own.path}"
     nearest = min(alike, key=lambda o: sum(o[name] != row[name] for name in IDENTITY))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import astuple
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradbench.results.columns import BY_NAME, COMPARED
-from gradbench.results.compare.at_equal_cost import bias_is_negligible, over_budget, ratios_at
+from gradbench.results.compare.at_equal_cost import bias_is_negligible, figure_of, over_budget, ratios_at
 from gradbench.results.compare.ratios import (
     ITSELF,
     UNKNOWN,
+    Numbers,
     Ratio,
     exact_ratio,
     paired_ratio,
@@ -24,51 +25,69 @@ from gradbench.suite.equal_cost import EqualCost
 
 
 def with_ratios(matched: pd.DataFrame, first: Run, second: Run, cost: EqualCost | None) -> pd.DataFrame:
-    """``matched`` with ratio, interval and p value of each figure, whether blocks were paired, and in ``why`` what
+    """``matched`` with the ratio, interval and p value of each figure, and whether blocks were ``paired``.
 
-    stands against comparing the rows.
+    ``why`` is what stands against comparing a pair; None where nothing does.
     """
-    blocks_a = first.block_variances()
-    blocks_b = blocks_a if second is first else second.block_variances()
-    found: dict[str, list[Any]] = {"paired": [], "why": []}
-    for row in matched.itertuples():
-        a, b = blocks_a.get((row.cell_id_a, row.group)), blocks_b.get((row.cell_id_b, row.group))  # pyright: ignore
-        paired = a is not None and b is not None and len(a) == len(b)
-        variance = paired_ratio(a, b) if paired else _unpaired(row, "variance")  # pyright: ignore
-        seconds = _unpaired(row, "seconds") if str(row.hardware_a) == str(row.hardware_b) else UNKNOWN
-        special = {
-            "variance": variance,
-            "mse": _mse(row, variance),
-            "seconds": seconds,
-            "work_variance": product(variance, seconds, blocks=_blocks(row)),
-        }
-        ratios: dict[str, Ratio] = {
-            name: special[name] if name in special else _unpaired(row, name) for name in COMPARED
-        }
-        if cost is not None:
-            counted = exact_ratio(*(float(getattr(row, f"{cost.unit}_{side}")) for side in "ab"))
-            ratios |= ratios_at(row, cost, variance, ratios.get(cost.unit, counted), _blocks(row))
-        if second is first and str(row.cell_id_a) == str(row.cell_id_b):  # over itself: 1, however uncertain
-            ratios = {name: ratio if math.isnan(ratio.value) else ITSELF for name, ratio in ratios.items()}
-        found["paired"].append(paired)
-        found["why"].append(over_budget(row, cost) if cost else None)
-        for name, ratio in ratios.items():
-            for part, value in zip(("", "_low", "_high"), astuple(ratio), strict=False):
-                found.setdefault(f"{name}_ratio{part}", []).append(value)
-            found.setdefault(f"{name}_p", []).append(ratio.p)
-    return matched.assign(**found)
+    blocks = np.maximum(np.minimum(*(figure_of(matched, f"blocks_{side}") for side in "ab")), 2).astype(int)
+    paired, variance = _variance(matched, first, second, blocks)
+    there = matched.hardware_a.astype(str) == matched.hardware_b.astype(str)
+    seconds = _unpaired(matched, "seconds", blocks).where(np.asarray(there), UNKNOWN)
+    special = {
+        "variance": variance,
+        # where bias is a rounding of the mean squared error, its ratio is that of the variances, paired
+        "mse": variance.where(bias_is_negligible(matched, "variance"), _unpaired(matched, "mse", blocks)),
+        "seconds": seconds,
+        "work_variance": product(variance, seconds, blocks=blocks),
+    }
+    ratios = {name: special[name] if name in special else _unpaired(matched, name, blocks) for name in COMPARED}
+    if cost is not None:
+        counted = exact_ratio(*(figure_of(matched, f"{cost.unit}_{side}") for side in "ab"))
+        ratios |= ratios_at(matched, cost, variance, ratios.get(cost.unit, counted), blocks)
+    if second is first:  # over itself: 1, however uncertain
+        same = np.asarray(matched.cell_id_a == matched.cell_id_b)
+        ratios = {name: ITSELF.where(same & ~np.isnan(ratio.value), ratio) for name, ratio in ratios.items()}
+    found: dict[str, Any] = {"paired": paired}
+    found["why"] = pd.Series(over_budget(matched, cost) if cost else [None] * len(matched), matched.index, dtype=object)
+    for name, ratio in ratios.items():
+        parts = zip(("_ratio", "_ratio_low", "_ratio_high", "_p"), ratio.parts(), strict=True)
+        found |= {f"{name}{part}": np.broadcast_to(value, len(matched)) for part, value in parts}
+    return pd.concat(
+        [matched.drop(columns=[name for name in found if name in matched]), _frame(found, matched)], axis=1
+    )
 
 
-def _mse(row: Any, variance: Ratio) -> Ratio:
-    """Where bias is a rounding of the mean squared error on both sides, its ratio is that of the variances, paired."""
-    return variance if bias_is_negligible(row, "variance") else _unpaired(row, "mse")
+def _frame(columns: dict[str, Any], like: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(value, like.index) for name, value in columns.items()}, index=like.index)
 
 
-def _unpaired(row: Any, figure: str) -> Ratio:
+def _variance(
+    matched: pd.DataFrame, first: Run, second: Run, blocks: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], Ratio]:
+    """Which pairs can be compared block by block, and the ratios of all."""
+    known_a = first.block_variances()
+    known_b = known_a if second is first else second.block_variances()
+    nothing = np.empty(0)
+    a, b = (
+        [known.get(key, nothing) for key in zip(matched[f"cell_id_{side}"], matched.group, strict=True)]
+        for side, known in (("a", known_a), ("b", known_b))
+    )
+    counts = np.array([len(x) if len(x) == len(y) else 0 for x, y in zip(a, b, strict=True)], dtype=int)
+    parts = [np.array(part, dtype=float) for part in _unpaired(matched, "variance", blocks).parts()]
+    for count in set(counts.tolist()) - {0}:
+        rows = np.flatnonzero(counts == count)
+        for some in np.array_split(rows, -(-len(rows) * count // MOST_AT_ONCE)):
+            ratio = paired_ratio(np.stack([a[row] for row in some]), np.stack([b[row] for row in some]))
+            for part, value in zip(parts, ratio.parts(), strict=True):
+                part[some] = value
+    return counts > 0, Ratio(*parts)
+
+
+MOST_AT_ONCE = 2**21
+"""Block values that are compared at a time."""
+
+
+def _unpaired(matched: pd.DataFrame, figure: str, blocks: Numbers) -> Ratio:
     names = (figure, *(BY_NAME[figure].interval or ()))
-    a, b = (tuple(float(getattr(row, f"{name}_{side}")) for name in names) for side in "ab")
-    return unpaired_ratio(a, b, _blocks(row))  # pyright: ignore[reportArgumentType]
-
-
-def _blocks(row: Any) -> int:
-    return max(min(int(row.blocks_a), int(row.blocks_b)), 2)
+    a, b = (tuple(figure_of(matched, f"{name}_{side}") for name in names) for side in "ab")
+    return unpaired_ratio(a, b, blocks)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,93 @@
+"""The manifest of a run as a session begins: made, or that of a run that goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gradbench import plugins
+from gradbench.core.errors import RunError
+from gradbench.results import sessions, store
+from gradbench.results.growth import block_size
+from gradbench.runner.execution import Execution
+from gradbench.runner.machine import now, provenance
+from gradbench.suite.suites import MOST_BLOCKS, Suite
+
+
+def opened(suite: Suite, out: Path, execution: Execution) -> tuple[Suite, dict[str, Any], list[str]]:
+    """A run folder for ``suite``: the suite as it is to be measured there, its manifest, and what there is to say.
+
+    A run with fewer replicates gets more blocks of the size that it has. Raises RunError where ``out`` cannot be
+    written, holds another run, or one with more replicates.
+    """
+    if execution.fresh:
+        _start_over(out, suite.name)
+    suite, notes = _grown(suite, _kept_measure(out, suite.name), out)
+    manifest = {
+        "schema_version": store.SCHEMA_VERSION,
+        "suite": suite.name,
+        "suite_resolved": suite.resolved(),
+        "seeds": sorted({cell.axes.seed for cell in suite.cells}),
+        "data": suite.data(),
+        **provenance(execution.threads),
+        "plugins": [plugin.record() for plugin in plugins.loaded()],
+        "started": now(),
+        "finished": None,
+    }
+    manifest["sessions"] = [sessions.session(manifest)]
+    manifest, said = store.create(out, manifest)
+    return suite, manifest, [*notes, *said]
+
+
+def _kept_measure(out: Path, suite: str) -> dict[str, Any]:
+    """How much is measured of each cell in a folder with a run of ``suite``; empty where none can be read."""
+    try:
+        kept = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        measure = kept["suite_resolved"]["measure"] if kept["suite"] == suite else {}
+        return measure if isinstance(measure, dict) else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _grown(suite: Suite, kept: dict[str, Any], out: Path) -> tuple[Suite, list[str]]:
+    """``suite`` with blocks of the size that a run has already, where that makes it one with more replicates."""
+    measure, size = suite.measure, block_size(kept)
+    if size is None or kept["replicates"] == measure.replicates:
+        return suite, []
+    if kept["replicates"] > measure.replicates:
+        raise RunError(
+            f"{out}: holds {kept['replicates']} replicates of each cell, more than the {measure.replicates} asked for\n"
+            f"go on with --replicates {kept['replicates']}, or give another --out"
+        )
+    blocks, left = divmod(measure.replicates, size)
+    if left or blocks > MOST_BLOCKS:
+        near = min(blocks, MOST_BLOCKS) * size
+        raise RunError(
+            f"{out}: has blocks of {size} replicates, at most {MOST_BLOCKS} of them, and {measure.replicates} is no "
+            f"such number\ngive --replicates {near}, or another --out"
+        )
+    note = f"{kept['replicates']} replicates are there: goes on to {measure.replicates}, in {blocks} blocks of {size}"
+    return replace(suite, measure=measure.model_copy(update={"blocks": blocks})), [note]
+
+
+def _start_over(out: Path, suite: str) -> None:
+    """Empty a run folder of the same suite. Raises RunError where it is of another."""
+    if not (out / "manifest.json").is_file():
+        return
+    try:
+        kept = json.loads((out / "manifest.json").read_text(encoding="utf-8")).get("suite")
+    except (OSError, ValueError, AttributeError):
+        kept = None
+    if kept != suite:
+        raise RunError(
+            f"{out}: holds a run of {kept or 'no suite that can be read'}, not of {suite}; give another --out"
+        )
+    for file in (*out.glob("*.parquet"), *out.glob("*.damaged")):
+        file.unlink()
+    for name in ("cells", "moments", "references", "parameters"):
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            shutil.rmtree(out / name)
+    (out / "manifest.json").unlink()

@@ -1,0 +1,190 @@
+"""Run a suite: every cell that is not there yet, by whichever executor, into a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradbench import plugins
+from gradbench.core.errors import NothingMeasuredError
+from gradbench.results import slopes, store
+from gradbench.results.schema import SCHEMA
+from gradbench.runner import manifests, rows
+from gradbench.runner.execution import Execution
+from gradbench.runner.executors.base import Executor, Groups
+from gradbench.runner.jobs import Job, Outcome, Setup
+from gradbench.runner.machine import now
+from gradbench.runner.measuring import REFERENCES
+from gradbench.runner.predicted import SECONDS_PER_TIMING, Predicted
+from gradbench.runner.progress import Progress
+from gradbench.runner.standing import Standing, by_target, standing
+from gradbench.runner.watching import Watched
+from gradbench.suite.cell import Cell
+from gradbench.suite.suites import Suite
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A run that has ended, and how."""
+
+    run: store.Run
+    interrupted: bool
+    seconds: float
+    stopped: bool = False
+    """Whether it stopped at a cell that failed, as it was asked to."""
+
+    @property
+    def exit_code(self) -> int:
+        """130 interrupted; 4 where nothing was measured; 3 where some cells failed; else 0."""
+        statuses = set(self.run.frame.status)
+        if self.interrupted:
+            return 130
+        if "ok" not in statuses:
+            return NothingMeasuredError.exit_code
+        return 3 if "failed" in statuses else 0
+
+
+def run(suite: Suite, out: Path, progress: Progress | None = None, execution: Execution = Execution()) -> RunOutcome:
+    """Measure every cell of ``suite`` into the folder ``out``; cells already there are kept.
+
+    A cell that cannot be measured becomes a row with the reason, and the others go on. Raises RunError where
+    ``out`` cannot be written or holds another run.
+    """
+    with store.reserved(out):
+        return _run(suite, out, progress or Progress(), execution)
+
+
+def _run(suite: Suite, out: Path, progress: Progress, execution: Execution) -> RunOutcome:
+    clock = time.perf_counter()
+    suite, manifest, notes = manifests.opened(suite, out, execution)
+    for note in notes:
+        progress.note(note)
+    setup = Setup(
+        out.absolute(),
+        suite.name,
+        suite.measure,
+        execution.threads,
+        torch.get_num_threads(),
+        tuple((plugin.source, plugin.version) for plugin in plugins.loaded()),
+        execution.keep,
+    )
+    interrupted = stopped = False
+    try:
+        stopped = not _Work(suite, out, setup, progress, execution).done()
+        if not stopped:
+            manifest = {**manifest, "finished": now()}
+            _remove(out / REFERENCES)
+    except KeyboardInterrupt:
+        interrupted = True
+    finished = store.finish(out, manifest)
+    store.write_table(out / store.SLOPES_TABLE, slopes.slopes(finished.ok()))
+    return RunOutcome(finished, interrupted, time.perf_counter() - clock, stopped)
+
+
+def default_folder(suite: str) -> Path:
+    """``results/<suite>-<UTC time>``, in the folder that the command runs in."""
+    return Path("results") / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+class _Work:
+    """What is to be done of a suite, and its results as they come."""
+
+    def __init__(self, suite: Suite, out: Path, setup: Setup, progress: Progress, execution: Execution) -> None:
+        self.suite, self.out, self.setup, self.execution = suite, out, setup, execution
+        self.watched = Watched(progress, Predicted(suite.measure))
+        self.untimed: list[Cell] = []
+        self.failed = False
+
+    def done(self) -> bool:
+        """Do it. False where it stopped at a failed cell."""
+        stand = standing(self.suite, self.out)
+        for cell in stand.skip:
+            store.write_cell(self.out, rows.skipped(cell, self.setup))
+        self.untimed = stand.untimed
+        todo = [*stand.missing, *stand.failed, *stand.growing]
+        if not todo and not self.untimed:
+            self.watched.start([])
+            return True
+        with self.execution.open(self.setup, self.watched) as executor:
+            groups = self._groups(todo, stand, "whole" if executor.quiet else "statistics")
+            timings = self._groups([*([] if executor.quiet else todo), *self.untimed], stand, "timing")
+            self.watched.start([(groups, executor.slots), (timings, 1)])
+            share = _Share(self.suite.measure.budget, len(todo), executor.slots, timed=not executor.quiet)
+            self.watched.progress.phase("cell", len(todo))
+            for job, outcome in executor.outcomes(groups, executor.slots, share.seconds):
+                self._statistics(job, outcome)
+                if self._stops():
+                    return False
+            return self._time(executor, stand)
+
+    def _time(self, executor: Executor, stand: Standing) -> bool:
+        """Time the cells that have their statistics, one after the other: nothing else runs on the device then."""
+        if not self.untimed:
+            return True
+        table = store.kept_rows(self.out, SCHEMA.names)
+        where: dict[str, list[int]] = {}
+        for index, cell_id in enumerate(table.column("cell_id").to_pylist()):
+            where.setdefault(cell_id, []).append(index)
+        groups = self._groups(self.untimed, stand, "timing")
+        self.watched.progress.phase("timing", len(self.untimed))
+        for job, outcome in executor.outcomes(groups, 1, lambda: None):
+            if outcome.cost is not None:
+                kept = table.take(where[job.cell.cell_id]).to_pylist()
+                outcome = Outcome(rows.with_timing(kept, outcome.cost))
+            self._write(job, outcome)
+            if self._stops():
+                return False
+        return True
+
+    def _groups(self, cells: Iterable[Cell], stand: Standing, phase: Any) -> Groups:
+        growing = {cell.cell_id for cell in stand.growing}
+        return [[Job(cell, phase, growing=cell.cell_id in growing) for cell in group] for group in by_target(cells)]
+
+    def _statistics(self, job: Job, outcome: Outcome) -> None:
+        if job.phase == "statistics" and outcome.failure is None:
+            store.write_cell(self.out, outcome.rows)
+            self.untimed.append(job.cell)
+            self.watched.ended(job)
+        else:
+            self._write(job, outcome)
+
+    def _write(self, job: Job, outcome: Outcome) -> None:
+        found = outcome.rows if outcome.failure is None else rows.failed(job.cell, self.setup, outcome.failure)
+        store.write_cell(self.out, found)
+        self.failed |= outcome.failure is not None
+        self.watched.ended(job)
+
+    def _stops(self) -> bool:
+        return self.failed and self.execution.fail_fast
+
+
+class _Share:
+    """A run's budget, shared out: what is left of it, equally among the cells that are left."""
+
+    def __init__(self, seconds: float | None, cells: int, slots: int, *, timed: bool) -> None:
+        """``timed``: each cell is timed after all of them, which takes its part of the budget."""
+        later = cells * SECONDS_PER_TIMING if timed else 0.0
+        self.end = None if seconds is None else time.perf_counter() + max(seconds - later, 0.0)
+        self.cells, self.slots = cells, slots
+
+    def seconds(self) -> float | None:
+        """The next cell's share."""
+        if self.end is None:
+            return None
+        rounds = max(-(-self.cells // self.slots), 1)
+        self.cells -= 1
+        return max(self.end - time.perf_counter(), 0.0) / rounds
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of files that are of no more use."""
+    if folder.is_dir() and not folder.is_symlink():
+        for file in folder.iterdir():
+            file.unlink(missing_ok=True)
+        folder.rmdir()
