@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from gradbench.core.errors import ContractError, PluginError
+from gradbench.core.files import is_file
 from gradbench.core.isolation.guard import WHEN_LOADED, Guard
 from gradbench.core.registry import Registry
 from gradbench.estimators import ESTIMATORS
@@ -175,7 +176,7 @@ def _objectives(thing: Thing) -> Iterable[str]:
 
 def import_file(file: Path) -> ModuleType:
     """The module of a user's file, run once for each state of its contents. Raises PluginError."""
-    if not file.is_file():
+    if not is_file(file):
         raise PluginError(f"{file}: there is no such file; give the path of a .py file from {Path.cwd()}")
     if file.suffix != ".py":
         raise PluginError(f"{file}: expected a Python file (.py)")

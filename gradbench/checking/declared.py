@@ -21,7 +21,7 @@ from gradbench.engine.task import Task
 from gradbench.estimators.draws import SAMPLES
 
 DECLARED_REMEDY = (
-    "latents(q, noise) gives samples of q that are in the noise, [R, L, B, *event]; else leave it out; "
+    "latents(q, noise) gives samples of q that are in the noise, [R, any, B, *event]; else leave it out; "
     "say coupled=True where they depend on one another"
 )
 BLOCKS, PER_BLOCK = 64, 64
@@ -33,7 +33,7 @@ MEAN_FALSE_ALARMS = 1e-7
 def samples_of_q(task: Task) -> None:
     """Raise BrokenError where what a law of the estimator's own declares as samples of q is not.
 
-    The first and the last of the L samples of the first datapoint are looked at; of layers, none.
+    The first and the last sample of the first datapoint are looked at; of layers, none.
     """
     draws, q = task.estimator.draws, task.held_q
     if draws.latents is None or draws is SAMPLES:
@@ -45,10 +45,12 @@ def samples_of_q(task: Task) -> None:
     generator = stream(0, "declared", device=task.point.device)
     with torch.no_grad():
         z = draws.latents(one, draws.noise(one, laws.DRAWS, task.samples, generator, *task.given))
-        wanted = (laws.DRAWS, task.samples, 1, *one.event)
-        if tuple(z.shape) != wanted:
+        if z.dim() < 3 or z.shape[1] < 1 or (z.shape[0], *z.shape[2:]) != (laws.DRAWS, 1, *one.event):
+            wanted = [laws.DRAWS, "any", 1, *one.event]
             raise BrokenError(
-                "declared samples", f"latents gives {list(z.shape)}, expected {list(wanted)}", DECLARED_REMEDY
+                "declared samples",
+                f"latents gives {list(z.shape)}, expected [{', '.join(map(str, wanted))}]",
+                DECLARED_REMEDY,
             )
         for place in (0, -1):
             try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbench.core.errors import PluginError, UnknownNameError
+from gradbench.core.files import is_file, is_folder
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
@@ -27,7 +28,7 @@ def named(text: str) -> Any:
         for registry in kinds:
             if path in registry:
                 return registry[path]
-        if Path(path).exists():
+        if is_file(Path(path)) or is_folder(Path(path)):
             raise PluginError(f"{path}: expected a Python file (.py), as FILE.py:NAME")
         known = [name for registry in kinds for name in registry]
         raise UnknownNameError("estimator", path, known, where="expected FILE.py:NAME or a registered name")

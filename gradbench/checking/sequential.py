@@ -154,6 +154,8 @@ def _p_values(measured: Measured, name: str) -> tuple[float, float]:
     away = measured.multiples(name) - 1
     if not np.isfinite(away).all() or anywhere in (0.0, 1.0):  # settled without a test: constant, or at rounding level
         return anywhere, anywhere
+    if measured.is_counted_once(name):
+        return anywhere, 1.0
     return anywhere, float(no_bias_p(np.outer(away, away)))
 
 

@@ -7,8 +7,12 @@ import sys
 import typer
 
 from gradbench.cli import check, compare, explain, export, list_, merge, new, run, show, status
-from gradbench.core.errors import GradbenchError
+from gradbench.cli.streams import Streams
+from gradbench.core.errors import GradbenchError, UsageError
 from gradbench.core.version import VERSION
+
+INTERRUPTED = 130
+"""What shells end with at Ctrl-C."""
 
 app = typer.Typer(
     name="gradbench",
@@ -44,17 +48,29 @@ def options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: errors are one or two lines on stderr, and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    with Streams() as streams:
+        code = _exit_code(arguments)
+        if "stdout" in streams.closed:
+            _warn("stdout is closed: nothing is printed there")
+        if (failure := streams.failure()) is not None:
+            _fail(f"stdout cannot be written ({failure.strerror}): not all of the results were printed")
+            code = code or UsageError.exit_code
+    sys.exit(code)
+
+
+def _exit_code(arguments: list[str] | None) -> int:
+    """Run a command; say what is wrong, if anything is."""
     try:
         code = app(arguments, prog_name="gradbench", standalone_mode=False)
     except GradbenchError as error:
         _fail(str(error))
         code = error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
+    except OSError as error:  # a full disk, a folder that is gone or may not be written
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        code = UsageError.exit_code
+    except typer.Abort:  # Ctrl-C, where no run goes on from it
+        _fail("interrupted")
+        code = INTERRUPTED
     except Exception as error:
         # a fault in the command line itself, which typer describes; anything else is a bug, and shows as one
         if not hasattr(error, "format_message"):
@@ -62,13 +78,19 @@ def main(arguments: list[str] | None = None) -> None:
         if str(error):  # empty where typer has printed the help instead
             _fail(_usage(error))
         code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _fail(message: str) -> None:
     from gradbench.cli.output import fail
 
     fail(message)
+
+
+def _warn(message: str) -> None:
+    from gradbench.cli.output import warn
+
+    warn(message)
 
 
 def _usage(error: Exception) -> str:

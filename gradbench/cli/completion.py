@@ -6,10 +6,13 @@ Where nothing is offered the shell completes files, as for the path of a suite.
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable
 
 RUNS = "results/"
 """Where run folders are looked for while nothing is typed."""
+PLAIN = re.compile(r"[\w./:@%+,~-]+")
+"""Paths that a shell takes as they are; another's characters might be obeyed by it."""
 LEVELS = ("*", "*/*")
 """How deep below what is typed a run folder may lie."""
 
@@ -65,7 +68,7 @@ def runs(incomplete: str) -> list[str]:
     """Run folders: those below ``results/`` while nothing is typed, else those that begin with what is."""
     start = glob.escape(incomplete or RUNS)
     found = {path for level in LEVELS for path in glob.glob(f"{start}{level}/manifest.json")}
-    return sorted(path.removesuffix("/manifest.json") for path in found)
+    return sorted(path.removesuffix("/manifest.json") for path in found if PLAIN.fullmatch(path))
 
 
 def shown(incomplete: str) -> list[str]:

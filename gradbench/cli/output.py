@@ -15,6 +15,8 @@ from gradbench.core.printable import plain, visible
 from gradbench.report.plain import Console, Text
 
 PIPED_WIDTH = 100
+LONGEST_ERROR = 1200
+"""Characters; what user code raised may hold its whole source."""
 
 
 def _width(stream: Any) -> int | None:
@@ -66,5 +68,6 @@ def warn(message: str) -> None:
 
 
 def fail(message: str) -> None:
-    """Print an error."""
-    say(f"error: {message}")
+    """Print an error, of one that goes on for pages the beginning and the end."""
+    shown = message if len(message) <= LONGEST_ERROR else f"{message[: LONGEST_ERROR // 2]} … {message[-200:]}"
+    say(f"error: {shown}")

@@ -10,6 +10,7 @@ import typer
 from gradbench.cli import completion
 from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
+from gradbench.core.files import is_file, is_folder
 
 _KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
 """What a name may be of, beside a run folder; ``KIND:NAME`` says which."""
@@ -32,7 +33,7 @@ def show(
     kind, _, bare = name.rpartition(":")
     if kind not in _KINDS:
         bare, kind = name, ""
-    if not kind and (Path(name) / "manifest.json").exists():
+    if not kind and is_file(Path(name) / "manifest.json"):
         _show_run(name, group, at, plugin, all_, json_)
     from gradbench.cli import output, plugins
     from gradbench.core.errors import UnknownNameError, UsageError
@@ -43,14 +44,14 @@ def show(
     from gradbench.results.columns import METRICS
     from gradbench.suite.shipped import shipped
 
-    if at is not None and not Path(name).is_dir():
+    if at is not None and not is_folder(Path(name)):
         raise UsageError(f"--at is for the figures of a run; give a run folder, not {name}")
     plugins.load_plugins(plugin)
     registries: dict[str, Any] = dict(
         zip(_KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
-    if not homes and not kind and Path(name).is_dir():
+    if not homes and not kind and is_folder(Path(name)):
         _show_run(name, group, at, plugin, all_, json_)
     elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_)

@@ -20,6 +20,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from gradbench.core.printable import shortened
+
 MOST_NAMES = 16
 """Valid names that a message lists; the commands list and show have them all."""
 
@@ -50,7 +52,7 @@ class UnknownNameError(UsageError):
         near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
         shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
         hint = f"did you mean {near[0]!r}?" if near else f"valid: {shown or 'none'}"
-        super().__init__(f"{where + ': ' if where else ''}unknown {kind} {given!r}; {hint}")
+        super().__init__(f"{where + ': ' if where else ''}unknown {kind} {shortened(given)}; {hint}")
 
 
 class SuiteError(UsageError):

@@ -42,6 +42,24 @@ def one_line(value: object) -> str:
     return visible(re.sub(r"\s*[\r\n\v\f\x85\u2028\u2029]+\s*", f" {BREAK} ", text.strip("\r\n")))
 
 
+LONGEST_SHOWN = 80
+"""Characters of a value that a message shows."""
+
+
+def shortened(value: object) -> str:
+    """A value as Python writes it, for a message: no longer than a line, whatever it is.
+
+    >>> len(shortened("x" * 100)), shortened([1] * 100)[36:44], shortened(10**5000)
+    (81, ' 1, …, 1', 'a value too long to be written out')
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a value nested as deep
+        return "a value too long to be written out"
+    half = LONGEST_SHOWN // 2
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:half]}…{text[-half:]}"
+
+
 def _shown(char: str) -> str:
     if char == "\n" or unicodedata.category(char) not in OBEYED:
         return char

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from gradbench.core.errors import SuiteError, UnknownNameError
-
-STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from gradbench.core.errors import SuiteError, UnknownNameError, message_of
+from gradbench.core.printable import shortened
 
 
 def validated(model: type[BaseModel], values: Any, where: str, *, file: bool = False) -> Any:
@@ -26,9 +25,11 @@ def validated(model: type[BaseModel], values: Any, where: str, *, file: bool = F
             known = _model_at(model, parents).model_fields
             raise UnknownNameError("key", str(key), known, where=_place(where, parents, file)) from error
         message = fault["msg"].removeprefix("Value error, ")
-        given = "" if fault["type"] in {"value_error", "missing"} else f", got {fault['input']!r}"
+        given = "" if fault["type"] in {"value_error", "missing"} else f", got {shortened(fault['input'])}"
         place = where if where == f"--{fault['loc'][0] if fault['loc'] else ''}" else _place(where, fault["loc"], file)
         raise SuiteError(f"{place}: {message[:1].lower()}{message[1:]}{given}") from error
+    except Exception as error:  # a check of a plugin's own may raise anything
+        raise SuiteError(f"{where}: its own check raises {type(error).__name__}: {message_of(error)}") from error
 
 
 def _place(where: str, path: Sequence[int | str], file: bool) -> str:

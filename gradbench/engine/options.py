@@ -9,6 +9,8 @@ from typing import Literal
 import psutil
 import torch
 
+from gradbench.core.printable import shortened
+
 Engine = Literal["auto", "layers", "general"]
 """``layers`` reads per-replicate norms off the linear layers; ``general`` forms every replicate's gradient."""
 Variance = Literal["auto", "datapoint", "whole"]
@@ -50,10 +52,10 @@ def parse_bytes(text: str | int) -> int:
     Raises ValueError for anything else.
     """
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(text))
-    size = int(float(found[1]) * UNITS.get(found[2], 0)) if found else 0
-    if size <= 0:
-        raise ValueError(f"expected bytes with a unit, such as 2GB or 500MiB, got {text!r}")
-    return size
+    size = float(found[1]) * UNITS.get(found[2], 0) if found else 0.0
+    if not 1 <= size < 2**63:
+        raise ValueError(f"expected bytes with a unit, such as 2GB or 500MiB, got {shortened(text)}")
+    return int(size)
 
 
 PASS_BYTES = {"cpu": 2**24, "cuda": 2**28}

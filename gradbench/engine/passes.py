@@ -19,7 +19,7 @@ from gradbench.engine.task import Task
 PIECE = 32
 """Replicates whose gradients are compared with one another for the variance by datapoint, at L = 1."""
 SMALL_PIECE = 4
-"""The same at large L, where comparing costs more."""
+"""The same at large L, where comparing costs more, and where a pass holds few."""
 PROBED = 8
 """Every ``PROBED``-th replicate also contributes to cosine and kurtosis, which need the full gradient."""
 
@@ -80,7 +80,8 @@ class Plan:
 def plan(task: Task, per_block: int) -> Plan:
     """The plan of ``task``. It depends on sizes alone, never on what the machine has free."""
     most = per_block if task.estimator.deterministic else task.together * per_block
-    return Plan(per_block, piece_size(per_block, task.samples), min(replicates_at_once(task), most))
+    at_once = replicates_at_once(task)
+    return Plan(per_block, piece_size(per_block, task.samples, at_once), min(at_once, most))
 
 
 def together(at_once: int, per_block: int) -> int:
@@ -101,9 +102,12 @@ def aligned(blocks: range, together: int) -> range:
     return range(blocks.start // together * together, -(-blocks.stop // together) * together)
 
 
-def piece_size(per_block: int, samples: int) -> int:
-    """Group size s ≤ m that maximises the pooled degrees of freedom, ⌊m/s⌋ (s − 1)."""
-    most = min(per_block, max(SMALL_PIECE, PIECE // samples))
+def piece_size(per_block: int, samples: int, at_once: int) -> int:
+    """Group size s ≤ m that maximises the pooled degrees of freedom, ⌊m/s⌋ (s − 1).
+
+    What is compared is evaluated together: of replicates that hardly fit a pass, ``at_once``, it is a small one.
+    """
+    most = min(per_block, max(SMALL_PIECE, min(PIECE // samples, at_once)))
     return max(range(1, most + 1), key=lambda s: (per_block // s * (s - 1), s))
 
 

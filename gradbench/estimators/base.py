@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from gradbench.core.errors import PluginError, message_of
+from gradbench.core.strict import StrictModel
 from gradbench.core.types import Noise
 from gradbench.estimators.draws import SAMPLES, Draws
 from gradbench.estimators.scope import Part, Scope, Unbiased
@@ -25,14 +26,14 @@ from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.base import Problem
 
 
-class EstimatorParameters(BaseModel):
-    """What a suite may set of an estimator. Unknown keys are refused.
+class EstimatorParameters(StrictModel):
+    """What a suite may set of an estimator; see `StrictModel`.
 
     An estimator whose ``Parameters`` has fields gets them as one object: the last argument of its surrogate, noise
     and fit, and ``setting.parameters`` in its needs and evaluations. The docstring of a field is its meaning.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from gradbench.core.errors import NoClosedFormError
+from gradbench.core.strict import StrictModel
 from gradbench.core.types import Latents, PerSample, Values
 from gradbench.families.base import Family
 from gradbench.problems.networks import Calls
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 Kl = Literal["analytic", "monte-carlo"]
 
 
-class ObjectiveParameters(BaseModel):
-    """What a suite may set of an objective. Unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class ObjectiveParameters(StrictModel):
+    """What a suite may set of an objective; see `StrictModel`."""
 
 
 @dataclass(frozen=True)

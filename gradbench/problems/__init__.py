@@ -26,6 +26,7 @@ PROBLEMS: Registry[type[Problem]] = Registry(
         "gaussian-vae": "gaussian_vae:GaussianVae",
         "sigmoid-belief": "sigmoid_belief:SigmoidBelief",
         "categorical-vae": "categorical_vae:CategoricalVae",
+        "mixture": "mixture:Mixture",
         "hierarchical-vae": "hierarchical_vae:HierarchicalVae",
         "full-rank-linear-gaussian": "full_rank_linear_gaussian:FullRankLinearGaussian",
         "beta-cost": "beta_cost:BetaCost",

@@ -11,21 +11,20 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, PositiveInt
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from gradbench.core.errors import BrokenProblemError
+from gradbench.core.errors import BrokenProblemError, UsageError
+from gradbench.core.strict import StrictModel
 from gradbench.core.types import Latents, PerSample
 from gradbench.families import FAMILIES
 from gradbench.families.base import Family
 from gradbench.problems.networks import Calls, trainable
 
 
-class ProblemParameters(BaseModel):
-    """What a suite may set of a problem. Unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class ProblemParameters(StrictModel):
+    """What a suite may set of a problem; see `StrictModel`."""
 
     sizes: ClassVar[frozenset[str]] = frozenset()
     """Parameters that set the size of the problem: figures are followed along them."""
@@ -260,6 +259,11 @@ def _end(value: Tensor) -> int:
     return int(value.storage_offset() + reach + 1)
 
 
+def _check_weights(count: int, what: str) -> None:
+    if count > MOST_WEIGHTS:
+        raise UsageError(f"{what}: {count:,} weights; a network has at most {MOST_WEIGHTS:,}")
+
+
 class Free(nn.Module):
     """A module of free parameters."""
 
@@ -269,8 +273,16 @@ class Free(nn.Module):
             self.register_parameter(name, nn.Parameter(value))
 
 
+MOST_WEIGHTS, MOST_LAYERS = 10**8, 1000
+"""Of a network of `mlp` or `linear`; a billion weights would take 8 GB before anything is measured."""
+
+
 def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """A float64 linear layer, Glorot-uniform weight and zero bias, drawn from ``generator``."""
+    """A float64 linear layer, Glorot-uniform weight and zero bias, drawn from ``generator``.
+
+    Raises UsageError for more than `MOST_WEIGHTS`.
+    """
+    _check_weights(inputs * outputs, f"a layer from {inputs} to {outputs} units")
     layer = nn.Linear(inputs, outputs, device="meta", dtype=torch.float64).to_empty(device="cpu")
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
@@ -278,7 +290,14 @@ def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
 
 
 def mlp(inputs: int, hidden: int, layers: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
-    """``layers`` tanh layers of ``hidden`` units, then a linear output; ``layers`` = 0 is a linear map."""
+    """``layers`` tanh layers of ``hidden`` units, then a linear output; ``layers`` = 0 is a linear map.
+
+    Raises UsageError for more than `MOST_LAYERS` or `MOST_WEIGHTS`.
+    """
+    if layers > MOST_LAYERS:
+        raise UsageError(f"layers = {layers}: a network has at most {MOST_LAYERS} hidden layers")
+    ends = hidden * (inputs + outputs) if layers else inputs * outputs
+    _check_weights(ends + hidden * hidden * max(layers - 1, 0), f"layers = {layers} of hidden = {hidden} units")
     network = nn.Sequential()
     for index in range(layers):
         network.add_module(f"hidden{index + 1}", linear(inputs, hidden, generator))

@@ -27,7 +27,7 @@ class Parameters(ModelParameters):
     sizes: ClassVar[frozenset[str]] = frozenset({"latent", "features"})
 
     batch: PositiveInt = 16
-    latent: int = Field(2, ge=2)
+    latent: int = Field(2, ge=2, le=1000)
     """One latent variable has nothing to be correlated with: linear-gaussian is that model."""
     features: PositiveInt = 8
     """Columns of the synthetic data; other data bring their own."""

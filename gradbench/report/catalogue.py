@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from gradbench.core.errors import UnknownNameError
 from gradbench.estimators import ESTIMATORS
-from gradbench.estimators.base import CAPABILITIES
 from gradbench.estimators.scope import Scope
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
@@ -65,6 +64,8 @@ FEW_FAMILIES = 3
 
 
 def _latents(estimator: Estimator) -> str:
+    from gradbench.estimators.base import CAPABILITIES
+
     if estimator.latents is not None:
         return ", ".join(sorted(estimator.latents))
     if not estimator.uses:

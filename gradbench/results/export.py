@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from gradbench.core.errors import UnknownNameError
-from gradbench.core.printable import one_line, plain, visible
+from gradbench.core.escaping import markdown_text, spreadsheet_cell
+from gradbench.core.printable import one_line, plain
 
 FORMATS = ("csv", "parquet", "json", "markdown", "latex")
 
@@ -30,7 +30,7 @@ def render(frame: pd.DataFrame, form: str) -> bytes:
         case "json":
             return (json.dumps(records(frame), indent=1, allow_nan=False) + "\n").encode()
         case "markdown":
-            return (str(_rounded(frame, _markdown).to_markdown(index=False, disable_numparse=True)) + "\n").encode()
+            return (str(_rounded(frame, markdown_text).to_markdown(index=False, disable_numparse=True)) + "\n").encode()
         case "latex":
             return _rounded(frame, one_line).to_latex(index=False, escape=True).encode()
     raise UnknownNameError("format", form, FORMATS)
@@ -47,27 +47,12 @@ def _plain(value: Any) -> Any:
     return plain(value.item() if isinstance(value, np.generic) else value)
 
 
-FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
-"""Beginnings of a cell that a spreadsheet takes for a formula."""
-
-
 def _holds_texts(column: pd.Series) -> bool:
     return pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
 
 
 def _spreadsheet(value: Any) -> Any:
-    """A text that no spreadsheet runs: one that reads as a formula gets an apostrophe before it."""
-    if not isinstance(value, str):
-        return value
-    return ("'" if FORMULA.match(value) else "") + visible(value)
-
-
-MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
-
-
-def _markdown(text: str) -> str:
-    """A text in one cell of a table, its markup taken for what it is."""
-    return MARKDOWN.sub(r"\\\1", one_line(text))
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def _rounded(frame: pd.DataFrame, escaped: Callable[[str], str]) -> pd.DataFrame:

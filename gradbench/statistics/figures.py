@@ -100,7 +100,7 @@ def _columns(
     gradient_sq[exact_sq <= (WHOLE_ROUNDING * DOUBLE_PRECISION) ** 2 * whole] = 0.0
     gradient_norm = np.sqrt(gradient_sq)
     size = exact_sq + moments.stacked("size", groups).sum(1) / replicates
-    rounding = precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
+    rounding = rounding_sq(size, whole, precision)
     rounding += ROUNDING**2 * _known_rounding(moments, groups)
 
     certain = _certain(moments, groups) & (not moments.minibatches)
@@ -176,6 +176,11 @@ def _columns(
         "mse_high": mse_high,
         "cosine": where(known, _mean_known(moments.stacked("cosine", groups))),
     }
+
+
+def rounding_sq(size: Array, whole: float, precision: float) -> Array:
+    """‖rounding error‖² of mean gradients, from the squares ``size`` of their groups and ``whole`` of all parameters."""
+    return precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
 
 
 def _certain(moments: Moments, groups: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.estimators.base import Estimator
 from gradbench.statistics import Figures, summarise
+from gradbench.statistics.figures import rounding_sq
 from gradbench.target.reference import Reference
 
 CONSTANT_REPLICATES = 4
@@ -34,6 +35,8 @@ class Measured:
     reference: Reference
     figures: dict[str, Figures]
     """By group: all, phi, theta and each parameter tensor."""
+    precision: float
+    """The machine epsilon of the dtype that gradients were computed in."""
 
     def members(self, group: str) -> tuple[str, ...]:
         """The parameter tensors of ``group``."""
@@ -55,6 +58,15 @@ class Measured:
             inner = inner + (self.block_means(name) - off) @ exact
             square += float(exact @ exact)
         return np.asarray(inner) / square if square > 0 else np.full(self.moments.blocks, np.nan)
+
+    def is_counted_once(self, group: str) -> bool:
+        """Whether the mean of `multiples` is 1 but for rounding, so that there is nothing to test."""
+        own, whole = (
+            self.figures[name].gradient_norm ** 2 + float(self.moments.size[name].sum()) / self.moments.replicates
+            for name in (group, "all")
+        )
+        allowed = float(rounding_sq(np.array(own), whole, self.precision)) / self.figures[group].gradient_norm ** 2
+        return bool((self.multiples(group).mean() - 1) ** 2 <= allowed)
 
     def counted(self, group: str, apart: Gradients | None = None) -> tuple[float, float]:
         """The mean of `multiples`, 1 where there is no bias along the gradient, and its standard error."""
@@ -87,4 +99,5 @@ def measure_figures(
     Raises MeasurementError where a replicate's gradient is not finite, or an option cannot be had.
     """
     moments = measure_moments(task, blocks, per_block, reference.gradient, tick, options)
-    return Measured(moments, reference, summarise(moments, reference, torch.finfo(task.point.dtype()).eps))
+    precision = torch.finfo(task.point.dtype()).eps
+    return Measured(moments, reference, summarise(moments, reference, precision), precision)

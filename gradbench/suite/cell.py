@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gradbench.core.canonical import digest
@@ -59,7 +60,11 @@ class Cell:
         }
 
     def flat(self) -> dict[str, Any]:
-        """The same with the parameters of problem and estimator beside the other keys."""
+        """The same with the parameters of problem and estimator beside the other keys; not to be changed."""
+        return self._flat
+
+    @cached_property
+    def _flat(self) -> dict[str, Any]:
         identity, parameters = self.identity(), self.axes.parameters.model_dump()
         return {
             **parameters,

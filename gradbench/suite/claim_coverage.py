@@ -11,13 +11,17 @@ from typing import Any
 
 from gradbench.core.canonical import canonical
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.core.printable import shortened
 from gradbench.core.seeding import stream
 from gradbench.engine.moments import groups_of
 from gradbench.problems import PROBLEMS
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim, matches
+from gradbench.suite.limits import MOST_VALUES
 from gradbench.target.points import construct
 
+FEW = 8
+"""Values that a message lists."""
 Paths = dict[str, str]
 """Where in the claim each key of a selection is written."""
 
@@ -26,7 +30,7 @@ def check_claim(claim: Claim, cells: Sequence[Cell], where: str) -> None:
     """Raise SuiteError or UnknownNameError where ``cells`` have no row that ``claim`` names; ``where`` names it."""
     if not re.fullmatch(r"all|(phi|theta)(\..+)?", claim.group):
         expected = "expected all, phi, theta or one tensor such as phi.bias"
-        raise SuiteError(f"{where}.select.group: {expected}, got {claim.select['group']!r}")
+        raise SuiteError(f"{where}.select.group: {expected}, got {shortened(claim.select['group'])}")
     named = [_named(selection, paths, cells, where) for selection, paths in _written(claim)]
     for some in named:
         _check_group(claim.group, some, where)
@@ -70,6 +74,8 @@ def _named(selection: dict[str, Any], paths: Paths, cells: Sequence[Cell], where
             raise UnknownNameError("key", key, known, where=f"{where}.{paths[key].partition('.')[0]}")
         if wanted == []:
             raise SuiteError(f"{where}.{paths[key]}: an empty list names no row; drop the key, or name a value")
+        if isinstance(wanted, list) and len(wanted) > MOST_VALUES:
+            raise SuiteError(f"{where}.{paths[key]}: a list of {len(wanted):,} values; name at most {MOST_VALUES}")
     singles = [
         (key, one, f"{where}.{paths[key]}" + (f"[{index}]" if isinstance(wanted, list) else ""))
         for key, wanted in selection.items()
@@ -111,7 +117,7 @@ def _choices(key: str, cells: Sequence[Cell]) -> str:
     shown = list(dict.fromkeys(shown))
     if not shown:
         return f"{', '.join(dict.fromkeys(cell.axes.problem for cell in cells))} has no {key}"
-    return f"{key} is {', '.join(shown[:8])}{', …' if len(shown) > 8 else ''}"
+    return f"{key} is {', '.join(shown[:FEW])}{', …' if len(shown) > FEW else ''}"
 
 
 def _check_group(group: str, cells: Sequence[Cell], where: str) -> None:
@@ -195,6 +201,6 @@ def _quoted(value: Any) -> str:
     >>> _quoted("exact"), _quoted(3.0), _quoted([1, 2])
     ("'exact'", '3', '[1, 2]')
     """
-    if isinstance(value, list):
+    if isinstance(value, list) and len(value) <= FEW:
         return f"[{', '.join(map(_quoted, value))}]"
-    return f"{value:g}" if isinstance(value, float) else repr(value)
+    return f"{value:g}" if isinstance(value, float) else shortened(value)

@@ -24,9 +24,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from gradbench.core.errors import UsageError
+from gradbench.core.strict import StrictModel
 from gradbench.results.columns import AVERAGED, AXES, BY_NAME, COMPARED, SLOPES, WITH_INTERVAL, listed
 from gradbench.suite.equal_cost import EXAMPLE, EqualCost
 
@@ -63,10 +64,8 @@ BELONGS: dict[ClaimKind, frozenset[str]] = {
 REPRODUCED, CONTRADICTED, UNRESOLVED = "reproduced", "contradicted", "unresolved"
 
 
-class Claim(BaseModel):
+class Claim(StrictModel):
     """One ``[[expect]]`` table."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     claim: Annotated[str, Field(min_length=1)]
     """What is claimed, in words."""
@@ -79,8 +78,8 @@ class Claim(BaseModel):
     select: dict[str, Any]
     """Columns, and parameters of problem and estimator, that name the rows; a list means any of them."""
     figure: str = "variance"
-    over: dict[str, Any] = {}
-    order: list[str] = []
+    over: dict[str, Any] = Field({})
+    order: list[str] = Field([])
     against: str = "samples"
     verdict: Literal["unbiased", "biased"] | None = None
     at: str | None = None

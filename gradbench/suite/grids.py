@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.core.printable import shortened
 from gradbench.core.registry import Registry
-from gradbench.core.validation import STRICT, validated
+from gradbench.core.strict import StrictModel
+from gradbench.core.validation import validated
 from gradbench.estimators import ESTIMATORS
 from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.base import Kl
@@ -20,25 +23,29 @@ from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems import PROBLEMS
 from gradbench.problems import data as data_sets
 from gradbench.problems.base import Problem
+from gradbench.suite.answers import check_answers
 from gradbench.suite.cell import Cell
+from gradbench.suite.limits import LARGEST_INTEGER, MOST_NUMBERS, told
 from gradbench.target.points import Axes, check_point
 
+DEVICE = r"cuda(:([0-9]{1,4}))?"
 
-class GridKeys(BaseModel):
+
+class GridKeys(StrictModel):
     """The keys of one point of a grid, apart from the problem's own parameters."""
 
-    model_config = STRICT | ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     data: str | None = None
     scale: Annotated[float, Field(gt=0)] | None = None
     """What the values of a data file are divided by; a problem's own parameter of that name goes before."""
-    train_steps: Annotated[int, Field(ge=0)] = 0
+    train_steps: Annotated[int, Field(ge=0, le=10**9)] = 0
     objective: ChosenObjective | None = None
     kl: Kl | None = None
     samples: Annotated[int, Field(gt=0)] = 1
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=f"^(auto|cpu|{DEVICE})$")] = "auto"
     dtype: Literal["auto", "float32", "float64"] = "auto"
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None = None
 
 
 def grid_cells(
@@ -59,7 +66,9 @@ def grid_cells(
     grid = dict(grid)
     name = grid.pop("problem", None)
     if not isinstance(name, str):
-        raise SuiteError(f"{where}.problem: expected one problem by name, got {name!r}; see gradbench list problems")
+        raise SuiteError(
+            f"{where}.problem: expected one problem by name, got {shortened(name)}; see gradbench list problems"
+        )
     if name not in PROBLEMS:
         raise UnknownNameError("problem", name, PROBLEMS, where=f"{where}.problem")
     estimators = list(_estimators(grid.pop("estimators", None), f"{where}.estimators"))
@@ -89,6 +98,7 @@ def _point(
             raise UnknownNameError("key", key, allowed, where=where)
     keys = validated(GridKeys, {key: value for key, value in values.items() if key not in own}, where)
     parameters = validated(problem.Parameters, own, where)
+    check_answers(problem, parameters, where)
     _check_point(problem, parameters, keys, where)
     data = _data(problem, parameters, keys, where, shelf)
     given = (one for one in (seed, keys.seed, default_seed) if one is not None)
@@ -123,6 +133,12 @@ def _cell(axes: Axes, keys: GridKeys, estimator: str, params: dict[str, Any], de
 
 def _check_point(problem: type[Problem], parameters: Any, keys: GridKeys, where: str) -> None:
     """Raise SuiteError where the keys of a point contradict its problem or its objective."""
+    numbers = keys.samples * getattr(parameters, "batch", 1) * problem.latent_dim(parameters)
+    if numbers > MOST_NUMBERS:
+        raise SuiteError(
+            f"{where}: one gradient would draw {told(numbers)} numbers (samples × batch × latent variables); "
+            f"at most {MOST_NUMBERS:,} fit; take fewer samples, datapoints or latents"
+        )
     objective = keys.objective or ChosenObjective(problem.objective)
     if (reason := objective.kind.why_not(problem)) is not None:
         raise SuiteError(f"{where}.objective: {reason}")
@@ -151,7 +167,9 @@ def _objectives(given: Any, where: str) -> Iterator[ChosenObjective]:
 
 def _estimators(given: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(given, list) or not given:
-        raise SuiteError(f"{where}: expected a list of estimators, got {given!r}; see gradbench list estimators")
+        raise SuiteError(
+            f"{where}: expected a list of estimators, got {shortened(given)}; see gradbench list estimators"
+        )
     for name, parameters in _named(given, ESTIMATORS, where):
         yield name, parameters.model_dump()
 
@@ -163,7 +181,7 @@ def _named(given: list[Any], registry: Registry[Any], where: str) -> Iterator[tu
         table = dict(item) if isinstance(item, dict) else {"name": item}
         name = table.pop("name", None)
         if not isinstance(name, str):
-            raise SuiteError(f"{here}: expected a name, or a table with a name, got {item!r}")
+            raise SuiteError(f"{here}: expected a name, or a table with a name, got {shortened(item)}")
         kind = registry.find(name, where=here)
         for values in _product(table, here):
             yield name, validated(kind.Parameters, values, f"{here} ({name})")
@@ -187,10 +205,10 @@ def resolve_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return name
-    kind, _, index = name.partition(":")
-    if kind != "cuda" or (index and not index.isdigit()):
+    found = re.fullmatch(DEVICE, name)
+    if found is None:
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or 0) >= count:
+    if int(found[2] or 0) >= count:
         raise UsageError(f"device {name!r}: there are {count} CUDA devices here; use --device cpu or auto")
     return name

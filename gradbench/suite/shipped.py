@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gradbench.core.errors import SuiteError, UnknownNameError
+from gradbench.core.files import is_file, is_folder
 
 
 def shipped() -> dict[str, Path]:
@@ -20,8 +21,8 @@ def find_suite(name: str) -> Path:
     if name in suites:
         return suites[name]
     path = Path(name)
-    if path.is_file():
+    if is_file(path):
         return path
-    if path.suffix == ".toml" or path.is_dir():
+    if path.suffix == ".toml" or is_folder(path):
         raise SuiteError(f"{name}: expected a suite file (.toml), and there is none; shipped: {', '.join(suites)}")
     raise UnknownNameError("suite", name, suites)

@@ -6,39 +6,42 @@ reason, not an error: an estimator that a problem's latents rule out is a fact w
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.core.selection import choices, means
-from gradbench.core.validation import STRICT, validated
+from gradbench.core.strict import StrictModel
+from gradbench.core.validation import validated
 from gradbench.engine.options import Engine, NoiseSource, Options, Variance, parse_bytes
 from gradbench.problems import data as data_sets
 from gradbench.statistics import MARGIN
 from gradbench.suite import claim_coverage
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim
-from gradbench.suite.grids import grid_cells
+from gradbench.suite.grids import GridKeys, grid_cells
+from gradbench.suite.limits import LARGEST_INTEGER, MOST_CLAIMS, check_cells, check_values
+from gradbench.suite.reading import read_toml
 from gradbench.suite.shipped import find_suite
 
+MOST_REPLICATES = 10**12
+"""Of a cell: more would take years."""
 
-class Measure(BaseModel):
+
+class Measure(StrictModel):
     """How much is measured of each cell."""
 
-    model_config = STRICT
-
-    replicates: Annotated[int, Field(gt=0)] = 1024
+    replicates: Annotated[int, Field(gt=0, le=MOST_REPLICATES)] = 1024
     blocks: Annotated[int, Field(ge=4, le=1024)] = 32
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
     engine: Engine = "auto"
     variance: Variance = "auto"
     noise: NoiseSource = "latent"
     """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
-    memory: Annotated[int, Field(gt=0)] | None = None
+    memory: Annotated[int, Field(gt=0, le=LARGEST_INTEGER)] | None = None
     """Memory for block means, and the blocks of a reference, such as 2GB; past it they go to temporary files."""
 
     @field_validator("memory", mode="before")
@@ -69,17 +72,15 @@ class Measure(BaseModel):
         return Options(self.engine, self.variance, self.memory)
 
 
-class SuiteFile(BaseModel):
+class SuiteFile(StrictModel):
     """The top level of a suite file."""
-
-    model_config = STRICT
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str = ""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] = 0
     measure: Measure = Measure()
     grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    expect: list[Claim] = []
+    expect: Annotated[list[Claim], Field(max_length=MOST_CLAIMS)] = Field([])
 
 
 @dataclass(frozen=True)
@@ -166,22 +167,20 @@ def load_suite(name: str, settings: Settings | None = None) -> Suite:
     Raises SuiteError (with file, key and remedy), UnknownNameError, or UsageError for a device that is not there.
     """
     path = find_suite(name)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SuiteError(f'{path}: not valid TOML ({error}); a suite starts with name = "…"') from error
-    except OSError as error:
-        raise SuiteError(f"{path}: cannot be read ({error.strerror})") from error
-    return resolve(raw, str(path), settings or Settings())
+    return resolve(read_toml(path), str(path), settings or Settings())
 
 
 def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
+    check_values(raw, where)
     file = validated(SuiteFile, raw, where, file=True)
+    check_cells(file.grid, where)
     measure = file.measure
     for key in ("replicates", "engine", "variance", "noise", "memory", "precision", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
+    if settings.seed is not None:
+        validated(GridKeys, {"seed": settings.seed}, "--seed")
     cells: dict[str, Cell] = {}
     shelf = data_sets.Shelf()
     for index, grid in enumerate(file.grid):

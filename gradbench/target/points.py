@@ -41,10 +41,10 @@ class Axes:
     scale: float | None = None
     """What the values of a data file are divided by."""
     contents: str | None = None
-    """SHA-256 of the rows of a data file, read when it is not given; what the file is called fixes nothing."""
+    """SHA-256 of the rows of a data file or a fetched set, read when it is not given; its name fixes nothing."""
 
     def __post_init__(self) -> None:
-        if self.contents is None and self.data is not None and self.data not in data_sets.DATA_SETS:
+        if self.contents is None and self.data is not None and data_sets.known_by_contents(self.data):
             object.__setattr__(self, "contents", data_sets.find_rows(self.data, self.scale).contents)
 
     @cached_property

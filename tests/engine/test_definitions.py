@@ -74,7 +74,7 @@ def test_moments_are_their_definitions_however_passes_are_cut(name, samples, var
     shares = gradients(name, samples, by_datapoint=True)
     probes = PER_BLOCK // passes.PROBED
     assert found.probes == probes
-    piece = passes.piece_size(PER_BLOCK, samples)
+    piece = passes.piece_size(PER_BLOCK, samples, at_once)
     pieces = PER_BLOCK // piece
     for key, value in whole.items():
         np.testing.assert_allclose(np.asarray(found.means[key]), value.mean(1), rtol=1e-9, atol=1e-12)

@@ -270,10 +270,12 @@ def test_a_spilled_bank_changes_nothing():
 
 
 def test_a_piece_leaves_little_out():
-    assert piece_size(32, 1) == 32
-    assert piece_size(4, 64) == 4
+    many = 4096
+    assert piece_size(32, 1, many) == 32
+    assert piece_size(4, 64, many) == 4
+    assert [piece_size(32, 1, at_once) for at_once in (1, 4, 8, 32)] == [4, 4, 8, 32]
     for per_block in range(2, 100):
-        s = piece_size(per_block, 1)
+        s = piece_size(per_block, 1, many)
         assert per_block // s * (s - 1) >= per_block * 0.45
 
 

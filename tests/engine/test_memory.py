@@ -97,6 +97,53 @@ def test_ten_million_parameters_stay_within_the_budget():
     assert found["peak"] < BUDGET + 4 * (COPIES * PARAMETERS + BLOCKS * LARGEST) < 0.7 * kept
 
 
+BELIEFS = """
+import gc, json, sys
+import torch
+from gradbench.engine.measure import measure
+from gradbench.engine.task import Task
+from gradbench.estimators import ESTIMATORS
+from gradbench.objectives.chosen import ChosenObjective
+from gradbench.problems import PROBLEMS
+from gradbench.target import points
+
+def resident(name):
+    (line,) = (line for line in open("/proc/self/status") if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+torch.set_num_threads(1)
+name, data = sys.argv[1:]
+kind, estimator = PROBLEMS["sigmoid-belief"], ESTIMATORS[name]
+axes = points.Axes(kind.name, kind.Parameters(latent=200, batch=50), data, 0, 0)
+point = points.build(axes, "cpu", torch.float32)
+gradient = {name: value.detach().clone() for name, value in point.problem.named_parameters().items()}
+few = {"fit_steps": 2} if "fit_steps" in estimator.Parameters.model_fields else {}
+gc.collect()
+before = resident("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+task = Task(point, estimator, estimator.Parameters(**few).model_dump(), 1, ChosenObjective("elbo", "analytic")).fitted()
+measure(task, range(1), 4, gradient)
+print(json.dumps(resident("VmHWM") - before))
+"""
+EVALUATED = 201 * 50 * 784 * 4
+"""Bytes of the logits of the pixels in one gradient of local expectation with one sample."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("estimator", "most"), [("local-expectation", 250 * MIB), ("rebar", 500 * MIB)])
+def test_a_belief_network_of_the_papers_size_takes_what_a_pass_does(tmp_path, estimator, most):
+    """200 bits, 784 pixels, 50 datapoints: every bit flipped in 36 replicates would take more than a GiB at once."""
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 2, (60, 784)))
+    command = [sys.executable, "-c", BELIEFS, estimator, f"file:{tmp_path / 'images.npy'}"]
+    found = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    peak = json.loads(found.stdout)
+    assert peak < most < 36 * EVALUATED
+    assert peak > 2**20, "something was measured"
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_spilled_rows_keep_what_is_written(dtype):
     sizes = {"a": 5000, "b": 3, "none": 0}

@@ -128,7 +128,11 @@ def test_an_estimator_declared_consistent_is_biased_less_with_every_sample_more(
         for part in ("phi", "theta"):
             if getattr(declared[objective], part) is not Scope.CONSISTENT:
                 continue
-            every = working(name, [place for problem in PROBLEMS for place in tiny(problem)], (1, 2, 3))
+            every = [
+                trial
+                for trial in working(name, [place for problem in PROBLEMS for place in tiny(problem)], (1, 2, 3))
+                if (trial.place.latents, trial.objective, trial.kl) not in facts_of(name).summed_elsewhere
+            ]
             compared = 0
             for _, group in groupby(every, lambda trial: (trial.place, trial.objective, trial.kl)):
                 trials = [

@@ -9,7 +9,8 @@ Held constant: the z_l, which the expectation binds; d_l − c_l, the weight of 
     inside the bound contributes, so that q is held there.
 Unbiased for: θ. φ at γ = 0 alone, where c_l sees the other samples only. At any other γ it sees z_l, and the bias is γ
     times the mean of Σ_l w̃_l ∇_φ log q_φ(z_l|x), the gradient of `rws-wake-phi`, which does not vanish with L while
-    the bound's does: γ = 1 has the better signal-to-noise ratio, of a signal that is not the gradient.
+    the bound's does: γ = 1 has the better signal-to-noise ratio, of a signal that is not the gradient. On layers of
+    latents the same: z_l are all its layers.
 Needs: any latents, the objective "iwae", L ≥ 2.
 Cost: 1 evaluation per sample.
 Paper: Liévin, Dittadi, Christensen & Winther 2020 (NeurIPS); the unified control c_l is that of the authors' public
@@ -65,6 +66,7 @@ ESTIMATOR = Estimator(
     surrogate=surrogate,
     Parameters=Parameters,
     ledger=LEDGER,
+    layered=True,
     unbiased=unbiased("iwae", at={"gamma": 0.0}),
     needs=needs_others,
     paper="Liévin et al. 2020",

@@ -7,7 +7,7 @@ Surrogate: Σ_l h(d_l − c_l) log q_φ(h(z_l)|x) + log (1/L) Σ_l w_l(h(z_l); h
 Held constant: the samples, which the expectation binds; d_l − c_l, the weight of the score: −w̃_l in it is what −log q
     inside the bound contributes, so that q is held there; θ in the outer samples, which serve the control alone.
 Unbiased for: φ and θ, of the bound with L samples: c_l sees the other samples and the outer ones, which all l share,
-    and not z_l.
+    and not z_l. So it is on layers of latents: z_l are all its layers.
 Needs: any latents, the objective "iwae", L ≥ 2.
 Cost: L + S evaluations.
 Paper: Liévin, Dittadi, Christensen & Winther 2020 (NeurIPS); the control is that of the authors' public code, which
@@ -80,6 +80,7 @@ ESTIMATOR = Estimator(
         differentiated("log q", "phi", "the score of each sample"),
         differentiated("f", "theta", "the bound's own θ-gradient"),
     ),
+    layered=True,
     unbiased=unbiased("iwae"),
     draws=Draws("L + outer_samples independent samples", draw_outer, of_family=True),
     needs=needs_others,

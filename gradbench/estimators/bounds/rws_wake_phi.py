@@ -7,6 +7,7 @@ Held constant: the z_l and w̃_l, which stand for the posterior: nothing of it d
     φ-gradient is the score alone.
 Unbiased for: θ, of the bound with L samples. φ in no case: for the forward KL its bias falls as 1/L (at L = 1 its mean
     is 0), and of the bound it is another gradient altogether: what is ascended is a divergence the other way round.
+    So it is on layers of latents: z_l are all its layers.
 Needs: any latents, the objective "forward-kl" or "iwae".
 Cost: 1 evaluation per sample.
 Paper: Bornschein & Bengio 2015 (ICLR), the wake-phase update of q.
@@ -42,6 +43,7 @@ ESTIMATOR = Estimator(
         differentiated("log q", "phi", "what is averaged over the posterior"),
         differentiated("f", "theta", "log p in θ, weighted as usual"),
     ),
+    layered=True,
     unbiased=unbiased("iwae", phi=Scope.BIASED) | unbiased("forward-kl", phi=Scope.CONSISTENT),
     paper="Bornschein & Bengio 2015",
 )

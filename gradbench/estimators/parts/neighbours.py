@@ -23,18 +23,33 @@ ROWS = 2**12
 def at_neighbours(objective: Objective, q: Family, z: Latents, numbers: Tensor) -> Tensor:
     """f at the neighbours ``numbers`` [N] of z, as numbers, [R, L, N, B]."""
     constants = hold(objective, "θ in f at neighbours")
-    some = numbers.split(max(1, ROWS // z.shape[:3].numel()))
-    return torch.cat([evaluated(constants, q, q.neighbours(z, part)) for part in some], 2)
+    found = z.new_empty(*z.shape[:2], len(numbers), z.shape[2])
+    step = max(1, ROWS // z.shape[:3].numel())
+    for start in range(0, len(numbers), step):
+        some = slice(start, start + step)
+        _evaluate(constants, q, q.neighbours(z, numbers[some]), found[:, :, some])
+    return found
 
 
 def evaluated(objective: Objective, q: Family, moved: Latents) -> Tensor:
     """f at ``moved`` samples [R, L, N, B, *event], as numbers, [R, L, N, B]."""
-    parts = []
+    found = moved.new_empty(moved.shape[:4])
+    _evaluate(objective, q, moved, found)
+    return found
+
+
+def _evaluate(objective: Objective, q: Family, moved: Latents, found: Tensor) -> None:
+    """Put f at ``moved`` into ``found``, some at a time.
+
+    What is kept has its place before anything is evaluated: small results that are allocated between large passing ones
+    leave holes which the allocator cannot use again, and the process grows by all that was ever evaluated.
+    """
+    step = max(1, ROWS // (moved.shape[:2].numel() * moved.shape[3]))
     with torch.no_grad():
-        for some in moved.split(max(1, ROWS // (moved.shape[:2].numel() * moved.shape[3])), 2):
+        for start in range(0, moved.shape[2], step):
+            some = moved[:, :, start : start + step]
             f: PerSample = objective.f(some.flatten(1, 2), q.held())
-            parts.append(f.unflatten(1, some.shape[1:3]))
-    return torch.cat(parts, 2)
+            found[:, :, start : start + step] = f.unflatten(1, some.shape[1:3])
 
 
 def neighbours_of_one(z: Latents) -> int:

@@ -1,10 +1,12 @@
-"""Data sets that need no file, the same in every run.
+"""Data sets that are called by a name, the same in every run.
 
 ``digits`` is scikit-learn's 8 × 8 digits (1797 images, 64 pixels), each pixel drawn once from
 Bernoulli(value / 16) with a fixed stream: static stochastic binarisation, the same for every seed.
 
 ``breast-cancer`` is scikit-learn's copy of the Wisconsin diagnostic data (569 tumours, 30 features), each feature less
 its mean and divided by its standard deviation. The last column is the label: 1 for benign, 0 for malignant.
+
+``mnist`` is fetched (see `mnist`).
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ import torch
 from torch import Tensor
 
 from gradbench.core.seeding import stream
+from gradbench.problems.data.mnist import binarised_mnist
 
-DATA_SETS = ("digits", "breast-cancer", "synthetic")
+DATA_SETS = ("digits", "mnist", "breast-cancer", "synthetic")
 """Names that need no file; ``synthetic`` is drawn by a problem from its own prior."""
+FETCHED = frozenset({"mnist"})
+"""Those of them that come over a network: they are known by their contents, as files are."""
 LABELLED = frozenset({"breast-cancer"})
 """Those of them whose last column is a label."""
 
@@ -41,5 +46,9 @@ def standardised_tumours() -> Tensor:
     return torch.from_numpy(np.column_stack([standard, labels]))
 
 
-BUILT_IN: dict[str, Callable[[], Tensor]] = {"digits": binarised_digits, "breast-cancer": standardised_tumours}
+BUILT_IN: dict[str, Callable[[], Tensor]] = {
+    "digits": binarised_digits,
+    "mnist": binarised_mnist,
+    "breast-cancer": standardised_tumours,
+}
 """What makes the rows of each that has any."""

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from gradbench.core.errors import UnknownNameError, UsageError
-from gradbench.problems.data.builtin import BUILT_IN, DATA_SETS
+from gradbench.problems.data.builtin import BUILT_IN, DATA_SETS, FETCHED
 from gradbench.problems.data.rows import read
 from gradbench.problems.data.spelling import PREFIX, parse
 
@@ -19,6 +19,10 @@ MOST_KEPT = 8
 
 _kept: OrderedDict[str, tuple[Tensor, int]] = OrderedDict()
 """Rows by contents (of a built-in set by name), with torch's count of changes in place at the time."""
+
+
+_fetched: dict[str, str] = {}
+"""The contents of sets that were fetched, by name."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class DataSet:
     scale: float | None = None
     """What the values of a file are divided by."""
     contents: str | None = None
-    """SHA-256 of the rows of a file; None for a built-in set, which its name tells from others."""
+    """SHA-256 of the rows of a file, or of a set that was fetched; None for one that its name tells from others."""
 
 
 class Shelf:
@@ -61,6 +65,11 @@ def check_data(name: str) -> None:
         raise UnknownNameError("data set", name, [*DATA_SETS, "file:PATH"])
 
 
+def known_by_contents(name: str) -> bool:
+    """Whether a data set of that name is told from others by its rows: a file, or one that was fetched."""
+    return name not in DATA_SETS or name in FETCHED
+
+
 def find_rows(name: str, scale: float | None = None) -> DataSet:
     """The data set called ``name``; a file is read now, whatever it held before.
 
@@ -73,6 +82,8 @@ def find_rows(name: str, scale: float | None = None) -> DataSet:
         contents = contents_hash(rows)
         _keep(contents, rows)
         return DataSet(name, scale, contents)
+    if name in FETCHED:
+        return DataSet(name, contents=_of_fetched(name))
     return DataSet(name)
 
 
@@ -97,6 +108,15 @@ def load_rows(name: str, scale: float | None = None, contents: str | None = None
         rows = _unchanged(key)
     assert rows is not None, "it has just been kept"
     return rows
+
+
+def _of_fetched(name: str) -> str:
+    """The contents of a set that is fetched, at most once in a process: it does not change meanwhile."""
+    if (contents := _fetched.get(name)) is None or _unchanged(contents) is None:
+        rows = BUILT_IN[name]()
+        contents = _fetched[name] = contents_hash(rows)
+        _keep(contents, rows)
+    return contents
 
 
 def contents_hash(rows: Tensor) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradbench.core.errors import UsageError
 from gradbench.problems.data import arrays, tables
+from gradbench.problems.data.sizes import check_file
 from gradbench.problems.data.spelling import DataFile
 
 READERS = {".npz": arrays.read_npz, ".npy": arrays.read_npy, ".csv": tables.read_csv, ".parquet": tables.read_parquet}
@@ -26,6 +27,7 @@ def read(file: DataFile, scale: float | None = None) -> Tensor:
     but finite numbers.
     """
     try:
+        check_file(file)
         found = READERS[file.suffix](file)
     except UsageError:
         raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbench.core.errors import UsageError
+from gradbench.core.files import is_file
 
 PREFIX = "file:"
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
@@ -39,11 +40,13 @@ class DataFile:
 
 
 def whereabouts(name: str) -> dict[str, Any]:
-    """The whole path of the file that ``name`` names, and what is taken of it, as plain data.
+    """The whole path of the file that ``name`` names, and what is taken of it, as plain data; of others no path.
 
     >>> whereabouts("file:/nowhere/a/../b.npz#x")
     {'path': '/nowhere/b.npz', 'chosen': ['x']}
     """
+    if not name.startswith(PREFIX):
+        return {"path": None, "chosen": []}
     file = _split(name)
     return {"path": str(file.path.resolve()), "chosen": list(file.chosen)}
 
@@ -57,14 +60,22 @@ def _split(name: str) -> DataFile:
     return DataFile(name, Path(found[1]), tuple(part.strip() for part in found[2].split(",")))
 
 
+def _here() -> str:
+    """The folder that paths begin at; it may be gone."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "the folder that the command runs in"
+
+
 def parse(name: str) -> DataFile:
     """``name`` taken apart. Raises UsageError unless it names an existing file of a known format."""
     file = _split(name)
     path, chosen = file.path, file.chosen
     if file.suffix not in SUFFIXES:
         raise UsageError(f"{file}: expected a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file")
-    if not path.is_file():
-        raise UsageError(f"{file}: there is no such file; give a path from {Path.cwd()}")
+    if not is_file(path):
+        raise UsageError(f"{file}: there is no such file; give a path from {_here()}")
     if "" in chosen or len(set(chosen)) < len(chosen):
         raise UsageError(f"{file}: expected different names after #, separated by commas; write file:PATH#a,b")
     return file

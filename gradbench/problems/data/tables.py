@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradbench.core.errors import UnknownNameError, UsageError
+from gradbench.problems.data.sizes import MOST_TEXT_BYTES, check_file, check_shape
 from gradbench.problems.data.spelling import DataFile
 from gradbench.problems.data.unlabelled import reads_like_labels
 
@@ -22,6 +23,7 @@ def read_csv(file: DataFile) -> pd.DataFrame:
     """The columns taken of a .csv file, whose first line names them."""
     from pyarrow import csv
 
+    check_file(file, MOST_TEXT_BYTES)
     table = csv.read_csv(file.path, csv.ReadOptions(block_size=LONGEST_LINE))
     names = [name.strip() for name in table.column_names]
     if _numbers(names) and not (len(names) > 2 and names == [str(index) for index in range(len(names))]):
@@ -32,7 +34,10 @@ def read_csv(file: DataFile) -> pd.DataFrame:
 def read_parquet(file: DataFile) -> pd.DataFrame:
     """The columns taken of a .parquet file."""
     import pandas as pd
+    from pyarrow import parquet
 
+    held = parquet.read_metadata(file.path)
+    check_shape(file, "a table", (held.num_rows, held.num_columns))
     frame = pd.read_parquet(file.path)
     return _taken(file, frame.set_axis([str(name) for name in frame.columns], axis="columns"))
 

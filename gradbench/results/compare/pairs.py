@@ -76,14 +76,14 @@ def _variance(
     parts = [np.array(part, dtype=float) for part in _unpaired(matched, "variance", blocks).parts()]
     for count in set(counts.tolist()) - {0}:
         rows = np.flatnonzero(counts == count)
-        for some in np.array_split(rows, -(-len(rows) * count // MOST_VALUES)):
+        for some in np.array_split(rows, -(-len(rows) * count // VALUES_AT_ONCE)):
             ratio = paired_ratio(np.stack([a[row] for row in some]), np.stack([b[row] for row in some]))
             for part, value in zip(parts, ratio.parts(), strict=True):
                 part[some] = value
     return counts > 0, Ratio(*parts)
 
 
-MOST_VALUES = 2**21
+VALUES_AT_ONCE = 2**21
 """Block values that are compared at a time."""
 
 

@@ -10,7 +10,7 @@ from scipy.special import logsumexp, softmax
 from gradbench.engine.general import replicate_gradients
 from gradbench.estimators import ESTIMATORS
 from tests.estimators.asking import refuses, setting
-from tests.estimators.by_hand import BOUNDS, Estimate, Given, weighted
+from tests.estimators.by_hand import BOUNDS_OF_ALL, Estimate, Given, weighted
 from tests.estimators.enumerated import all_bits
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without
@@ -31,6 +31,11 @@ def with_the_sample_itself(objective, q, noise, parameters):
 
 FACTS = Facts(
     summed_elsewhere={
+        (
+            "gaussian in layers",
+            "iwae",
+            "monte-carlo",
+        ): "layers of bits, and the gradient at fixed noise, in test_layered",
         # three draws of two latent variables, and more
         ("full-rank-gaussian", "iwae", "monte-carlo"): "latents whose dimensions are fewer, by the same formula",
     },
@@ -69,7 +74,7 @@ def signal(f):
 
 
 @pytest.mark.parametrize("outer", [1, 3])
-@pytest.mark.parametrize("spot", BOUNDS, ids=repr)
+@pytest.mark.parametrize("spot", BOUNDS_OF_ALL, ids=repr)
 def test_the_gradient_at_fixed_noise(spot, outer):
     spot.check(NAME, by_hand, outer_samples=outer)
 

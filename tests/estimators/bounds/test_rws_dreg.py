@@ -9,7 +9,7 @@ from scipy.special import softmax
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.objectives.chosen import ChosenObjective
-from tests.estimators.by_hand import GAUSSIAN_BOUNDS, GAUSSIAN_FORWARD, Estimate, Given, weighted
+from tests.estimators.by_hand import GAUSSIAN_BOUNDS_OF_ALL, GAUSSIAN_FORWARD, Estimate, Given, weighted
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, mutant, scaled, without
 from tests.exactly import exact_variance, expected_gradient
@@ -37,7 +37,7 @@ def by_hand(given: Given) -> Estimate:
     return Estimate(tuple(part.sum(1) for part in weighted(weight * (1 - weight), path)), z, weight)
 
 
-@pytest.mark.parametrize("spot", [*GAUSSIAN_BOUNDS, *GAUSSIAN_FORWARD], ids=repr)
+@pytest.mark.parametrize("spot", [*GAUSSIAN_BOUNDS_OF_ALL, *GAUSSIAN_FORWARD], ids=repr)
 def test_the_gradient_at_fixed_noise(spot):
     spot.check(NAME, by_hand)
 

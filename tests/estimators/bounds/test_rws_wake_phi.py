@@ -12,7 +12,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.networks import Calls
 from gradbench.target import reference
-from tests.estimators.by_hand import BOUNDS, FORWARD, Estimate, Given, weighted
+from tests.estimators.by_hand import BOUNDS_OF_ALL, FORWARD, Estimate, Given, weighted
 from tests.estimators.enumerated import all_bits
 from tests.estimators.facts import Facts, Mutant
 from tests.estimators.mutating import held_too, scaled, without
@@ -25,6 +25,14 @@ TOY = {"latent": 1, "features": 3, "batch": 1}
 BOUND = ChosenObjective("iwae", "monte-carlo")
 DIVERGENCE = ChosenObjective("forward-kl", "monte-carlo")
 FACTS = Facts(
+    summed_elsewhere={
+        # a prior that is drawn from the last layer to the first has no grid, and the objective no reference
+        (
+            "gaussian in layers",
+            "forward-kl",
+            "monte-carlo",
+        ): "the bound's, and the gradient at fixed noise, in test_layered",
+    },
     mutants=(
         Mutant("weights not held", without(OWN, "weights"), "linear-gaussian", 2, "theta", TOY),
         Mutant("f held", held_too(OWN, "f"), "linear-gaussian", 2, "theta", TOY),
@@ -40,7 +48,7 @@ def by_hand(given: Given) -> Estimate:
     return Estimate(tuple(part.sum(1) for part in weighted(weight, given.q.score(z))), z, weight)
 
 
-@pytest.mark.parametrize("spot", [*BOUNDS, *FORWARD], ids=repr)
+@pytest.mark.parametrize("spot", [*BOUNDS_OF_ALL, *FORWARD], ids=repr)
 def test_the_gradient_at_fixed_noise(spot):
     spot.check(NAME, by_hand)
 
