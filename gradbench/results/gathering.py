@@ -86,7 +86,8 @@ def _gathered(path: Path, manifest: Mapping[str, Any] | None, names: list[str]) 
         tables.append(table if cells is None else with_names(table, cells))
     if tables:
         whole = pa.concat_tables(tables)
-        found.table = (whole if cells is None or len(tables) == 1 else in_order(whole, list(cells))).select(names)
+        in_its_order = cells is None or found.files == [path / TABLE_FILE]
+        found.table = (whole if in_its_order else in_order(whole, list(cells or ()))).select(names)
     return found
 
 

@@ -151,12 +151,10 @@ def test_every_column_has_a_type_of_arrow(fresh):
 
 
 @pytest.mark.parametrize("suite", sorted(path.name for path in KEPT.iterdir()))
-def test_kept_runs_have_the_same_columns_in_files_of_schema_1(suite):
-    """Written before there was a registry: names, order and types are what they were."""
+def test_kept_runs_have_the_columns_of_the_registry(suite):
     kept = pq.read_schema(KEPT / suite / "results.parquet")
-    assert kept.names == [name for name in columns.COLUMNS if name in kept.names]
-    assert set(columns.COLUMNS) - set(kept.names) <= set(LATER)
-    assert [schema.SCHEMA.field(name).type for name in kept.names] == kept.types
+    assert kept.names == schema.SCHEMA.names
+    assert kept.types == schema.SCHEMA.types
 
 
 # Runs of other schemas
