@@ -14,9 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-from filelock import FileLock, Timeout
-
 from gradbench.core.errors import RunError
 from gradbench.results.files import is_plain, write_file
 
@@ -47,6 +44,8 @@ def exclusive(folder: Path) -> Iterator[Holder | None]:
 
     Raises RunError where another holds it, naming that one, or where no file can be made in the folder.
     """
+    from filelock import FileLock, Timeout  # readers of runs need no lock
+
     lock, note = FileLock(folder / LOCK, timeout=PATIENCE, is_singleton=False), folder / NOTE
     try:
         lock.acquire(poll_interval=0.05)
@@ -80,6 +79,9 @@ def is_held_here(folder: Path) -> bool:
 
 def holder(folder: Path) -> tuple[Holder | None, bool]:
     """Who is noted as writing into a run folder, and whether that run is still there."""
+    import psutil
+    from filelock import FileLock, Timeout
+
     noted = _noted(folder / NOTE)
     if is_held_here(folder):
         return noted, True
