@@ -23,8 +23,8 @@ ROWS = 2**12
 def at_neighbours(objective: Objective, q: Family, z: Latents, numbers: Tensor) -> Tensor:
     """f at the neighbours ``numbers`` [N] of z, as numbers, [R, L, N, B]."""
     constants = hold(objective, "θ in f at neighbours")
-    found = z.new_empty(*z.shape[:2], len(numbers), z.shape[2])
-    step = max(1, ROWS // z.shape[:3].numel())
+    found = z.new_empty(*z.shape[:2], len(numbers), _datapoints(objective, z.shape[2]))
+    step = max(1, ROWS // found[:, :, 0].numel())
     for start in range(0, len(numbers), step):
         some = slice(start, start + step)
         _evaluate(constants, q, q.neighbours(z, numbers[some]), found[:, :, some])
@@ -33,9 +33,14 @@ def at_neighbours(objective: Objective, q: Family, z: Latents, numbers: Tensor) 
 
 def evaluated(objective: Objective, q: Family, moved: Latents) -> Tensor:
     """f at ``moved`` samples [R, L, N, B, *event], as numbers, [R, L, N, B]."""
-    found = moved.new_empty(moved.shape[:4])
+    found = moved.new_empty(*moved.shape[:3], _datapoints(objective, moved.shape[3]))
     _evaluate(objective, q, moved, found)
     return found
+
+
+def _datapoints(objective: Objective, own: int) -> int:
+    """B of f, where samples have an entry for each of ``own`` datapoints, or one that all of them have in common."""
+    return own if objective.x is None else max(own, objective.x.shape[2])
 
 
 def _evaluate(objective: Objective, q: Family, moved: Latents, found: Tensor) -> None:
@@ -44,7 +49,7 @@ def _evaluate(objective: Objective, q: Family, moved: Latents, found: Tensor) ->
     What is kept has its place before anything is evaluated: small results that are allocated between large passing ones
     leave holes which the allocator cannot use again, and the process grows by all that was ever evaluated.
     """
-    step = max(1, ROWS // (moved.shape[:2].numel() * moved.shape[3]))
+    step = max(1, ROWS // (found.shape[:2].numel() * found.shape[3]))
     with torch.no_grad():
         for start in range(0, moved.shape[2], step):
             some = moved[:, :, start : start + step]
