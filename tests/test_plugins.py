@@ -202,8 +202,8 @@ REFUSED = {
         "another estimator has the name 'exact'",
     ),
     "a problem of an unknown family": (
-        PROBLEM.format(name="mine", family="dirichlet"),
-        "problem 'mine' is for dirichlet latents, which there are none of",
+        PROBLEM.format(name="mine", family="wishart"),
+        "problem 'mine' is for wishart latents, which there are none of",
     ),
     "an estimator for an unknown family": (
         ESTIMATOR.format(name="mine", what="latents=frozenset({'cauchy', 'gaussian'})"),

@@ -116,6 +116,8 @@ def _alike(a: Noise, b: Noise) -> bool:
 
 
 def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:
+    if task.estimator.draws.weights is not None:
+        return None
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     replicates = max(PILOT_REPLICATES, PILOT_DRAWS // (batch * task.samples))
     noise = task.noise(replicates, generator)

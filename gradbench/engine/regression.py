@@ -7,6 +7,8 @@ that are each distributed as q, these have mean 0 whatever f is:
     the score times f's linear part       (1/L) Σ_l c·(z_l − μ) s_l − ∇_λ c·μ
     the same between independent samples  (1/L) Σ_i c·(z_i − μ) Σ_j s_j − ∇_λ c·μ
     the same between partners of a pair   ½ (c·(z − μ) s̃ + c·(z̃ − μ) s) − its mean, which the family knows
+
+Of samples with weights, whose weighted sums have the means that q has, the first two are such sums.
 """
 
 from __future__ import annotations
@@ -82,14 +84,20 @@ class Features:
         return found
 
     def terms(self, noise: Noise) -> tuple[ByParameter, Tensor | None]:
-        """The scores of the samples, by parameter [R, L, B, *shape], and c·(z − μ), [R, L, B]."""
+        """The scores of the samples, weighted, by parameter [R, L, B, *shape], and c·(z − μ), [R, L, B]."""
         q = self.task.held_q
         with torch.no_grad():
             z = samples(self.task, q, noise)
             along = None if self.slope is None else (self.slope * (z - q.mean())).flatten(3).sum(-1)
         with torch.enable_grad():
             leaf = apart(q, z.shape[:2])
-            return derivatives(leaf.log_prob(z), leaf), along
+            score = derivatives(leaf.log_prob(z), leaf)
+        weigh = self.task.estimator.draws.weights
+        if weigh is None:
+            return score, along
+        with torch.no_grad():
+            weight = z.shape[1] * weigh(q, noise, *self.task.given)  # means over samples are then weighted sums
+            return {name: beside(weight, value.shape[3:]) * value for name, value in score.items()}, along
 
     def _of(self, name: str, score: Tensor, along: Tensor | None) -> list[Tensor]:
         found = [score.mean(1, keepdim=True)]

@@ -32,6 +32,11 @@ class Draws:
     """Whether nothing is drawn: every replicate is then the same number."""
     of_family: bool = False
     """Whether the noise is the family's own, of some number of independent draws of q: [R, N, B, *event]."""
+    weights: Callable[..., torch.Tensor] | None = None
+    """(q, noise[, parameters]) -> what each sample of ``latents`` counts for, [R, L, B], where they are not of q alike.
+
+    Σ_l weight_l g(z_l) then has the mean E_q[g] for every function g.
+    """
 
 
 def draw_samples(q: Family, replicates: int, count: int, generator: torch.Generator, *parameters: Any) -> Noise:
@@ -73,7 +78,11 @@ NOTHING = Draws("nothing", draw_nothing, nothing=True)
 
 
 def own(
-    noise: Callable[..., Noise], latents: Callable[[Family, Any], Latents] | None = None, *, coupled: bool = False
+    noise: Callable[..., Noise],
+    latents: Callable[[Family, Any], Latents] | None = None,
+    *,
+    coupled: bool = False,
+    weights: Callable[..., torch.Tensor] | None = None,
 ) -> Draws:
-    """A law of the estimator's own; ``latents`` says which samples of q are in it, where there are any."""
-    return Draws("a law of its own", noise, latents, coupled)
+    """A law of the estimator's own; ``latents`` says which samples are in it, each of q or with ``weights``."""
+    return Draws("a law of its own", noise, latents, coupled or weights is not None, weights=weights)

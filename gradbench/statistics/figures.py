@@ -179,7 +179,7 @@ def _columns(
 
 
 def rounding_sq(size: Array, whole: float, precision: float) -> Array:
-    """‖rounding error‖² of mean gradients, from the squares ``size`` of their groups and ``whole`` of all parameters."""
+    """‖rounding error‖² of mean gradients, from the squares of those of their groups and of all parameters."""
     return precision**2 * (ROUNDING**2 * size + WHOLE_ROUNDING**2 * whole)
 
 

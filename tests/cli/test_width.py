@@ -21,7 +21,7 @@ HEADINGS = {"show": ("variance", "95 % interval", "at most", "verdict", "var × 
 def fits(text: str) -> None:
     assert text
     assert max(map(cell_len, text.splitlines())) <= 80
-    assert "…" not in text
+    assert "…" not in text.replace(", …", "")  # of a list, that it goes on
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

@@ -39,20 +39,25 @@ class Parameters(EstimatorParameters):
 
 
 def surrogate(objective: Objective, q: Family, noise: Tensor, parameters: Parameters) -> Values:
+    weights = weights_of(q, noise, parameters)
+    z = hold(with_numbers(q, noise), "z")
+    f = live(objective.f(z, hold(q, "q in f")), "f")
+    compared = f
+    if parameters.baseline == "leave-one-out":
+        compared = f - _baselines(f.detach(), weights, parameters.top)
+    score = hold(weights * compared, "weight") * live(q.log_prob(z), "log q")
+    return (score + weights * f).sum(1).mean(-1)
+
+
+def weights_of(q: Family, noise: Tensor, parameters: Parameters) -> Tensor:
+    """What each state of ``noise`` counts for, [R, top + L, B]: its mass, or its share of the mass of the rest."""
     top, samples = parameters.top, noise.shape[1] - parameters.top
     with torch.no_grad():
         log_p = log_masses(q)
         summed = noise[:, :top]
         in_top = log_p.expand(len(noise), -1, -1).gather(-1, summed.movedim(1, -1)).movedim(-1, 1).exp()
         rest = log_rest(log_p, summed).exp()[:, None] / samples
-        weights = torch.cat([in_top, rest.expand(-1, samples, -1)], 1)
-    z = hold(with_numbers(q, noise), "z")
-    f = live(objective.f(z, hold(q, "q in f")), "f")
-    compared = f
-    if parameters.baseline == "leave-one-out":
-        compared = f - _baselines(f.detach(), weights, top)
-    score = hold(weights * compared, "weight") * live(q.log_prob(z), "log q")
-    return (score + weights * f).sum(1).mean(-1)
+        return torch.cat([in_top, rest.expand(-1, samples, -1)], 1)
 
 
 def _baselines(f: Tensor, weights: Tensor, top: int) -> Tensor:
@@ -94,7 +99,7 @@ ESTIMATOR = Estimator(
     title="Rao-Blackwellised score function (top states summed)",
     surrogate=surrogate,
     Parameters=Parameters,
-    draws=own(_draw),
+    draws=own(_draw, with_numbers, weights=weights_of),
     ledger=(
         held("z", "summed over, or bound by the expectation"),
         held("q in f", "the mean of the score is 0: differentiating -log q inside f would only add noise"),
@@ -105,6 +110,5 @@ ESTIMATOR = Estimator(
     uses=frozenset({"states"}),
     needs=needs,
     evaluations=lambda setting: float(setting.samples + setting.parameters.top),
-    scored=False,
     paper="Liu et al. 2019",
 )
