@@ -79,7 +79,8 @@ class KeptRun:
         if found.empty or pd.isna(found.iloc[0].variance_ratio):
             return "–"
         value, low, high = (found.iloc[0][f"variance_ratio{end}"] for end in ("", "_low", "_high"))
-        return number(value) if low == high == value else f"{number(value)} ({span(low, high)})"
+        alike = number(low) == number(high) == number(value)
+        return number(value) if alike else f"{number(value)} ({span(low, high)})"
 
 
 def _parameters(row: Any) -> list[str]:
