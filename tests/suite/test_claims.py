@@ -246,7 +246,7 @@ def test_a_claim_about_cells_that_failed_says_so(tmp_path, monkeypatch):
         patch.setitem(ESTIMATORS, "score-function", faulty)
         lost, partly, against = outcomes(tmp_path / "run", raw)
     assert (lost.status, lost.figure) == (UNRESOLVED, None)
-    assert lost.note.startswith("all 2 cells failed: score-function: raises ZeroDivisionError at test_local.py")
+    assert lost.note.startswith("all 2 cells failed: score-function: raises ZeroDivisionError at test_runs.py")
     assert "a bug in an estimator" in lost.note
     assert partly.status == UNRESOLVED, "the half that was measured does not make it reproduced"
     assert "1 of 2 cells failed: score-function: raises ZeroDivisionError" in partly.note
