@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from gradbench import plugins
-from gradbench.core.errors import PluginError, RunError
+from gradbench.core.errors import PluginError
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.families.gaussian import Gaussian
@@ -276,20 +276,23 @@ def test_trained_parameters_are_of_one_version_of_problem_family_and_estimator(t
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_run_with_another_version_of_a_family_or_an_objective_is_another_run(tmp_path, monkeypatch) -> None:
+def test_cells_of_another_version_of_a_family_or_an_objective_are_measured_anew(tmp_path, monkeypatch) -> None:
     keys = {"replicates": 64, "blocks": 8}
     announced(monkeypatch, **all_four())
     grid = VAE | {"objective": "tempered"}
-    assert run_grids(tmp_path / "run", grid, **keys).exit_code == 0
-    assert run_grids(tmp_path / "run", grid, **keys).exit_code == 0
+    first = run_grids(tmp_path / "run", grid, **keys)
+    again = run_grids(tmp_path / "run", grid, **keys)
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    measured = {row.cell_id: row.started_at for row in again.run.frame.itertuples()}
+    assert measured == {row.cell_id: row.started_at for row in first.run.frame.itertuples()}
     for kind in ("families", "objectives"):
         kept = dict(plugins._loaded)
         (changed,) = all_four()[kind]
         plugins._loaded.pop(f"strangers:{changed.value}")
         changed.dist.version = "1.1"
         announced(monkeypatch, **{kind: [changed]})
-        with pytest.raises(RunError, match="another version"):
-            run_grids(tmp_path / "run", grid, **keys)
+        anew = run_grids(tmp_path / "run", grid, **keys)
+        assert not set(anew.run.frame.cell_id) & set(measured), "cells of another version are others"
         plugins._loaded.clear()
         plugins._loaded.update(kept)
 
