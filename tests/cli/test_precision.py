@@ -81,7 +81,7 @@ def test_a_budget_fills_the_time_and_no_more(gradbench, suite, tmp_path):
     assert (frame.blocks > 8).all()
     assert (frame.blocks <= MOST_BLOCKS).all()
     # the run's budget, then its tables; one step of blocks may end after it
-    assert took < 2 * plain + 2
+    assert took < 2 * plain + 10
 
 
 def test_a_budget_that_is_too_small_leaves_each_cell_its_first_blocks(gradbench, suite, tmp_path):
