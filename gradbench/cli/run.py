@@ -84,6 +84,7 @@ def run(
     from gradbench.report.tables import run_tables
     from gradbench.results.at_budget import brought_to
     from gradbench.results.export import records
+    from gradbench.results.files import default_folder
     from gradbench.results.outcomes import verify
     from gradbench.runner import runs
     from gradbench.suite import suites
@@ -103,7 +104,7 @@ def run(
     )
     whole = suites.load_suite(suite, settings)
     chosen = whole.select(select or [])
-    out = out or runs.default_folder(chosen.name)
+    out = out or default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = runs.run(chosen, out, bar, execution)
     claims = verify(outcome.run, chosen.expect)

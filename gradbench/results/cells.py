@@ -29,12 +29,7 @@ def write_cell(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     rows cannot be written.
     """
     table = pa.Table.from_pylist([as_row(row) for row in rows], schema=SCHEMA)
-    folder = path / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, folder, error) from error
-    write_rows(path, folder / f"{rows[0]['cell_id']}.parquet", table)
+    write_rows(path, _folder(path) / f"{rows[0]['cell_id']}.parquet", table)
     if is_held_here(path) and len(singles(path)) > MOST_FILES:
         with suppress(StorageError):  # the cells are safe as they are
             compact(path)
@@ -49,9 +44,24 @@ def compact(path: Path) -> None:
             read.append(file)
     if not read:
         return
-    last = max((int(file.stem.removeprefix(BATCH)) for file in batches(path)), default=0)
-    write_rows(path, path / FOLDER / f"{BATCH}{last + 1:06d}.parquet", pa.concat_tables(tables))
+    write_batch(path, pa.concat_tables(tables))
     remove(read)
+
+
+def write_batch(path: Path, table: pa.Table) -> None:
+    """Write the rows of several cells to a file of their own. Raises StorageError where it cannot be written."""
+    last = max((int(file.stem.removeprefix(BATCH)) for file in batches(path)), default=0)
+    write_rows(path, _folder(path) / f"{BATCH}{last + 1:06d}.parquet", table)
+
+
+def _folder(path: Path) -> Path:
+    """The folder of cells, which is made if need be."""
+    folder = path / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, folder, error) from error
+    return folder
 
 
 def batches(path: Path) -> list[Path]:

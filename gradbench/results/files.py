@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gradbench.core.errors import StorageError
 
 PARTIAL = ".partial"
 """Ends the names of files that are being written."""
+TRAINED_FOLDER = "parameters"
+"""The folder of a run that trained parameters are in."""
+
+
+def default_folder(suite: str) -> Path:
+    """``results/<suite>-<UTC time>``, in the folder that the command runs in."""
+    return Path("results") / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def write_file(folder: Path, file: Path, data: bytes) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ import pyarrow as pa
 
 from gradbench.core.errors import RunError
 from gradbench.results import sessions, slopes, store
+from gradbench.results.cells import write_batch
 from gradbench.results.columns import BY_NAME, IDENTITY, SCHEMA_VERSION, TIMED
-from gradbench.results.files import cannot_write, is_plain, listed_files
+from gradbench.results.files import TRAINED_FOLDER, cannot_write, default_folder, is_plain, listed_files, write_file
 from gradbench.results.gathering import Gathered, gathered
 from gradbench.results.manifest import read_manifest
-from gradbench.results.row_files import write_rows
 from gradbench.results.schema import SCHEMA, arrow_compute
 
 OF_THE_MACHINE = frozenset(
@@ -65,8 +63,7 @@ def merge(out: Path | None, paths: Sequence[Path]) -> Merged:
     with store.reserved(out):
         manifest, _ = store.create(out, manifest)
         _copy_parameters(parts, out)
-        (out / "cells").mkdir(exist_ok=True)
-        write_rows(out, out / "cells" / "batch-000001.parquet", table)
+        write_batch(out, table)
         measured = set(table.column("cell_id").to_pylist())
         if all(cell["cell_id"] in measured for cell in manifest["suite_resolved"]["cells"]):
             ends = [str(part.manifest.get("finished") or "") for part in parts]
@@ -81,7 +78,7 @@ def merge(out: Path | None, paths: Sequence[Path]) -> Merged:
 def _default(part: MergedPart) -> Path:
     name = str(part.manifest["suite_resolved"].get("name", ""))
     name = name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) else "merged"
-    return Path("results") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    return default_folder(name)
 
 
 def _part(path: Path) -> MergedPart:
@@ -91,7 +88,7 @@ def _part(path: Path) -> MergedPart:
 
 
 def _require_same(parts: Sequence[MergedPart]) -> None:
-    """Raise RunError unless all parts are of one suite, measured alike, with the same plugins."""
+    """Raise RunError unless all parts are of one suite, measured alike."""
     first = parts[0]
     one = first.manifest["suite_resolved"]
     for other in parts[1:]:
@@ -216,14 +213,13 @@ def _once(things: Any) -> list[Any]:
 
 def _copy_parameters(parts: Sequence[MergedPart], out: Path) -> None:
     """Copy what was trained, so that the merged run can be gone on with; each file has a checksum of its own."""
-    target = out / "parameters"
+    target = out / TRAINED_FOLDER
     for part in parts:
-        for file in listed_files(part.path, "parameters/*.safetensors"):
+        for file in listed_files(part.path, f"{TRAINED_FOLDER}/*.safetensors"):
             if is_plain(part.path, file) and not (target / file.name).exists():
                 try:
                     target.mkdir(exist_ok=True)
-                    partial = target / f".{file.name}.partial"
-                    shutil.copyfile(file, partial)
-                    partial.replace(target / file.name)
+                    held = file.read_bytes()
                 except OSError as error:
                     raise cannot_write(out, target / file.name, error) from error
+                write_file(out, target / file.name, held)

@@ -123,12 +123,10 @@ def create(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[s
 
     Returns the manifest in force, and what there is to say of a run taken up: which cells are stale because their
     data file or plugin is another, what else has changed. Raises RunError where ``path`` cannot be written, or holds
-    something else.
+    another run.
     """
-    _require_free(path)
     notes: list[str] = []
     try:
-        path.mkdir(parents=True, exist_ok=True)
         sweep(path)
         if has_manifest(path):
             manifest, notes = _taken_up(path, manifest)

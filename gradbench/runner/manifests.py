@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,14 @@ from typing import Any
 from gradbench import plugins
 from gradbench.core.errors import RunError
 from gradbench.results import sessions, store
+from gradbench.results.cells import FOLDER
+from gradbench.results.files import TRAINED_FOLDER
 from gradbench.results.growth import block_size
+from gradbench.results.manifest import FILE, has_manifest, read_manifest
 from gradbench.runner.execution import Execution
+from gradbench.runner.kept_moments import MOMENTS
 from gradbench.runner.machine import now, provenance
+from gradbench.runner.measuring import REFERENCES
 from gradbench.suite.suites import MOST_BLOCKS, Suite
 
 
@@ -25,7 +29,9 @@ def opened(suite: Suite, out: Path, execution: Execution) -> tuple[Suite, dict[s
     """
     if execution.fresh:
         _start_over(out, suite.name)
-    suite, notes = _grown(suite, _kept_measure(out, suite.name), out)
+    kept = _kept(out)
+    measure = kept["suite_resolved"].get("measure", {}) if kept.get("suite") == suite.name else {}
+    suite, notes = _grown(suite, measure, out)
     manifest = {
         "schema_version": store.SCHEMA_VERSION,
         "suite": suite.name,
@@ -42,13 +48,11 @@ def opened(suite: Suite, out: Path, execution: Execution) -> tuple[Suite, dict[s
     return suite, manifest, [*notes, *said]
 
 
-def _kept_measure(out: Path, suite: str) -> dict[str, Any]:
-    """How much is measured of each cell in a folder with a run of ``suite``; empty where none can be read."""
+def _kept(out: Path) -> dict[str, Any]:
+    """The manifest of the run that a folder holds; empty where there is none that can be used."""
     try:
-        kept = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        measure = kept["suite_resolved"]["measure"] if kept["suite"] == suite else {}
-        return measure if isinstance(measure, dict) else {}
-    except (OSError, ValueError, LookupError, TypeError):
+        return read_manifest(out).manifest if has_manifest(out) else {}
+    except RunError:
         return {}
 
 
@@ -75,19 +79,15 @@ def _grown(suite: Suite, kept: dict[str, Any], out: Path) -> tuple[Suite, list[s
 
 def _start_over(out: Path, suite: str) -> None:
     """Empty a run folder of the same suite. Raises RunError where it is of another."""
-    if not (out / "manifest.json").is_file():
+    if not has_manifest(out):
         return
-    try:
-        kept = json.loads((out / "manifest.json").read_text(encoding="utf-8")).get("suite")
-    except (OSError, ValueError, AttributeError):
-        kept = None
-    if kept != suite:
+    if (kept := _kept(out).get("suite")) != suite:
         raise RunError(
             f"{out}: holds a run of {kept or 'no suite that can be read'}, not of {suite}; give another --out"
         )
     for file in (*out.glob("*.parquet"), *out.glob("*.damaged")):
         file.unlink()
-    for name in ("cells", "moments", "references", "parameters"):
+    for name in (FOLDER, MOMENTS, REFERENCES, TRAINED_FOLDER):
         if (out / name).is_dir() and not (out / name).is_symlink():
             shutil.rmtree(out / name)
-    (out / "manifest.json").unlink()
+    (out / FILE).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
+from gradbench.results.files import TRAINED_FOLDER
 from gradbench.runner import rows
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup, Told
 from gradbench.runner.threads import threads_of_torch
@@ -64,7 +65,7 @@ class Measurer:
             return self._measured(job, target)
         except NotRestoredError as error:
             return Outcome(failure=Failure.of(error), spoilt=True)
-        except Exception as error:
+        except Exception as error:  # whatever a cell dies of is its row
             return Outcome(failure=Failure.of(error), of_target=target.broken is not None)
 
     def _measured(self, job: Job, target: _Target) -> Outcome:
@@ -106,13 +107,13 @@ class Measurer:
                 return find()
         except NotRestoredError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever it is, every cell of the target has it
             target.broken = error
             raise
 
     def _build(self, cell: Cell) -> points.Point:
         models.require(cell.axes, cell.device)
-        cache = self.setup.folder / "parameters"
+        cache = self.setup.folder / TRAINED_FOLDER
         point = points.build(cell.axes, cell.device, getattr(torch, cell.dtype), cache=cache)
         return point.under(cell.objective)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +84,6 @@ def _run(suite: Suite, out: Path, progress: Progress, execution: Execution) -> R
     finished = store.finish(out, manifest)
     store.write_table(out / store.SLOPES_TABLE, slopes.slopes(finished.ok()))
     return RunOutcome(finished, interrupted, time.perf_counter() - clock, stopped)
-
-
-def default_folder(suite: str) -> Path:
-    """``results/<suite>-<UTC time>``, in the folder that the command runs in."""
-    return Path("results") / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 class _Work:

@@ -149,3 +149,19 @@ def test_fresh_measures_everything_anew(tmp_path, measured):
     other = resolve({"name": "other", "grid": GRIDS[2:]}, "test.toml", Settings())
     with pytest.raises(RunError, match="holds a run of test, not of other"):
         runs.run(other, tmp_path / "run", execution=Execution(fresh=True))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text.replace('"replicates": 64', '"replicates": 96'), lambda text: "{"]
+)
+def test_a_run_grows_from_the_manifest_that_is_in_force(tmp_path, measured, damage):
+    """A damaged manifest.json says nothing of blocks: its copy in the table does."""
+    runs.run(suite(64, grids=GRIDS[2:]), tmp_path / "run")  # 32 blocks of 2
+    file = tmp_path / "run" / "manifest.json"
+    damaged = damage(file.read_text())
+    assert damaged != file.read_text()
+    file.write_text(damaged)
+    measured.clear()
+    grown = runs.run(suite(grids=GRIDS[2:]), tmp_path / "run")
+    assert measured == [range(32, 48)] * 2
+    assert set(grown.run.ok().blocks) == {48}
