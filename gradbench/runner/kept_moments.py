@@ -51,6 +51,8 @@ class KeptMoments:
 
     def write(self, cell_id: str, about: dict[str, Any], moments: Moments) -> None:
         """Keep the moments of a cell, as far as there is room."""
+        if self.most <= 0:
+            return
         plain = {name: getattr(moments, name) for name in PLAIN} | {"certain": sorted(moments.certain)}
         tensors: dict[str, torch.Tensor] = {}
         for name in (*BY_BLOCK, "deviation"):
@@ -60,8 +62,6 @@ class KeptMoments:
         text = json.dumps(plain | {"order": list(tensors)})
         tensors["plain"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         file = self.folder / f"{cell_id}.safetensors"
-        if self.most <= 0:
-            return
         taken = sum(one.stat().st_size for one in self.folder.glob("*.safetensors") if one != file)
         if taken + sum(value.nbytes for value in tensors.values()) > self.most:
             with suppress(OSError):

@@ -81,7 +81,7 @@ def _look_at_target(
             zero = {name: torch.zeros_like(value) for name, value in point.problem.named_parameters().items()}
             if first.noise == "latent":
                 found.targets += _reference_seconds(point, first, measure)
-    except Exception as error:
+    except Exception as error:  # whatever a target dies of is what the plan is to tell
         found.failures |= {cell.cell_id: Failure.of(error) for cell in group}
         return
     for cell in group:

@@ -26,8 +26,7 @@ MOST_NUMBERS = 2**31
 
 
 def check_values(raw: dict[str, Any], where: str) -> None:
-    """Raise SuiteError for what no suite can hold: dates, integers beyond 64 bits, texts
-    and nests without end.
+    """Raise SuiteError for what no suite can hold: dates, integers beyond 64 bits, texts and nests without end.
 
     ``where`` names the suite's file.
     """

@@ -15,6 +15,7 @@ import torch
 
 from gradbench import plugins
 from gradbench.core.errors import GradbenchError, PluginError
+from gradbench.core.printable import visible
 from gradbench.engine.loop import LoopWarning
 from gradbench.runner.jobs import Setup, Told
 from gradbench.runner.measuring import Measurer
@@ -90,4 +91,4 @@ def _warned(pipe: connection.Connection, message: Any, category: type[Warning]) 
     if issubclass(category, LoopWarning):
         pipe.send((NOTE, f"warning: {message}"))
     else:
-        print(f"{category.__name__}: {message}", file=sys.stderr)
+        print(visible(f"{category.__name__}: {message}"), file=sys.stderr)
