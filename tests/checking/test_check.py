@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scipy.stats import binom
 
@@ -96,6 +98,21 @@ def test_power_is_as_stated() -> None:
         for seed in range(runs)
     )
     assert found >= binom.ppf(0.001, runs, sequential.POWER)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "unbiased"), (1.005, "biased"), (0.995, "biased")])
+def test_an_implicit_path_is_right_to_its_accuracy_and_no_further(factor: float, verdict: str) -> None:
+    """Pairs have so little noise along the gradient that torch's derivative shows; half a percent is a bias still."""
+    pairs = ESTIMATORS["pathwise-antithetic"]
+
+    def stretched(objective, q, noise):
+        return pairs.surrogate(objective, q, noise) * factor
+
+    result = check_estimator(
+        replace(pairs, name="stretched", surrogate=stretched), problems=["gamma-poisson"], replicates=8192
+    )
+    assert result.parts["phi"] == verdict
+    assert all(f.p < 1e-6 for f in result.findings if f.part == "phi" and factor != 1)
 
 
 def test_unresolved_says_how_many_replicates_it_takes() -> None:
