@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.equal_cost_tables import spending
-from gradbench.report.format import number, span
+from gradbench.report.format import number, read_alike, span
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
 from gradbench.report.tables import also_varying, each, estimator_label, varied, varying_parameters
@@ -136,7 +136,7 @@ def _ratio(row: Any, figure: str) -> str:
     value, low, high = (getattr(row, f"{figure}_ratio{part}") for part in ("", "_low", "_high"))
     if pd.isna(value):
         return "–"
-    return number(value) if low == high == value else f"{number(value)} {span(low, high)}"
+    return number(value) if read_alike(value, low, high) else f"{number(value)} {span(low, high)}"
 
 
 def _footnote(rows: pd.DataFrame) -> Text:

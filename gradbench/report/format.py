@@ -50,6 +50,15 @@ def span(low: float | None, high: float | None) -> str:
     return number(low) if low == high else f"{number(low)}–{number(high)}"
 
 
+def read_alike(*values: float | None) -> bool:
+    """Whether figures are one number to a reader, so that an interval beside its figure would say nothing.
+
+    >>> read_alike(1.0, 0.9999999, 1.0000001), read_alike(1.0, 0.99, 1.01)
+    (True, False)
+    """
+    return len({number(value) for value in values}) == 1
+
+
 def percent(value: float | None) -> str:
     """A share as a percentage.
 

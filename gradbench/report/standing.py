@@ -10,7 +10,7 @@ import pandas as pd
 
 from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS, written_out
-from gradbench.report.format import number, percent, span
+from gradbench.report.format import number, percent, read_alike, span
 from gradbench.report.markdown import markdown_table, unmarked
 from gradbench.report.tables import also_varying, each, estimator_label, short, varying_parameters
 from gradbench.report.words import ZERO_MARK, group_title, without_gradient
@@ -79,8 +79,7 @@ class KeptRun:
         if found.empty or pd.isna(found.iloc[0].variance_ratio):
             return "–"
         value, low, high = (found.iloc[0][f"variance_ratio{end}"] for end in ("", "_low", "_high"))
-        alike = number(low) == number(high) == number(value)
-        return number(value) if alike else f"{number(value)} ({span(low, high)})"
+        return number(value) if read_alike(value, low, high) else f"{number(value)} ({span(low, high)})"
 
 
 def _parameters(row: Any) -> list[str]:

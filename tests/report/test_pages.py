@@ -112,7 +112,7 @@ def test_figures_are_those_of_the_kept_run(suite: str) -> None:
             ratios = ranked(baseline)
             over = ratios[(ratios.cell_id_b == row.cell_id) & (ratios.group == "phi")]
             for ratio, low, high in over[[f"variance_ratio{end}" for end in ("", "_low", "_high")]].values:
-                alike = number(low) == number(high) == number(ratio)
+                alike = len({number(ratio), number(low), number(high)}) == 1
                 told.append(number(ratio) if alike else f"{number(ratio)} ({span(low, high)})")
         assert not told or [line for line in lines for one in told if f"| {one} |" in line]
         compared += len(told)
