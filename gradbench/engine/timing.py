@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import time
+import timeit
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.stats import binom
+from scipy.special import bdtr
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from gradbench.engine.task import Task
 
-MIN_SECONDS = 0.1
-MIN_RUNS = 7
-"""Fewer runs give no 95 % interval of a median: 1 − 2 · ½⁷ = 98.4 %, 1 − 2 · ½⁵ = 93.8 %."""
+RUN_SECONDS, MIN_SECONDS = 1e-3, 0.05
+"""A run takes as many gradients as fill the first; all runs together fill the second."""
+MIN_RUNS, MAX_RUNS = 9, 49
+"""Fewer runs give a poor 95 % interval of a median: of 9 it is that from the second to the eighth."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +36,30 @@ class Timing:
     """Most bytes of tensors alive at once during one gradient, beside the parameters and the data."""
 
 
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the storages that operations make, as they come and go."""
+class Operations(TorchDispatchMode):
+    """Counts the flops of the operations that torch knows them of, and the bytes of the storages they make and drop."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.flops = 0
         self.live = self.peak = 0
         self.known: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leaves ``__torch_dispatch__`` as it is: wrapped for torch.compile it would import all of the compiler."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
         inputs = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-        found = func(*args, **(kwargs or {}))
+        found = func(*args, **kwargs)
         for value in tree_leaves(found):
             if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata not in inputs:
                 self._add(value.untyped_storage())
+        known = flop_registry.get(func.overloadpacket)
+        if known is not None:
+            self.flops += int(known(*args, **kwargs, out_val=found))
         return found
 
     def _add(self, storage: torch.UntypedStorage) -> None:
@@ -62,37 +76,50 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
-def peak_bytes(step: Callable[[], None], device: str) -> float:
-    """The most memory that one ``step`` holds at once: from the allocator on a GPU, else by counting storages."""
+def operations(step: Callable[[], None], device: str) -> tuple[float, float]:
+    """The flops of one ``step``, and the most memory that it holds at once: on a GPU from the allocator."""
+    before = 0
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
+    with Operations() as counter:
         step()
+    if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-        return float(torch.cuda.max_memory_allocated(device) - before)
-    with LiveBytes() as counter:
-        step()
-    return float(counter.peak)
+        return float(counter.flops), float(torch.cuda.max_memory_allocated(device) - before)
+    return float(counter.flops), float(counter.peak)
+
+
+def median_of(times: list[float]) -> tuple[float, float, float]:
+    """The median, and the ends of its 95 % interval: order statistics, whatever the law of the times is.
+
+    >>> median_of([9.0, 1.0, 2.0, 8.0, 3.0, 7.0, 4.0, 6.0, 5.0])
+    (5.0, 2.0, 8.0)
+    """
+    ordered, count = sorted(times), len(times)
+    below = int(np.searchsorted(bdtr(np.arange(count), count, 0.5), 0.025))  # fewest that are beneath in 2.5 % of cases
+    return float(np.median(ordered)), ordered[max(below - 1, 0)], ordered[min(count - below, count - 1)]
 
 
 def cost(task: Task) -> Timing:
     """Measure ``task``. Nothing else should run on the device meanwhile."""
-    generator = task.point.axes.stream("timing", device=task.point.device)
+    device = task.point.device
+    generator = task.point.axes.stream("timing", device=device)
 
     def step() -> None:
         task.gradient(task.noise(1, generator))
 
+    def clock() -> float:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
     step()  # what a task does once is done before
-    with FlopCounterMode(display=False) as counter:
-        step()
-    peak = peak_bytes(step, task.point.device)
-    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
-    times = sorted(timer.blocked_autorange(min_run_time=MIN_SECONDS).times)
-    if len(times) < MIN_RUNS:
-        times = sorted(times + [timer.timeit(1).median for _ in range(MIN_RUNS - len(times))])
-    middle = len(times) // 2
-    median = times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2
-    below = int(binom.ppf(0.025, len(times), 0.5))
-    low = times[max(below - 1, 0)]
-    return Timing(median, low, times[min(len(times) - below, len(times) - 1)], float(counter.get_total_flops()), peak)
+    flops, peak = operations(step, device)
+    timer = timeit.Timer(step, timer=clock)
+    once = min(timer.repeat(2, 1))
+    each = max(1, math.ceil(RUN_SECONDS / once))
+    runs = min(max(MIN_RUNS, math.ceil(MIN_SECONDS / (each * once))), MAX_RUNS)
+    median, low, high = median_of([seconds / each for seconds in timer.repeat(runs, each)])
+    return Timing(median, low, high, flops, peak)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import distributions as td
@@ -90,7 +91,7 @@ class Family(ABC):
         own, others = self.distribution, getattr(prior, "distribution", None)
         if own is None or not isinstance(others, td.Distribution):
             raise fault
-        shape = torch.broadcast_shapes(own.batch_shape, others.batch_shape)
+        shape = np.broadcast_shapes(own.batch_shape, others.batch_shape)
         try:
             divergence = td.kl_divergence(own.expand(shape), others.expand(shape))
         except NotImplementedError:
@@ -224,7 +225,7 @@ class Family(ABC):
 
     def _shape(self, replicates: int, samples: int) -> tuple[int, ...]:
         shapes = {value.shape for value in self.parameters.values()}
-        shape = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
+        shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
         return (replicates, samples, *shape[2:])
 
     def _like(self) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import distributions as td
@@ -67,5 +68,5 @@ class FullRankGaussian(Family):
         return along_path(self.sample, x, torch.softmax(-(x**2) / 2, 0), self.event)
 
     def _shape(self, replicates: int, samples: int) -> tuple[int, ...]:
-        shape = torch.broadcast_shapes(self.parameters["loc"].shape, self.parameters["scale_tril"].shape[:-1])
+        shape = np.broadcast_shapes(self.parameters["loc"].shape, self.parameters["scale_tril"].shape[:-1])
         return (replicates, samples, *shape[2:])

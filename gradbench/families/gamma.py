@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import distributions as td
@@ -44,7 +45,7 @@ class Gamma(Family):
         return torch.randn(self._shape(replicates, samples), generator=generator, **self._like())
 
     def sample(self, noise: Any) -> Latents:
-        shape = torch.broadcast_shapes(noise.shape, self.parameters["concentration"].shape)
+        shape = np.broadcast_shapes(noise.shape, self.parameters["concentration"].shape)
         standard = _Quantile.apply(noise.expand(shape), self.parameters["concentration"].expand(shape))
         return kept_positive(standard / self.parameters["rate"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import distributions as td
@@ -70,7 +71,7 @@ class Gaussian(Family):
         def at(standard: Tensor) -> Latents:
             return replaced(z, loc + scale * standard)
 
-        constant = torch.broadcast_to(1 / scale, torch.broadcast_shapes(loc.shape, scale.shape))
+        constant = torch.broadcast_to(1 / scale, np.broadcast_shapes(loc.shape, scale.shape))
         rayleigh, maxwell, share = noise["rayleigh"], noise["maxwell"], noise["share"]
         return {
             "loc": WeakDerivative(constant / math.sqrt(2 * math.pi), at(rayleigh), at(-rayleigh)),

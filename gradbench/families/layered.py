@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -208,7 +209,7 @@ def family_of(value: Any, index: int) -> Family:
 def layers_side_by_side(parts: list[Latents]) -> Latents:
     """Samples of several layers as one, [R, L, B, D_1 + D_2 + …]."""
     flat = [part.flatten(3) for part in parts]
-    lead = torch.broadcast_shapes(*(part.shape[:3] for part in flat))
+    lead = np.broadcast_shapes(*(part.shape[:3] for part in flat))
     return torch.cat([part.expand(*lead, part.shape[3]) for part in flat], -1)
 
 

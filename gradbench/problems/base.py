@@ -283,7 +283,8 @@ def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     Raises UsageError for more than `MOST_WEIGHTS`.
     """
     _check_weights(inputs * outputs, f"a layer from {inputs} to {outputs} units")
-    layer = nn.Linear(inputs, outputs, device="meta", dtype=torch.float64).to_empty(device="cpu")
+    with torch.random.fork_rng(devices=()):  # what the layer is made with is drawn from the global generator
+        layer = nn.Linear(inputs, outputs, dtype=torch.float64)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

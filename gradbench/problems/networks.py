@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -228,7 +229,7 @@ def leading(inputs: tuple[Tensor, ...]) -> tuple[int, ...]:
     """The axes R, L, B of what a network reads."""
     if len(inputs) == 1:
         return tuple(inputs[0].shape[:3])
-    return tuple(torch.broadcast_shapes(*(value.shape[:3] for value in inputs)))
+    return tuple(np.broadcast_shapes(*(value.shape[:3] for value in inputs)))
 
 
 def _batched(module, inputs: tuple[Tensor, ...], form: Form) -> Tensor:

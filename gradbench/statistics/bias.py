@@ -18,11 +18,11 @@ skewed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincinv
 
 from gradbench.core.arrays import Array
@@ -32,8 +32,8 @@ from gradbench.statistics.spread import hall, quantile, skewness_of_mean
 
 UNCERTAINTY_OF_SPREAD = 8.0
 """How much the squared skewness along the mean difference widens the spread of the blocks; from simulation."""
-PRECISION = 1e-7
-"""Of the ends of an interval, relative."""
+HALVINGS = 40
+"""Of the range that the ends of an interval are looked for in: to 1e-12 of it."""
 NORMAL_POINT = 1.959964
 """The 97.5 % point of the normal distribution."""
 
@@ -134,10 +134,7 @@ def _bias_interval(observed: Array, spread: _Spread, blocks: int) -> tuple[Array
     steep = widening * 4 * spread.along / blocks
     # skewed blocks miss more often from below than they should, and have no error rate to spare
     spare = np.where(spread.skewness <= math.sqrt(6) / blocks, resolved, 0.0)
-    figures = np.broadcast_arrays(observed, noise, flat, steep, resolved, spare)
-    ends = [_bounds(*one) for one in zip(*(value.ravel().tolist() for value in figures), strict=True)]
-    low, high = np.array(ends).T.reshape(2, *figures[0].shape)
-    return low, high
+    return _bounds(*np.broadcast_arrays(observed, noise, flat, steep, resolved, spare))
 
 
 def _resolved(noise: Array, flat: Array) -> Array:
@@ -149,36 +146,42 @@ def _resolved(noise: Array, flat: Array) -> Array:
 
 
 def _bounds(
-    observed: float, noise: float, flat: float, steep: float, resolved: float, spare: float
-) -> tuple[float, float]:
-    """The bounds where ‖mean difference‖² has the mean b² + ``noise`` and the variance ``steep`` b² + ``flat``.
+    observed: Array, noise: Array, flat: Array, steep: Array, resolved: Array, spare: Array
+) -> tuple[Array, Array]:
+    """The bounds where ‖mean difference‖² has the mean b² + ``noise`` and the variance ``steep`` b² + ``flat``; [...].
 
     The upper one is at least ``resolved``; below ``spare`` the lower one may miss as often as both may together.
     """
-    observed = max(observed, 0.0)
-    if noise <= 0:
-        return math.sqrt(observed), math.sqrt(observed)
+    observed = np.maximum(observed, 0.0)
+    low, high = np.sqrt(observed), np.sqrt(observed)
+    noisy = noise > 0
+    observed, noise, flat, steep, resolved, spare = (
+        value[noisy] for value in (observed, noise, flat, steep, resolved, spare)
+    )
 
-    def below(bias: float) -> float:
+    def below(bias: Array) -> Array:
         mean = bias**2 + noise
         variance = steep * bias**2 + flat
-        return float(gammainc(mean**2 / variance, observed * mean / variance))  # χ² without scipy.stats's checks
+        return gammainc(mean**2 / variance, observed * mean / variance)  # χ² without scipy.stats's checks
 
-    far = math.sqrt(observed) + 20 * math.sqrt(noise) + 1e-300
     tail = ALPHA / 2
-    at_zero = below(0.0)
+    far = np.sqrt(observed) + 20 * np.sqrt(noise)
+    while (short := below(far) > tail).any():
+        far = np.where(short, 2 * far, far)
+    least, most = _crossing(below, 1 - tail, far), _crossing(below, tail, far)
+    least = np.where(least < spare, np.maximum(least, np.minimum(_crossing(below, 1 - ALPHA, far), spare)), least)
+    low[noisy], high[noisy] = least, np.maximum(most, np.maximum(np.sqrt(np.maximum(observed - noise, 0.0)), resolved))
+    return low, high
 
-    def crossing(level: float) -> float:
-        """Where ``below`` falls to ``level``; 0 where it starts beneath."""
-        if at_zero <= level:
-            return 0.0
-        found = brentq(lambda b: below(b) - level, 0.0, far, xtol=far * PRECISION, rtol=np.float64(PRECISION))
-        return float(found)  # pyright: ignore
 
-    low, high = crossing(1 - tail), crossing(tail)
-    if low < spare:
-        low = max(low, min(crossing(1 - ALPHA), spare))
-    return low, max(high, math.sqrt(max(observed - noise, 0.0)), resolved)
+def _crossing(below: Callable[[Array], Array], level: float, far: Array) -> Array:
+    """Where the falling ``below`` comes to ``level`` between 0 and ``far``; 0 where it starts beneath. By bisection."""
+    start, end = np.zeros_like(far), far
+    for _ in range(HALVINGS):
+        middle = (start + end) / 2
+        above = below(middle) > level
+        start, end = np.where(above, middle, start), np.where(above, end, middle)
+    return np.where(below(np.zeros_like(far)) <= level, 0.0, (start + end) / 2)
 
 
 def _stretched(low: Array, high: Array, norm: Array, skewness: Array, blocks: int) -> tuple[Array, Array]:

@@ -324,3 +324,27 @@ def test_there_is_a_script_for_every_shell(shell) -> None:
     assert ended.code == 0
     assert "_GRADBENCH_COMPLETE=complete_" in ended.out
     assert ended.imported() == set()
+
+
+NOT_FOR_A_RUN = ("sklearn.base", "scipy.stats", "scipy.optimize", "torch._dynamo", "torch.utils.benchmark")
+"""What takes a second and more, and no figure of a run needs."""
+
+
+def test_a_run_imports_what_its_figures_need(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(
+        """
+        name = "one"
+        [measure]
+        replicates = 64
+        [[grid]]
+        problem = "gaussian-vae"
+        data = "digits"
+        size = {hidden = 4, latent = 2}
+        batch = 2
+        estimators = ["pathwise", "score-function"]
+        samples = 1
+        """
+    )
+    ended = command("run", tmp_path / "one.toml", "--out", tmp_path / "run")
+    assert ended.code == 0, ended.err
+    assert not set(NOT_FOR_A_RUN) & ended.modules

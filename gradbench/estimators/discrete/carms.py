@@ -16,6 +16,7 @@ Paper: Dimitriev & Zhou 2021 (NeurIPS), and its published code for the orders. H
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,7 +69,7 @@ def orders(q: Family) -> Tensor:
 def edges(q: Family, order: Tensor) -> tuple[Tensor, Tensor]:
     """Where each category's interval begins and ends in an order [R or 1, L or 1, B, V, C], by place."""
     p = q.parameters["logits"].detach().double().softmax(-1)
-    shape = torch.broadcast_shapes(order.shape, p.shape)
+    shape = np.broadcast_shapes(order.shape, p.shape)
     ends = p.expand(shape).gather(-1, order.expand(shape)).cumsum(-1)
     ends = torch.cat([ends[..., :-1], torch.ones_like(ends[..., :1])], -1)
     return torch.cat([torch.zeros_like(ends[..., :1]), ends[..., :-1]], -1), ends
