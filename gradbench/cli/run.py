@@ -35,6 +35,9 @@ def run(
     noise: Annotated[str | None, typer.Option(help="latent or latent+data: redraw the minibatch, too.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for block means, such as 2GB; then a file.")] = None,
     precision: Annotated[float | None, typer.Option(help="More blocks until variance is known to this.")] = None,
+    decide: Annotated[
+        bool, typer.Option("--decide", help="More blocks until every bias is found, or certainly within the margin.")
+    ] = False,
     budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m; more blocks fill it.")] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that cells are measured in side by side; 0: in this one.")
@@ -99,6 +102,7 @@ def run(
         noise=noise,
         memory=memory,
         precision=precision,
+        decide=decide or None,
         budget=longest,
         elsewhere=executor == "ray",
     )

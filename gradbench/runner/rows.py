@@ -20,11 +20,13 @@ from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import PARAMETERS, SCHEMA_VERSION
+from gradbench.runner.aims import Aim, all_of, to_decision, to_precision
 from gradbench.runner.jobs import Failure, Setup
 from gradbench.runner.kept_moments import KeptMoments
 from gradbench.runner.machine import hardware
 from gradbench.runner.topup import topped_up
 from gradbench.statistics import block_variances, summarise
+from gradbench.statistics.figures import Figures
 from gradbench.statistics.measurement import planned_blocks as plan_blocks
 from gradbench.suite.cell import Cell
 from gradbench.suite.suites import Measure
@@ -87,6 +89,11 @@ def statistics_of(
         return take(task, some, per_block, centre, tick, measure.options())
 
     drawn = redrawn or not task.estimator.deterministic
+
+    def figures_of(moments: Moments) -> dict[str, Figures]:
+        reference = _measured_by(task, source.upto(moments.blocks if drawn else measure.blocks))
+        return summarise(moments, reference, torch.finfo(point.dtype()).eps)
+
     kept = KeptMoments(setup.folder, setup.keep)
     about = {"per_block": per_block, "centre": centred, "engine": measure.engine, "variance": measure.variance}
     about["threads"] = setup.threads
@@ -99,12 +106,11 @@ def statistics_of(
         moments = first
     if drawn:
         together = 1 if redrawn else passes.plan(task, per_block).together
-        moments = topped_up(moments, measured_blocks, measure.precision, until, memory, together)
+        moments = topped_up(moments, measured_blocks, _aim(measure, figures_of), until, memory, together)
         kept.write(cell.cell_id, about, moments)
-    reference = _measured_by(task, source.upto(moments.blocks if drawn else measure.blocks))
     if redrawn:
         moments = minibatches.probed(task, moments)
-    figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
+    figures = figures_of(moments)
     shares = block_variances(moments)
     parameters = point.problem.named_parameters()
     common = {
@@ -126,6 +132,12 @@ def statistics_of(
         for group, members in groups_of(point.names).items()
     ]
     return Statistics(found, task)
+
+
+def _aim(measure: Measure, figures_of: Callable[[Moments], dict[str, Figures]]) -> Aim | None:
+    aims = [to_precision(measure.precision)] if measure.precision is not None else []
+    aims += [to_decision(figures_of, measure.margin)] if measure.decide else []
+    return all_of(aims) if aims else None
 
 
 def cost_of(task: Task, threads: int) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Measure(StrictModel):
 
     precision: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Cells get more blocks until the relative half-width of the variance's interval is at most this."""
+    decide: bool = False
+    """Cells get more blocks until the bias of all, φ and θ is found, or certainly below ``margin``."""
     budget: Annotated[float, Field(gt=0)] | None = None
     """Seconds for the whole run, shared out among its cells; each gets its first blocks whatever they take."""
 
@@ -162,6 +164,7 @@ class Settings:
     noise: str | None = None
     memory: str | None = None
     precision: float | None = None
+    decide: bool | None = None
     budget: float | None = None
     elsewhere: bool = False
     """Whether other machines measure, which may have a device that this one has not."""
@@ -182,7 +185,7 @@ def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     file = validated(SuiteFile, raw, where, file=True)
     check_cells(file.grid, where)
     measure = _sized(file.measure, settings)
-    for key in ("engine", "variance", "noise", "memory", "precision", "budget"):
+    for key in ("engine", "variance", "noise", "memory", "precision", "decide", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
     if settings.seed is not None:

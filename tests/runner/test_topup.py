@@ -9,7 +9,8 @@ import pytest
 
 from gradbench.engine.moments import Moments
 from gradbench.runner import topup
-from gradbench.runner.topup import MOST_BLOCKS, half_width, topped_up
+from gradbench.runner.aims import half_width, to_precision
+from gradbench.runner.topup import MOST_BLOCKS, topped_up
 from gradbench.statistics import skewed_interval
 from tests.helpers import moments_of
 
@@ -44,7 +45,7 @@ def test_without_precision_or_budget_nothing_is_added():
 def test_blocks_are_added_until_the_half_width_is_met():
     source = Source()
     start = first(source)
-    moments = topped_up(start, source, 0.1, None)
+    moments = topped_up(start, source, to_precision(0.1), None)
     assert half_width(start) > 0.1 >= half_width(moments)
     # the blocks before the last were not enough, and each step is a quarter of what is there
     before = source(range(source.asked[-1].start))
@@ -58,7 +59,7 @@ def test_blocks_are_added_until_the_half_width_is_met():
 
 def test_the_blocks_are_those_of_a_longer_run():
     source = Source()
-    moments = topped_up(first(source), source, 0.1, None)
+    moments = topped_up(first(source), source, to_precision(0.1), None)
     whole = Source()(range(moments.blocks))
     for name in ("square", "fourth", "shift"):
         np.testing.assert_array_equal(getattr(moments, name)["phi"], getattr(whole, name)["phi"])
@@ -68,18 +69,18 @@ def test_the_blocks_are_those_of_a_longer_run():
 def test_a_precision_that_is_met_adds_nothing():
     source = Source()
     start = first(source, 64)
-    assert topped_up(start, source, 0.5, None) is start
+    assert topped_up(start, source, to_precision(0.5), None) is start
     assert source.asked == []
 
 
 def test_blocks_are_capped():
     source = Source()
-    moments = topped_up(first(source, 1000), source, 1e-9, None)
+    moments = topped_up(first(source, 1000), source, to_precision(1e-9), None)
     assert moments.blocks == MOST_BLOCKS
     assert source.asked == [range(1000, MOST_BLOCKS)]
     # a cell that already has as many as there may be gets none
     source.asked.clear()
-    assert topped_up(moments, source, 1e-9, None) is moments
+    assert topped_up(moments, source, to_precision(1e-9), None) is moments
     assert source.asked == []
 
 
@@ -101,7 +102,7 @@ class Clock:
 @pytest.mark.parametrize("precision", [None, 1e-9])
 def test_the_budget_bounds_the_time(monkeypatch, precision):
     clock, source = Clock(monkeypatch), Source()
-    moments = topped_up(first(source), clock.timed(source), precision, 20.0)
+    moments = topped_up(first(source), clock.timed(source), precision and to_precision(precision), 20.0)
     # a quarter more each time; at 19 seconds a quarter would be 6, and 1 is left
     assert [len(some) for some in source.asked] == [2, 2, 3, 3, 4, 5, 1]
     assert (moments.blocks, clock.now) == (28, 20.0)
@@ -121,7 +122,7 @@ def test_a_budget_that_is_spent_adds_nothing(monkeypatch):
 
 def test_a_precision_that_is_met_leaves_budget_unspent(monkeypatch):
     clock, source = Clock(monkeypatch), Source()
-    topped_up(first(source), clock.timed(source), 0.2, 1e6)
+    topped_up(first(source), clock.timed(source), to_precision(0.2), 1e6)
     assert clock.now < 100
 
 
@@ -143,4 +144,4 @@ def test_what_does_not_vary_has_no_half_width():
     source = Source(scale=0.0)
     start = first(source)
     assert half_width(start) == 0.0
-    assert topped_up(start, source, 1e-9, None) is start
+    assert topped_up(start, source, to_precision(1e-9), None) is start

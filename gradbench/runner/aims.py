@@ -1,0 +1,72 @@
+"""When a cell has been measured for long enough: its variance is known to a precision, its bias is decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from scipy.special import ndtri
+
+from gradbench.engine.moments import Moments
+from gradbench.statistics import block_variances, skewed_interval
+from gradbench.statistics.figures import Figures
+from gradbench.statistics.levels import LEVEL
+
+GROUPS = ("all", "phi", "theta")
+"""The groups of which the variance must be known, and the bias decided."""
+QUARTER, TWICE = 0.25, 1.0
+"""Shares of the blocks there are that are added: a width falls slowly, and few looks at a bias keep their level."""
+CLEAR = 1e-4
+"""The p value at which a bias is decided: low enough to survive the correction over some hundred rows of a run."""
+
+LOOKS = 6
+"""Looks at a cell of 32 blocks that is doubled to the most blocks there may be."""
+WIDER = float(ndtri(1 - (1 - LEVEL) / 2 / LOOKS) / ndtri(1 - (1 - LEVEL) / 2))
+"""How much farther the upper end of a bias is taken to be than its interval says: one in so many looks may be lucky."""
+
+Aim = Callable[[Moments], float]
+"""The share of the blocks that there are which should be added next; 0 where there are enough."""
+
+
+def endless(moments: Moments) -> float:
+    """As many blocks as there is time for."""
+    return QUARTER
+
+
+def to_precision(precision: float) -> Aim:
+    """Until the widest interval of variance among all, φ and θ has at most that relative half-width."""
+    return lambda moments: 0.0 if half_width(moments) <= precision else QUARTER
+
+
+def to_decision(figures_of: Callable[[Moments], dict[str, Figures]], margin: float) -> Aim:
+    """Until the bias of all, φ and θ is found, or certainly below ``margin`` times the exact gradient."""
+
+    def aim(moments: Moments) -> float:
+        figures = figures_of(moments)
+        return 0.0 if all(is_decided(figures[name], margin) for name in GROUPS if name in figures) else TWICE
+
+    return aim
+
+
+def is_decided(figures: Figures, margin: float) -> bool:
+    """Whether a bias is clear, or so far within the margin that no look of several is likely to find it so by luck."""
+    scale = figures.gradient_norm if figures.gradient_norm > 0 else math.sqrt(figures.variance)
+    high = figures.bias_norm + WIDER * (figures.bias_high - figures.bias_norm)
+    return figures.bias_p <= CLEAR or high <= margin * scale
+
+
+def all_of(aims: list[Aim]) -> Aim:
+    """Until every aim is met."""
+    return lambda moments: max(aim(moments) for aim in aims)
+
+
+def half_width(moments: Moments) -> float:
+    """The largest relative half-width of the interval of variance; 0 where nothing varies."""
+
+    def widths() -> Iterator[float]:
+        for group, values in block_variances(moments).items():
+            if group in GROUPS and values.mean() > 0:
+                low, high = skewed_interval(values)
+                yield float(high - low) / 2 / float(values.mean())
+
+    return max(widths(), default=0.0)
