@@ -203,9 +203,11 @@ class _Sums:
         light = (variance > 1e-12 * m2) & (fourth <= HEAVY * variance**2)
         if not self.along:
             return light
-        along = torch.cat(self.along).cpu()
-        values = [len(along[:, :, one].unique(dim=0)) for one in range(along.shape[2])]
-        many = torch.tensor([value >= VALUES_EACH * features for value in values], device=light.device)
+        along, enough = torch.cat(self.along).cpu(), VALUES_EACH * features
+        # a sample that takes enough values has them: whole sets of samples are told apart where none does
+        each = 1 + (along.sort(0).values.diff(dim=0) != 0).sum(0).amax(0)
+        many = [int(each[one]) >= enough or len(along[:, :, one].unique(dim=0)) >= enough for one in range(len(each))]
+        many = torch.tensor(many, device=light.device)
         return light & many.reshape(-1, *[1] * (light.ndim - 1))
 
     def share(self) -> float:
