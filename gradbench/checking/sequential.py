@@ -164,8 +164,8 @@ def _p_values(task: Task, measured: Measured, name: str) -> tuple[float, float]:
 PATH_ACCURACY = 1e-3
 """By how much the multiple of the exact gradient may differ from 1 where a family's path has a numerical derivative.
 
-Antithetic pairs on Gamma latents have so little noise along the gradient that torch's derivative, right to 2e-5 there,
-is found wrong with 8192 replicates.
+Antithetic pairs may have so little noise along the gradient that a derivative which is right to 2e-5 there is found
+wrong with 8192 replicates.
 """
 ENOUGH = 1.9
 """Replicates beyond those that bring a typical upper bound to the margin: one bound in ten is 1.4 times the typical."""

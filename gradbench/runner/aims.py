@@ -16,12 +16,12 @@ GROUPS = ("all", "phi", "theta")
 """The groups of which the variance must be known, and the bias decided."""
 QUARTER, TWICE = 0.25, 1.0
 """Shares of the blocks there are that are added: a width falls slowly, and few looks at a bias keep their level."""
-CLEAR = 1e-4
+FOUND_AT = 1e-4
 """The p value at which a bias is decided: low enough to survive the correction over some hundred rows of a run."""
 
-LOOKS = 6
+MOST_LOOKS = 6
 """Looks at a cell of 32 blocks that is doubled to the most blocks there may be."""
-WIDER = float(ndtri(1 - (1 - LEVEL) / 2 / LOOKS) / ndtri(1 - (1 - LEVEL) / 2))
+LONGER_ARM = float(ndtri(1 - (1 - LEVEL) / 2 / MOST_LOOKS) / ndtri(1 - (1 - LEVEL) / 2))
 """How much farther the upper end of a bias is taken to be than its interval says: one in so many looks may be lucky."""
 
 Aim = Callable[[Moments], float]
@@ -51,8 +51,8 @@ def to_decision(figures_of: Callable[[Moments], dict[str, Figures]], margin: flo
 def is_decided(figures: Figures, margin: float) -> bool:
     """Whether a bias is clear, or so far within the margin that no look of several is likely to find it so by luck."""
     scale = figures.gradient_norm if figures.gradient_norm > 0 else math.sqrt(figures.variance)
-    high = figures.bias_norm + WIDER * (figures.bias_high - figures.bias_norm)
-    return figures.bias_p <= CLEAR or high <= margin * scale
+    high = figures.bias_norm + LONGER_ARM * (figures.bias_high - figures.bias_norm)
+    return figures.bias_p <= FOUND_AT or high <= margin * scale
 
 
 def all_of(aims: list[Aim]) -> Aim:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import gradbench as library
-from gradbench.runner.aims import CLEAR, WIDER
+from gradbench.runner.aims import FOUND_AT, LONGER_ARM
 from gradbench.suite.suites import MOST_BLOCKS
 from tests.cli.test_run import TIMED
 
@@ -38,8 +38,8 @@ def suite(tmp_path):
 
 
 def decided(frame: pd.DataFrame) -> pd.Series:
-    high = frame.bias_norm + WIDER * (frame.bias_high - frame.bias_norm)
-    return (frame.bias_p <= CLEAR) | (high <= 0.05 * frame.gradient_norm)
+    high = frame.bias_norm + LONGER_ARM * (frame.bias_high - frame.bias_norm)
+    return (frame.bias_p <= FOUND_AT) | (high <= 0.05 * frame.gradient_norm)
 
 
 def test_blocks_are_added_until_verdicts_are_there(gradbench, suite, tmp_path):
