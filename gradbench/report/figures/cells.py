@@ -96,14 +96,14 @@ def telling(
     return between.join(word for word in words if word)
 
 
-def cell_of(rows: pd.DataFrame) -> dict[str, str]:
-    """The parts of the cell that all ``rows`` share, in words by part."""
+def cell_of(rows: pd.DataFrame, hardware: bool = False) -> dict[str, str]:
+    """The parts of the cell that all ``rows`` share, in words by part; the ``hardware`` where times are drawn."""
     first = rows.iloc[0]
     shared = {name for name in (*IDENTITY, "hardware") if rows[name].nunique(dropna=False) == 1}
     said = {name: part(name, first[name]) if name in shared else "" for name in (*IDENTITY, "hardware")}
     inside = {column: shared_settings(rows, column) if OWNERS[column] in shared else "" for column in PARAMETERS}
     device = [said["dtype"], said["device"] and f"on {said['device']}"]
-    objective = [said["objective"], inside["objective_params"], said["kl"]]
+    objective = [said["objective"] and f"objective {said['objective']}", inside["objective_params"], said["kl"]]
     return {
         "problem": said["problem"] + (f" ({inside['problem_params']})" if inside["problem_params"] else ""),
         "data": said["data"] and f"data {said['data']}",
@@ -111,12 +111,12 @@ def cell_of(rows: pd.DataFrame) -> dict[str, str]:
         "objective": _joined(objective, ", "),
         "estimator": _joined([said["estimator"], inside["estimator_params"]], ", "),
         "samples": said["samples"],
-        "group": _joined([said["group"], _parameters(rows)], ", "),
+        "group": _joined([said["group"], _parameters(rows) if said["group"] else ""], ", "),
         "reference": _reference(rows),
         "replicates": _replicates(rows),
         "noise": said["noise"],
         "dtype": _joined(device, " "),
-        "hardware": said["hardware"],
+        "hardware": said["hardware"] if hardware else "",
         "seed": said["seed"],
     }
 
@@ -134,7 +134,7 @@ def _joined(words: Iterable[str], by: str) -> str:
 
 def _parameters(rows: pd.DataFrame) -> str:
     counts = rows.num_parameters.dropna().unique()
-    return f"{int(counts[0])} parameters" if len(counts) == 1 else ""
+    return f"{int(counts[0])} parameter{'s' if counts[0] != 1 else ''}" if len(counts) == 1 else ""
 
 
 def _replicates(rows: pd.DataFrame) -> str:

@@ -74,7 +74,7 @@ class FrameRun(Run):
 
 def as_run(rows: Run | pd.DataFrame) -> Run:
     """A run, or the frame of one, as a run."""
-    return rows if isinstance(rows, Run) else FrameRun(Path("this frame"), rows, {})
+    return rows if isinstance(rows, Run) else FrameRun(Path("this frame"), rows.reset_index(drop=True), {})
 
 
 def figures_of(run: Run | pd.DataFrame, asked: Asked) -> list[Figure]:
@@ -209,25 +209,18 @@ _KINDS: Mapping[str, Callable[[Run, pd.DataFrame, pd.DataFrame, Asked], list[Fig
 
 def table_of(figures: Iterable[Figure]) -> pd.DataFrame:
     """What figures show, a row for each mark: panel, series, coordinates with their intervals, verdict."""
-    found: list[dict[str, Any]] = []
-    for figure in figures:
-        for series in figure.series:
-            for mark in series.marks:
-                found.append(
-                    {
-                        "kind": figure.kind,
-                        "panel": figure.panel,
-                        "group": figure.group,
-                        "series": series.name,
-                        "mark": mark.words,
-                        "x": mark.x,
-                        "x_low": mark.x_low,
-                        "x_high": mark.x_high,
-                        "y": mark.y,
-                        "y_low": mark.y_low,
-                        "y_high": mark.y_high,
-                        "upper_limit": mark.upper_limit,
-                        "verdict": mark.verdict,
-                    }
-                )
+    names = ("x", "x_low", "x_high", "y", "y_low", "y_high", "upper_limit", "verdict")
+    found: list[dict[str, Any]] = [
+        {
+            "kind": figure.kind,
+            "panel": figure.panel,
+            "group": figure.group,
+            "series": series.name,
+            "mark": mark.words,
+            **{name: getattr(mark, name) for name in names},
+        }
+        for figure in figures
+        for series in figure.series
+        for mark in series.marks
+    ]
     return pd.DataFrame(found)

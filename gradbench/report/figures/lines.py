@@ -54,7 +54,7 @@ def vertical(kind: Kind, panel: Panel, group: str) -> Vertical:
             return Vertical(
                 lambda rows: coordinates.bias(rows).over(coordinates.as_numbers(rows, "gradient_norm")),
                 "‖bias‖ / ‖g‖",
-                f"Bias of the {one}, as a share of the exact one",
+                f"Bias of the {one}, as a share of ‖g‖,",
             )
         case "bias":
             return Vertical(coordinates.bias, "‖bias‖", f"Bias of the {one}")

@@ -61,14 +61,16 @@ def panels(rows: pd.DataFrame, run: pd.DataFrame, split: Split) -> list[Panel]:
     table = table.reset_index(drop=True)
     label = _labels(table, every, by)
     styles = _styles(every, by)
-    words = {column: differing(table, column) for column in PARAMETERS}
+    settings = {column: differing(table, column) for column in PARAMETERS}
     found = []
     for _, some in table.groupby(outer, sort=False, dropna=False):
         if split.facet:
             _one_cell(some, [name for name in keys if name not in split.facet], split)
         told = [name for name in outer if table[name].nunique(dropna=False) > 1]
         series = tuple((str(name), styles[str(name)], one) for name, one in some.groupby(label[some.index], sort=False))
-        found.append(Panel(some, telling(some.iloc[0].to_dict(), told, words), cell_of(rows.loc[some[INDEX]]), series))
+        words = telling(some.iloc[0].to_dict(), told, settings)
+        cell = cell_of(rows.loc[some[INDEX]], "hardware" in split.also)
+        found.append(Panel(some, words, cell, series))
     return found
 
 

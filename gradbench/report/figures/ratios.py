@@ -17,7 +17,7 @@ from gradbench.report.figures.lines import COSTS_TITLED
 from gradbench.report.figures.model import Figure, Guide, Mark, Series
 from gradbench.report.figures.panels import INDEX, Panel
 from gradbench.report.words import group_title
-from gradbench.results.compare import rank
+from gradbench.results.compare import rank, usual_baseline
 from gradbench.results.store import Run
 
 FIGURES = ("variance_ratio", "variance_ratio_low", "variance_ratio_high")
@@ -27,18 +27,19 @@ PAIRED = "paired_ratio"
 def with_ratios_over(run: Run, rows: pd.DataFrame, baseline: str | None) -> tuple[str, pd.DataFrame]:
     """The baseline, and ``rows`` of a ``run`` with the ratios of their variance over its, on one target and L each.
 
-    Rows whose ratio is not known, as where the baseline was not measured, have NaN; the baseline's own are left out.
+    Rows are left out that the baseline was not measured beside, and its own.
     Raises UnknownNameError for a baseline that the run has not, UsageError where nothing can be compared with it.
     """
     chosen = replace(run, frame=rows.assign(**{INDEX: rows.index}))
-    name, ranked = rank(chosen, baseline)
+    usual = usual_baseline(run)
+    name, ranked = rank(chosen, baseline or (usual if (rows.estimator == usual).any() else None))
     others = ranked[ranked.cell_id_a != ranked.cell_id_b]
     if others.empty:
         raise UsageError(
             f"nothing to draw: no other estimator shares a target and L with {name}; name another baseline"
         )
     found = others.set_index(f"{INDEX}_b")
-    kept = rows.loc[rows.estimator != name]
+    kept = rows.loc[rows.index.isin(found.index)]
     added = {column: found[column].reindex(kept.index) for column in (*FIGURES, "paired")}
     return name, kept.assign(**{PAIRED if key == "paired" else key: value for key, value in added.items()})
 
@@ -55,14 +56,9 @@ def ratio(panel: Panel, group: str, x: str, baseline: str) -> Figure:
     across = log_axis(label, *values_of(series, "x"), ticks=x != "seconds")
     values, ends = values_of(series, "y")
     upright = log_axis(f"variance / variance of {baseline}", [*values, 1.0], ends)
-    paired = panel.rows[PAIRED].fillna(False).astype(bool)
-    how = (
-        "paired block by block"
-        if paired.all()
-        else "not paired"
-        if not paired.any()
-        else "paired where blocks are kept"
-    )
+    noisy = panel.rows[panel.rows.variance > 0]
+    paired = noisy[PAIRED].fillna(False).astype(bool)
+    how = "paired block by block" if paired.all() else "paired where blocks are kept" if paired.any() else "not paired"
     said = [f"Grey: a ratio of 1. Intervals are {how}."]
     title = f"Variance of one {group_title(group)}-gradient over that of {baseline}, against {name}"
     middle = _middle(series, across.low, across.high)

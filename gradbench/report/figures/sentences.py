@@ -32,6 +32,8 @@ def reading(x: Axis, y: Axis, series: Sequence[Series]) -> Iterator[str]:
     for axis, values in ((x, [m.x for m in marks]), (y, [m.y for m in marks])):
         if axis.scale == "log" and any(value <= 0 for value in values):
             yield f"At the edge marked 0: exactly 0 ({axis.label})."
+        if any(value == math.inf for value in values):
+            yield f"At the edge marked ∞: without bound ({axis.label})."
 
 
 def slopes_said(series: Sequence[Series], figure: str, against: str) -> Iterator[str]:
@@ -55,11 +57,11 @@ def slope_text(value: float, low: float, high: float) -> str:
 
 def caveats(rows: pd.DataFrame, series: Sequence[Series]) -> Iterator[str]:
     """What stands against the figure: bounds that are not known, tails that few replicates carry, rows not drawn."""
-    boundless = [one.name for one in series if any(math.inf in (m.y_high, m.x_high, m.y) for m in one.marks)]
+    boundless = [one.name for one in series if any(math.inf in (mark.y_high, mark.x_high) for mark in one.marks)]
     if boundless and np.isinf(rows.variance_high.astype(float)).any():
         yield (
-            f"No upper bound, so that the bar goes on to the edge: {', '.join(boundless)}. Every draw gave one gradient, "
-            "and not the exact one: a rare event may be missing."
+            f"No upper bound, so that the bar goes on to the edge: {', '.join(boundless)}. "
+            "Every draw gave one gradient, and not the exact one: a rare event may be missing."
         )
     kurtosis = pd.to_numeric(rows["kurtosis"], errors="coerce")
     heavy = [one.name for one in series if any(kurtosis.get(mark.row, 0.0) > HEAVY for mark in one.marks)]

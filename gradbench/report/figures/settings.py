@@ -47,7 +47,7 @@ def _usual(rows: pd.DataFrame) -> str:
         return names.pop()
     if not names:
         raise UsageError("nothing to draw: --kind size needs several sizes, or a parameter with several values")
-    raise UsageError(f"several parameters vary: choose one with --x, {choices(names)}")
+    raise UsageError(f"several parameters vary: choose one of {choices(names)} with --x")
 
 
 def _numeric(rows: pd.DataFrame) -> list[str]:
