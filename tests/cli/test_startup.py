@@ -82,7 +82,10 @@ def completed(*words: str, folder: Path = ROOT) -> list[str]:
     return ended.out.split()
 
 
-HELPS = [f"{name} --help" for name in ("run", "compare", "explain", "check", "new", "export", "list", "show")]
+HELPS = [
+    f"{name} --help"
+    for name in ("run", "compare", "explain", "check", "new", "export", "list", "show", "plot", "recommend")
+]
 
 
 @pytest.mark.parametrize("line", ["--help", *HELPS])

@@ -17,6 +17,8 @@ from gradbench.report.figures.sentences import caveats, reading
 from gradbench.results.slopes import figure_values
 from gradbench.statistics.regression import Slope, log_log_slope
 
+ROOM = 0.7
+"""Of an upper limit, where the arrow that points down from there may end."""
 Words = Callable[[Any], str]
 """What else is said of a row's mark."""
 
@@ -80,10 +82,11 @@ def fitted(rows: pd.DataFrame, fit: Fit) -> Slope | None:
 
 
 def values_of(series: Iterable[Series], axis: str) -> tuple[list[float], list[float]]:
-    """The values of all marks along an axis, ``x`` or ``y``, and the ends of their intervals."""
+    """The values of all marks along an axis, ``x`` or ``y``, and the ends of their intervals, with room for arrows."""
     marks = [mark for one in series for mark in one.marks]
     values = [getattr(mark, axis) for mark in marks]
-    return values, [getattr(mark, f"{axis}_{end}") for mark in marks for end in ("low", "high")]
+    arrows = [mark.y * ROOM for mark in marks if mark.upper_limit and axis == "y"]
+    return values, [getattr(mark, f"{axis}_{end}") for mark in marks for end in ("low", "high")] + arrows
 
 
 def assembled(

@@ -50,6 +50,7 @@ def ratio(panel: Panel, group: str, x: str, baseline: str) -> Figure:
     series = []
     for one, style, rows in panel.series:
         value, low, high = (coordinates.as_numbers(rows, column) for column in FIGURES)
+        high = np.where(np.isinf(coordinates.as_numbers(rows, "variance_high")), np.inf, high)
         y = Coordinates(value, low, high, np.zeros(len(rows), dtype=bool))
         marks = marks_of(rows, coordinates.column(x)(rows), y, samples_words)
         series.append(Series(one, style, marks))

@@ -38,7 +38,8 @@ class Frame:
     @property
     def above(self) -> float:
         """Inches of the title, or of the upper half of the topmost number."""
-        return max(len(self.title) * 1.2 * BASE / 72 + 0.09, AROUND)
+        room = 0.09 + (SMALL / 72 if self.figure.arcs else 0.0)  # arcs are labelled above the axes
+        return max(len(self.title) * 1.2 * BASE / 72 + room, AROUND)
 
     @property
     def height(self) -> float:

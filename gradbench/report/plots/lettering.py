@@ -8,6 +8,9 @@ from typing import Any
 from gradbench.core.printable import one_line
 from gradbench.report.plots.library import SETTINGS
 
+FINE = 720
+"""Dots per inch that widths are measured at."""
+
 
 def drawable(text: str) -> str:
     r"""``text`` on one line, so that every character of it is seen.
@@ -61,7 +64,7 @@ def _pieces(word: str, inches: float, points: float) -> list[str]:
 def inches_wide(text: str, points: float) -> float:
     """How wide a text is."""
     renderer, font = _measure(points)
-    return renderer.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+    return renderer.get_text_width_height_descent(text, font, ismath=False)[0] / FINE
 
 
 @cache
@@ -69,4 +72,4 @@ def _measure(points: float) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
 
-    return RendererAgg(1, 1, 72), FontProperties(family=str(SETTINGS["font.family"]), size=points)
+    return RendererAgg(1, 1, FINE), FontProperties(family=str(SETTINGS["font.family"]), size=points)

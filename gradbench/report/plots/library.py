@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "svg.fonttype": "path",  # looks the same where the font is not installed
     "svg.hashsalt": "gradbench",
     "text.usetex": False,
+    "text.hinting": "none",  # letters as wide on the screen as in print
     "figure.dpi": 100,
     "savefig.dpi": 300,
     "savefig.facecolor": "white",

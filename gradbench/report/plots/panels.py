@@ -63,25 +63,27 @@ def _background(figure: Figure, axes: Any) -> None:
             axes.plot(ends, [guide.at(end) for end in ends], color=GREY, lw=0.8, ls=":", zorder=1, scaley=False)
     for arc in figure.arcs:
         axes.plot(arc.x, arc.y, color="0.75", lw=0.6, zorder=1)
-        bottom = min(arc.y) <= y.low * 1.01
+        upright = max(arc.y) >= y.high * 0.97
         axes.annotate(
             drawable(arc.label),
-            (max(arc.x), min(arc.y)) if bottom else (min(arc.x), max(arc.y)),
-            (-1.5, 2) if bottom else (2, 1.5),
+            (arc.x[arc.y.index(max(arc.y))], y.high) if upright else (min(arc.x), max(arc.y)),
+            (0, 1) if upright else (2, 1.5),
             textcoords="offset points",
-            rotation=90 if bottom else 0,
-            ha="right" if bottom else "left",
+            ha="center" if upright else "left",
             va="bottom",
             fontsize=SMALL - 0.5,
             color=GREY,
-            annotation_clip=True,
+            annotation_clip=False,
         )
     for band in figure.bands:
         low, high = max(band.low, x.low), min(band.high, x.high)
-        axes.fill_betweenx((band.at - 0.28, band.at + 0.28), low, high, color="0.88", lw=0, zorder=0.5)
+        axes.fill_betweenx((band.at - 0.28, band.at + 0.28), low, high, color="0.88", lw=1.2, zorder=0.5)
     steps = [(x.place(a), y.place(b)) for a, b in figure.frontier]
-    if len(steps) > 1:
-        axes.plot(*zip(*steps, strict=True), color="0.25", lw=0.9, drawstyle="steps-post", zorder=1.5)
+    if steps:  # what is above and to the right of it is worse than a mark on it
+        steps = [(steps[0][0], y.high), *steps, (x.high, steps[-1][1])]
+        axes.plot(
+            *zip(*steps, strict=True), color="0.25", lw=0.8, drawstyle="steps-post", zorder=1.5, label="_frontier"
+        )
 
 
 def _series(figure: Figure, series: Series, axes: Any) -> None:
@@ -135,15 +137,16 @@ def _at_edge(figure: Figure, mark: Mark) -> bool:
 def _bars(figure: Figure, mark: Mark, colour: str, axes: Any) -> None:
     """The intervals of a mark; ends without a bound go on to the edge, with an arrowhead there."""
     x, y = figure.x.place(mark.x), figure.y.place(mark.y)
-    options = {"color": colour, "lw": 0.9, "zorder": 2.5, "solid_capstyle": "butt"}
+    options = {"color": colour, "lw": 0.9, "zorder": 2.5, "solid_capstyle": "butt", "label": "_bar"}
     for axis, low, high in ((figure.x, mark.x_low, mark.x_high), (figure.y, mark.y_low, mark.y_high)):
         upright = axis is figure.y
         ends = axis.place(low), axis.place(high)
         if None in ends or low == high:
             continue
         axes.plot(*(((x, x), ends) if upright else (ends, (y, y))), **options)
-        if high == math.inf and upright:
-            axes.plot([x], [ends[1]], marker=6, ms=4, color=colour, zorder=2.5, ls="none", clip_on=False)  # caret up
+        if high == math.inf:  # a caret that points up, or right
+            tip = (x, ends[1]) if upright else (ends[1], y)
+            axes.plot(*tip, marker=6 if upright else 5, ms=4, color=colour, zorder=2.5, ls="none", clip_on=False)
     if mark.upper_limit and not _at_edge(figure, mark):
         tip = _below(figure.y, mark.y)
         axes.plot((x, x), (mark.y, tip), **options)

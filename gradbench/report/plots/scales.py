@@ -14,8 +14,8 @@ NAMES_INCHES = 1.35
 """Width of the names on an axis of names."""
 FEWEST_DECADES = 2
 """Powers of ten that are enough to label an axis with."""
-CLOSE = 0.04
-"""Share of an axis within which two labels would overlap."""
+CLOSE = {"x": 0.09, "y": 0.045}
+"""Shares of an axis within which two labels would overlap."""
 
 
 def set_axis(axes: Any, axis: Axis, which: Literal["x", "y"], small: float) -> None:
@@ -35,7 +35,7 @@ def set_axis(axes: Any, axis: Axis, which: Literal["x", "y"], small: float) -> N
         return
     if axis.scale == "linear" and not axis.ticks:
         return
-    ticks = {tick: tick_text(tick) for tick in labelled(axis)}
+    ticks = {tick: tick_text(tick) for tick in labelled(axis, which)}
     for value, place in ((0.0, axis.zero), (math.inf, axis.infinity)):
         if place is not None:
             ticks[place] = "0" if value == 0 else "∞"
@@ -47,16 +47,16 @@ def set_axis(axes: Any, axis: Axis, which: Literal["x", "y"], small: float) -> N
     own.set_minor_locator(FixedLocator(_between(axis)) if axis.scale == "log" and not axis.ticks else NullLocator())
 
 
-def labelled(axis: Axis) -> list[float]:
-    """Where an axis has labels, but for those of its edges."""
+def labelled(axis: Axis, which: Literal["x", "y"]) -> list[float]:
+    """Where an axis has labels, but for those of its edges, clear of each other and of these."""
     if axis.ticks:
-        return _apart(axis, [tick for tick in axis.ticks if _inside(axis, tick)])
+        return _apart(axis, [tick for tick in axis.ticks if _inside(axis, tick)], CLOSE[which])
     low, high = math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high))
     decades = [10.0**power for power in range(low, high + 1) if _inside(axis, 10.0**power)]
     if len(decades) >= FEWEST_DECADES:
-        return decades[:: -(-len(decades) // 8)]
+        return _apart(axis, decades[:: -(-len(decades) // 8)], CLOSE[which])
     some = [step * 10.0**power for power in range(low, high + 1) for step in (1, 2, 3, 5)]
-    return _apart(axis, [tick for tick in some if _inside(axis, tick)])
+    return _apart(axis, [tick for tick in some if _inside(axis, tick)], CLOSE[which])
 
 
 def tick_text(value: float) -> str:
@@ -86,14 +86,16 @@ def _inside(axis: Axis, value: float) -> bool:
     return low <= value <= high
 
 
-def _apart(axis: Axis, ticks: list[float]) -> list[float]:
-    """Ticks without those whose labels would overlap that of the one before."""
+def _apart(axis: Axis, ticks: list[float], close: float) -> list[float]:
+    """Ticks without those whose labels would overlap that of an edge, or of the one before."""
     place = math.log10 if axis.scale == "log" else float
-    length = place(axis.high) - place(axis.low)
+    gap = close * (place(axis.high) - place(axis.low))
+    taken = [place(edge) for edge in (axis.zero, axis.infinity) if edge is not None]
     kept: list[float] = []
     for tick in sorted(ticks):
-        if not kept or place(tick) - place(kept[-1]) > CLOSE * length:
+        if all(abs(place(tick) - one) > gap for one in taken):
             kept.append(tick)
+            taken.append(place(tick))
     return kept
 
 
