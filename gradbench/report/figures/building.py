@@ -43,7 +43,7 @@ def series_of(
     found = []
     for name, style, rows in panel.series:
         marks = marks_of(rows, x(rows), y(rows), words)
-        found.append(Series(name, style, marks, fitted(rows, fit) if fit is not None else None))
+        found.append(Series(name, style, marks, fitted_slope(rows, fit) if fit is not None else None))
     return tuple(found)
 
 
@@ -73,7 +73,7 @@ def marks_of(rows: pd.DataFrame, x: Coordinates, y: Coordinates, words: Words) -
     return tuple(mark for _, mark in made)
 
 
-def fitted(rows: pd.DataFrame, fit: Fit) -> Slope | None:
+def fitted_slope(rows: pd.DataFrame, fit: Fit) -> Slope | None:
     """The slope of a series; None where an x is there twice, or fewer than two rows can take part."""
     x = as_numbers(rows, fit.against)
     if len(np.unique(x)) < len(x):
@@ -81,7 +81,7 @@ def fitted(rows: pd.DataFrame, fit: Fit) -> Slope | None:
     return log_log_slope(x, *figure_values(rows, fit.figure))
 
 
-def values_of(series: Iterable[Series], axis: str) -> tuple[list[float], list[float]]:
+def drawn_values(series: Iterable[Series], axis: str) -> tuple[list[float], list[float]]:
     """The values of all marks along an axis, ``x`` or ``y``, and the ends of their intervals, with room for arrows."""
     marks = [mark for one in series for mark in one.marks]
     values = [getattr(mark, axis) for mark in marks]
@@ -89,7 +89,7 @@ def values_of(series: Iterable[Series], axis: str) -> tuple[list[float], list[fl
     return values, [getattr(mark, f"{axis}_{end}") for mark in marks for end in ("low", "high")] + arrows
 
 
-def assembled(
+def panel_figure(
     kind: Kind,
     title: str,
     panel: Panel,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradbench.report.figures import coordinates
 from gradbench.report.figures.axes import log_axis
-from gradbench.report.figures.building import assembled, series_of, values_of
+from gradbench.report.figures.building import drawn_values, panel_figure, series_of
 from gradbench.report.figures.lines import COSTS_TITLED, guides_through
 from gradbench.report.figures.model import Figure, Mark, Series
 from gradbench.report.figures.panels import Panel
@@ -18,15 +18,15 @@ def frontier(panel: Panel, group: str, x: str) -> Figure:
     """Mean squared error of one gradient against its cost ``x``, with those that no other is better than in both."""
     label, name = COSTS_TITLED[x]
     series = series_of(panel, coordinates.column(x), coordinates.column("mse"))
-    across = log_axis(label, *values_of(series, "x"), ticks=x != "seconds")
-    upright = log_axis("mean squared error", *values_of(series, "y"))
+    across = log_axis(label, *drawn_values(series, "x"), ticks=x != "seconds")
+    upright = log_axis("mean squared error", *drawn_values(series, "y"))
     lines = guides_through(series, across, (-1.0,))
     best = undominated([mark for one in series for mark in one.marks])
     said = ["Black steps: the frontier, marks that no other is better than in both."]
     if lines:
         said.append(f"Grey, slope −1: as good per {name.removesuffix('s')} as far as the error is variance.")
     title = f"Mean squared error (bias² + variance) of one {group_title(group)}-gradient against {name}"
-    return assembled("frontier", title, panel, (across, upright), series, said, frontier=best, guides=lines)
+    return panel_figure("frontier", title, panel, (across, upright), series, said, frontier=best, guides=lines)
 
 
 def undominated(marks: Sequence[Mark]) -> tuple[tuple[float, float], ...]:

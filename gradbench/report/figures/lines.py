@@ -10,7 +10,7 @@ import numpy as np
 
 from gradbench.report.figures import coordinates
 from gradbench.report.figures.axes import log_axis, numbers_axis
-from gradbench.report.figures.building import Fit, assembled, samples_words, series_of, values_of
+from gradbench.report.figures.building import Fit, drawn_values, panel_figure, samples_words, series_of
 from gradbench.report.figures.coordinates import Quantity
 from gradbench.report.figures.model import Axis, Figure, Guide, Kind, Series
 from gradbench.report.figures.panels import Panel
@@ -73,7 +73,7 @@ def against_cost(kind: Kind, panel: Panel, group: str, x: str) -> Figure:
     # times have errors of their own, which a fit against them would need
     fit = Fit(up.fit, x) if up.fit and x != "seconds" else None
     series = series_of(panel, coordinates.column(x), up.quantity, samples_words, fit)
-    across = log_axis(label, *values_of(series, "x"), ticks=x != "seconds")
+    across = log_axis(label, *drawn_values(series, "x"), ticks=x != "seconds")
     said = [*slopes_said(series, up.label, name)]
     if kind == "snr":
         said += warning(series)
@@ -85,7 +85,7 @@ def against_setting(kind: Kind, panel: Panel, group: str, x: str, label: str) ->
     up = vertical("variance", panel, group)
     fit = Fit("variance", x) if kind == "size" else None
     series = series_of(panel, coordinates.column(x), up.quantity, samples_words, fit)
-    across = numbers_axis(label, values_of(series, "x")[0])
+    across = numbers_axis(label, drawn_values(series, "x")[0])
     fits = slopes_said(series, up.label, label) if across.scale == "log" else ()
     if across.scale != "log":
         series = tuple(Series(one.name, one.style, one.marks) for one in series)
@@ -109,11 +109,11 @@ def _drawn(
     said: list[str],
     guides: tuple[float, ...],
 ) -> Figure:
-    upright = log_axis(up.label, *values_of(series, "y"))
+    upright = log_axis(up.label, *drawn_values(series, "y"))
     lines = guides_through(series, across, guides)
     if lines:
         said.append(f"Grey: {' and '.join(dict.fromkeys(line.label for line in lines))}.")
-    return assembled(kind, title, panel, (across, upright), series, said, guides=lines)
+    return panel_figure(kind, title, panel, (across, upright), series, said, guides=lines)
 
 
 def guides_through(series: Sequence[Series], across: Axis, slopes_: tuple[float, ...]) -> tuple[Guide, ...]:

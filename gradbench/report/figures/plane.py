@@ -9,7 +9,7 @@ import numpy as np
 
 from gradbench.report.figures import coordinates
 from gradbench.report.figures.axes import log_axis
-from gradbench.report.figures.building import assembled, series_of, values_of
+from gradbench.report.figures.building import drawn_values, panel_figure, series_of
 from gradbench.report.figures.coordinates import Coordinates
 from gradbench.report.figures.lines import relative
 from gradbench.report.figures.model import Arc, Axis, Figure
@@ -35,12 +35,12 @@ def plane(panel: Panel, group: str) -> Figure:
         lambda rows: scaled(coordinates.deviation(rows), rows),
         lambda rows: scaled(coordinates.bias(rows), rows),
     )
-    across = log_axis(f"√variance{unit}", *values_of(series, "x"))
-    upright = log_axis(f"‖bias‖{unit}", *values_of(series, "y"))
+    across = log_axis(f"√variance{unit}", *drawn_values(series, "x"))
+    upright = log_axis(f"‖bias‖{unit}", *drawn_values(series, "y"))
     arcs = arcs_within(across, upright, " ‖g‖" if share else "")
     said = [f"Grey: arcs of equal root mean squared error, √(bias² + variance){unit}."] if arcs else []
     title = f"Bias and standard deviation of one {group_title(group)}-gradient"
-    return assembled("plane", title, panel, (across, upright), series, said, arcs=arcs)
+    return panel_figure("plane", title, panel, (across, upright), series, said, arcs=arcs)
 
 
 def arcs_within(x: Axis, y: Axis, unit: str) -> tuple[Arc, ...]:

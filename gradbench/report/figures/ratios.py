@@ -11,7 +11,7 @@ import pandas as pd
 from gradbench.core.errors import UsageError
 from gradbench.report.figures import coordinates
 from gradbench.report.figures.axes import log_axis
-from gradbench.report.figures.building import assembled, marks_of, samples_words, values_of
+from gradbench.report.figures.building import drawn_values, marks_of, panel_figure, samples_words
 from gradbench.report.figures.coordinates import Coordinates
 from gradbench.report.figures.lines import COSTS_TITLED
 from gradbench.report.figures.model import Figure, Guide, Mark, Series
@@ -20,7 +20,7 @@ from gradbench.report.words import group_title
 from gradbench.results.compare import rank, usual_baseline
 from gradbench.results.store import Run
 
-FIGURES = ("variance_ratio", "variance_ratio_low", "variance_ratio_high")
+RATIO_COLUMNS = ("variance_ratio", "variance_ratio_low", "variance_ratio_high")
 PAIRED = "paired_ratio"
 
 
@@ -40,7 +40,7 @@ def with_ratios_over(run: Run, rows: pd.DataFrame, baseline: str | None) -> tupl
         )
     found = others.set_index(f"{INDEX}_b")
     kept = rows.loc[rows.index.isin(found.index)]
-    added = {column: found[column].reindex(kept.index) for column in (*FIGURES, "paired")}
+    added = {column: found[column].reindex(kept.index) for column in (*RATIO_COLUMNS, "paired")}
     return name, kept.assign(**{PAIRED if key == "paired" else key: value for key, value in added.items()})
 
 
@@ -49,13 +49,13 @@ def ratio(panel: Panel, group: str, x: str, baseline: str) -> Figure:
     label, name = COSTS_TITLED[x]
     series = []
     for one, style, rows in panel.series:
-        value, low, high = (coordinates.as_numbers(rows, column) for column in FIGURES)
+        value, low, high = (coordinates.as_numbers(rows, column) for column in RATIO_COLUMNS)
         high = np.where(np.isinf(coordinates.as_numbers(rows, "variance_high")), np.inf, high)
         y = Coordinates(value, low, high, np.zeros(len(rows), dtype=bool))
         marks = marks_of(rows, coordinates.column(x)(rows), y, samples_words)
         series.append(Series(one, style, marks))
-    across = log_axis(label, *values_of(series, "x"), ticks=x != "seconds")
-    values, ends = values_of(series, "y")
+    across = log_axis(label, *drawn_values(series, "x"), ticks=x != "seconds")
+    values, ends = drawn_values(series, "y")
     upright = log_axis(f"variance / variance of {baseline}", [*values, 1.0], ends)
     noisy = panel.rows[panel.rows.variance > 0]
     paired = noisy[PAIRED].fillna(False).astype(bool)
@@ -63,7 +63,9 @@ def ratio(panel: Panel, group: str, x: str, baseline: str) -> Figure:
     said = [f"Grey: a ratio of 1. Intervals are {how}."]
     title = f"Variance of one {group_title(group)}-gradient over that of {baseline}, against {name}"
     middle = _middle(series, across.low, across.high)
-    return assembled("ratio", title, panel, (across, upright), series, said, guides=(Guide(0.0, middle, 1.0, "equal"),))
+    return panel_figure(
+        "ratio", title, panel, (across, upright), series, said, guides=(Guide(0.0, middle, 1.0, "equal"),)
+    )
 
 
 def _middle(series: list[Series], low: float, high: float) -> float:

@@ -16,7 +16,7 @@ VERDICTS = {
     "unresolved": "Hollow: unresolved, neither bias nor its absence is shown.",
     "biased": "Half filled, dashed: found biased.",
 }
-HEAVY = 30
+HEAVY_KURTOSIS = 30
 """Kurtosis above which a variance leans on a few replicates."""
 
 
@@ -64,9 +64,9 @@ def caveats(rows: pd.DataFrame, series: Sequence[Series]) -> Iterator[str]:
             "Every draw gave one gradient, and not the exact one: a rare event may be missing."
         )
     kurtosis = pd.to_numeric(rows["kurtosis"], errors="coerce")
-    heavy = [one.name for one in series if any(kurtosis.get(mark.row, 0.0) > HEAVY for mark in one.marks)]
+    heavy = [one.name for one in series if any(kurtosis.get(mark.row, 0.0) > HEAVY_KURTOSIS for mark in one.marks)]
     if heavy:
-        yield f"Heavy tails (kurtosis above {HEAVY}): {', '.join(heavy)}."
+        yield f"Heavy tails (kurtosis above {HEAVY_KURTOSIS}): {', '.join(heavy)}."
     lost = sum(math.isnan(mark.x) or math.isnan(mark.y) for one in series for mark in one.marks)
     if lost:
         yield f"Not drawn, as the figure is not known: {lost} of {sum(len(one.marks) for one in series)} marks."

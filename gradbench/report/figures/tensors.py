@@ -10,7 +10,7 @@ import numpy as np
 from gradbench.core.printable import one_line
 from gradbench.report.figures import coordinates
 from gradbench.report.figures.axes import log_axis, names_axis
-from gradbench.report.figures.building import assembled, marks_of, values_of
+from gradbench.report.figures.building import drawn_values, marks_of, panel_figure
 from gradbench.report.figures.coordinates import Coordinates
 from gradbench.report.figures.model import Figure, Mark, Series
 from gradbench.report.figures.panels import Panel
@@ -33,10 +33,10 @@ def by_tensor(panel: Panel, group: str) -> Figure:
         y = Coordinates(place, missing, missing, np.zeros(len(rows), dtype=bool))
         marks = marks_of(rows, coordinates.column("variance")(rows), y, lambda row: str(row.group))
         found.append(Series(name, style, tuple(sorted(marks, key=_from_the_top))))
-    across = log_axis("variance", *values_of(found, "x"))
+    across = log_axis("variance", *drawn_values(found, "x"))
     upright = replace(names_axis("tensor", [one_line(group_title(name)) for name in reversed(names)]))
     title = f"Variance (trace) of one gradient, by tensor of {group_title(group)}"
-    return assembled("tensors", title, panel, (across, upright), found)
+    return panel_figure("tensors", title, panel, (across, upright), found)
 
 
 def _from_the_top(mark: Mark) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from gradbench.report.figures import Figure
 from gradbench.report.plots.lettering import drawable, inches_wide, wrapped
 from gradbench.report.plots.library import BASE
-from gradbench.report.plots.panels import SMALL, draw_panel, end_labels
+from gradbench.report.plots.panels import INNER_POINTS, draw_panel, end_labels
 from gradbench.report.plots.scales import NAMES_INCHES
 
 NUMBERS = 0.58
@@ -38,7 +38,7 @@ class Frame:
     @property
     def above(self) -> float:
         """Inches of the title, or of the upper half of the topmost number."""
-        room = 0.09 + (SMALL / 72 if self.figure.arcs else 0.0)  # arcs are labelled above the axes
+        room = 0.09 + (INNER_POINTS / 72 if self.figure.arcs else 0.0)  # arcs are labelled above the axes
         return max(len(self.title) * 1.2 * BASE / 72 + room, AROUND)
 
     @property
@@ -78,7 +78,7 @@ def axes_height(figure: Figure, width: float) -> float:
         lines = max(len(wrapped(drawable(name), NAMES_INCHES, BASE - 0.5)) for name in figure.y.names)
         each = max(0.06 * len(figure.series) + 0.08, (lines + 0.4) * BASE / 72)
         return len(figure.y.names) * each + 0.1
-    return max(min(max(SHAPE * width, 1.2), HIGHEST), 1.25 * SMALL / 72 * len(end_labels(figure)))
+    return max(min(max(SHAPE * width, 1.2), HIGHEST), 1.25 * INNER_POINTS / 72 * len(end_labels(figure)))
 
 
 def margins(figure: Figure) -> tuple[float, float]:
@@ -87,7 +87,7 @@ def margins(figure: Figure) -> tuple[float, float]:
     if figure.y.scale == "names":
         lines = [line for name in figure.y.names for line in wrapped(drawable(name), NAMES_INCHES, BASE - 0.5)]
         left = max(inches_wide(line, BASE - 0.5) for line in lines) + 2 * AROUND
-    ends = [inches_wide(end.text, SMALL) for end in end_labels(figure)]
+    ends = [inches_wide(end.text, INNER_POINTS) for end in end_labels(figure)]
     return left, max(ends) + 0.2 if ends else AROUND + 0.05
 
 

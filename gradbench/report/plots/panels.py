@@ -35,9 +35,9 @@ FILLS: dict[str, dict[str, Any]] = {
 DASHES = (0, (3.5, 1.5))
 """Of the lines of biased estimators."""
 GREY = "0.55"
-ARROW = 0.06
+ARROW_SHARE = 0.06
 """Length of the arrow of an upper limit, as a share of the axis."""
-SMALL = BASE - 1.5
+INNER_POINTS = BASE - 1.5
 """Points of the text inside a panel."""
 
 
@@ -71,7 +71,7 @@ def _background(figure: Figure, axes: Any) -> None:
             textcoords="offset points",
             ha="center" if upright else "left",
             va="bottom",
-            fontsize=SMALL - 0.5,
+            fontsize=INNER_POINTS - 0.5,
             color=GREY,
             annotation_clip=False,
         )
@@ -156,8 +156,8 @@ def _bars(figure: Figure, mark: Mark, colour: str, axes: Any) -> None:
 def _below(axis: Axis, value: float) -> float:
     """The tip of the arrow of an upper limit."""
     if axis.scale == "log":
-        return max(value / (axis.high / axis.low) ** ARROW, axis.low)
-    return max(value - ARROW * (axis.high - axis.low), axis.low)
+        return max(value / (axis.high / axis.low) ** ARROW_SHARE, axis.low)
+    return max(value - ARROW_SHARE * (axis.high - axis.low), axis.low)
 
 
 def _edges(figure: Figure, axes: Any) -> None:
@@ -193,7 +193,7 @@ def _ends(figure: Figure, axes: Any, height: float) -> None:
     """Slopes, and what guides are, beside the right ends of the lines, apart from each other."""
     ends = end_labels(figure)
     share = [_share(figure.y, end.y) for end in ends]
-    gap = 1.2 * SMALL / 72 / height
+    gap = 1.2 * INNER_POINTS / 72 / height
     for end, place in zip(ends, spread(share, gap), strict=True):
         there = _share(figure.y, end.y)
         axes.annotate(
@@ -202,7 +202,7 @@ def _ends(figure: Figure, axes: Any, height: float) -> None:
             (1.0 + 0.1 / inches_across(axes), place),
             xycoords="axes fraction",
             textcoords="axes fraction",
-            fontsize=SMALL,
+            fontsize=INNER_POINTS,
             color=end.colour,
             va="center",
             annotation_clip=False,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from gradbench.report.figures import Axis
 from gradbench.report.plots.lettering import drawable, wrapped
 
-EDGE = "0.93"
+EDGE_GREY = "0.93"
 """Grey of the strip that zeros or infinities stand in."""
 NAMES_INCHES = 1.35
 """Width of the names on an axis of names."""
@@ -40,7 +40,7 @@ def set_axis(axes: Any, axis: Axis, which: Literal["x", "y"], small: float) -> N
         if place is not None:
             ticks[place] = "0" if value == 0 else "∞"
             strip = (axis.low, _inner(axis, place)) if value == 0 else (_inner(axis, place), axis.high)
-            getattr(axes, "axvspan" if which == "x" else "axhspan")(*strip, color=EDGE, lw=0, zorder=0)
+            getattr(axes, "axvspan" if which == "x" else "axhspan")(*strip, color=EDGE_GREY, lw=0, zorder=0)
     own.set_major_locator(FixedLocator(sorted(ticks)))
     own.set_major_formatter(FixedFormatter([ticks[tick] for tick in sorted(ticks)]))
     own.set_minor_formatter(NullFormatter())

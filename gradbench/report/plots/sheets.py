@@ -20,7 +20,7 @@ WIDTHS = {"column": 3.35, "page": 6.9}
 FORMATS_OF_FIGURES = ("pdf", "svg", "png")
 MOST_PANELS = 12
 CAPTION_POINTS = BASE - 0.5
-LINE = 1.18
+LINE_HEIGHT = 1.18
 """Height of a line of text, over the size of its letters."""
 
 
@@ -39,9 +39,9 @@ def sheet(figures: Sequence[Figure], width: float, caption: bool = False) -> Any
         series = legend_series(figures)
         handles = legend_handles(series, figures)
         lines = legend_lines([handle.get_label() for handle in handles], width)
-        legend = (lines * LINE + 0.6) * (BASE - 0.5) / 72 if handles else 0.0
+        legend = (lines * LINE_HEIGHT + 0.6) * (BASE - 0.5) / 72 if handles else 0.0
         words = wrapped(drawable(caption_of(figures)), width - 0.16, CAPTION_POINTS) if caption else []
-        below = (len(words) * LINE + 1.0) * CAPTION_POINTS / 72 if words else 0.0
+        below = (len(words) * LINE_HEIGHT + 1.0) * CAPTION_POINTS / 72 if words else 0.0
         total = sum(heights) + legend + below + 0.04
         canvas = Canvas(figsize=(width, total))
         FigureCanvasAgg(canvas)
@@ -64,7 +64,7 @@ def sheet(figures: Sequence[Figure], width: float, caption: bool = False) -> Any
             )
         if words:
             at = (0.08 / width, (top - legend) / total)
-            canvas.text(*at, "\n".join(words), fontsize=CAPTION_POINTS, va="top", linespacing=LINE)
+            canvas.text(*at, "\n".join(words), fontsize=CAPTION_POINTS, va="top", linespacing=LINE_HEIGHT)
         return canvas
 
 
