@@ -68,12 +68,12 @@ def plot(
         pass
     from gradbench.report.figures import Asked, figures_of, table_of
     from gradbench.report.plots.captions import caption_of
-    from gradbench.report.plots.sheets import sheet, written
+    from gradbench.report.plots.sheets import rendered, sheet
     from gradbench.results.export import records
 
     asked = Asked(kind.value, x, _names(by), _names(facet), group, tuple(select or ()), baseline)
     figures = figures_of(opened, asked)
-    data = written(sheet(figures, inches, caption), format_)
+    data = rendered(sheet(figures, inches, caption), format_)
     try:
         file.write_bytes(data)
     except OSError as error:

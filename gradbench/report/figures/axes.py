@@ -15,7 +15,7 @@ EDGE_SHARE = 0.09
 """Of the length of an axis, between what is drawn and the zeros or infinities at its edge."""
 LEAST_DECADES = 0.5
 """Length of a logarithmic axis."""
-WIDE = 4
+WIDE_RANGE = 4
 """Ratio of the ends of a range that logarithms show better."""
 WIDEST_TICKED = 12
 """Values that each have a tick of their own."""
@@ -72,7 +72,7 @@ def numbers_axis(label: str, values: Sequence[float]) -> Axis:
     ['log', 'linear', 'linear']
     """
     above = [value for value in values if value > 0]
-    wide = len(above) > 1 and min(values) >= 0 and max(above) >= WIDE * min(above)
+    wide = len(above) > 1 and min(values) >= 0 and max(above) >= WIDE_RANGE * min(above)
     return log_axis(label, values, ticks=True) if wide else linear_axis(label, values, ticks=True)
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from gradbench.report.figures.coordinates import Coordinates, Quantity, as_numbers
-from gradbench.report.figures.model import Axis, Figure, Kind, Mark, Series
-from gradbench.report.figures.panels import INDEX, Panel
+from gradbench.report.figures.model import Axis, Figure, FigureKind, Mark, Series
+from gradbench.report.figures.panels import FRAME_ROW, Panel
 from gradbench.report.figures.sentences import caveats, reading
 from gradbench.results.slopes import figure_values
 from gradbench.statistics.regression import Slope, log_log_slope
 
-ROOM = 0.7
+ARROW_ROOM = 0.7
 """Of an upper limit, where the arrow that points down from there may end."""
 Words = Callable[[Any], str]
 """What else is said of a row's mark."""
@@ -64,7 +64,7 @@ def marks_of(rows: pd.DataFrame, x: Coordinates, y: Coordinates, words: Words) -
                 verdict=str(row.verdict),
                 upper_limit=upper_limit,
                 words=words(row),
-                row=getattr(row, INDEX),
+                row=getattr(row, FRAME_ROW),
             ),
         )
         for at_x, at_y, x_low, x_high, y_low, y_high, upper_limit, row in parts
@@ -85,12 +85,12 @@ def drawn_values(series: Iterable[Series], axis: str) -> tuple[list[float], list
     """The values of all marks along an axis, ``x`` or ``y``, and the ends of their intervals, with room for arrows."""
     marks = [mark for one in series for mark in one.marks]
     values = [getattr(mark, axis) for mark in marks]
-    arrows = [mark.y * ROOM for mark in marks if mark.upper_limit and axis == "y"]
+    arrows = [mark.y * ARROW_ROOM for mark in marks if mark.upper_limit and axis == "y"]
     return values, [getattr(mark, f"{axis}_{end}") for mark in marks for end in ("low", "high")] + arrows
 
 
 def panel_figure(
-    kind: Kind,
+    kind: FigureKind,
     title: str,
     panel: Panel,
     axes: tuple[Axis, Axis],
@@ -110,7 +110,7 @@ def panel_figure(
         y,
         tuple(series),
         (*reading(x, y, series), *said),
-        tuple(caveats(panel.rows.set_index(INDEX, drop=False), series)),
+        tuple(caveats(panel.rows.set_index(FRAME_ROW, drop=False), series)),
         group=str(groups[0]) if len(groups) == 1 else "",
         **parts,
     )

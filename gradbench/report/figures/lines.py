@@ -12,7 +12,7 @@ from gradbench.report.figures import coordinates
 from gradbench.report.figures.axes import log_axis, numbers_axis
 from gradbench.report.figures.building import Fit, drawn_values, panel_figure, samples_words, series_of
 from gradbench.report.figures.coordinates import Quantity
-from gradbench.report.figures.model import Axis, Figure, Guide, Kind, Series
+from gradbench.report.figures.model import Axis, Figure, FigureKind, Guide, Series
 from gradbench.report.figures.panels import Panel
 from gradbench.report.figures.sentences import slopes_said
 from gradbench.report.words import group_title
@@ -38,7 +38,7 @@ class Vertical:
     """Of the guides, against L or cost."""
 
 
-def vertical(kind: Kind, panel: Panel, group: str) -> Vertical:
+def vertical(kind: FigureKind, panel: Panel, group: str) -> Vertical:
     """The y axis of ``kind`` for a panel whose figures are of one ``group``."""
     one = f"{group_title(group)}-gradient"
     match kind:
@@ -66,7 +66,7 @@ def relative(panel: Panel) -> bool:
     return bool((panel.rows.gradient_norm > 0).all())
 
 
-def against_cost(kind: Kind, panel: Panel, group: str, x: str) -> Figure:
+def against_cost(kind: FigureKind, panel: Panel, group: str, x: str) -> Figure:
     """``kind`` against L, or against what one gradient costs in evaluations or seconds."""
     up = vertical(kind, panel, group)
     label, name = COSTS_TITLED[x]
@@ -80,7 +80,7 @@ def against_cost(kind: Kind, panel: Panel, group: str, x: str) -> Figure:
     return _drawn(kind, f"{up.title} against {name}", panel, across, series, up, said, up.slopes)
 
 
-def against_setting(kind: Kind, panel: Panel, group: str, x: str, label: str) -> Figure:
+def against_setting(kind: FigureKind, panel: Panel, group: str, x: str, label: str) -> Figure:
     """Variance against what a suite sets: training steps, size, a parameter."""
     up = vertical("variance", panel, group)
     fit = Fit("variance", x) if kind == "size" else None
@@ -100,7 +100,7 @@ def warning(series: Sequence[Series]) -> Iterator[str]:
 
 
 def _drawn(
-    kind: Kind,
+    kind: FigureKind,
     title: str,
     panel: Panel,
     across: Axis,

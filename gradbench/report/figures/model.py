@@ -9,7 +9,7 @@ from typing import Literal
 from gradbench.report.figures.styles import Style
 from gradbench.statistics.regression import Slope
 
-Kind = Literal[
+FigureKind = Literal[
     "variance", "snr", "bias", "plane", "frontier", "training", "tensors", "size", "ratio", "claims"
 ]  # fmt: skip
 Scale = Literal["log", "linear", "names"]
@@ -136,7 +136,7 @@ class Band:
 class Figure:
     """One panel: what one problem, size, stage, objective and so on gave, and what it is to be read by."""
 
-    kind: Kind
+    kind: FigureKind
     title: str
     """What is drawn, without the cell."""
     panel: str

@@ -18,7 +18,7 @@ from gradbench.results.columns import IDENTITY, PARAMETERS
 
 BY_ESTIMATOR = ("estimator", "estimator_params")
 """What tells one series from another, unless something else is asked for."""
-INDEX = "row_of_frame"
+FRAME_ROW = "row_of_frame"
 """Column that keeps a row's label in the frame that it is from."""
 
 
@@ -55,7 +55,7 @@ def panels(rows: pd.DataFrame, run: pd.DataFrame, split: Split) -> list[Panel]:
     by = with_parameters(split.by or BY_ESTIMATOR[:1])
     named = [name for name in (*split.taken, *by, *split.facet) if name not in rows.columns]
     every = expanded(run, named, run)
-    table = expanded(rows, named, run).assign(**{INDEX: rows.index})
+    table = expanded(rows, named, run).assign(**{FRAME_ROW: rows.index})
     keys = [name for name in (*IDENTITY, *split.also) if name not in split.taken and name not in by]
     outer = list(split.facet) or keys
     table = table.reset_index(drop=True)
@@ -69,7 +69,7 @@ def panels(rows: pd.DataFrame, run: pd.DataFrame, split: Split) -> list[Panel]:
         told = [name for name in outer if table[name].nunique(dropna=False) > 1]
         series = tuple((str(name), styles[str(name)], one) for name, one in some.groupby(label[some.index], sort=False))
         words = telling(some.iloc[0].to_dict(), told, settings)
-        cell = cell_of(rows.loc[some[INDEX]], "hardware" in split.also)
+        cell = cell_of(rows.loc[some[FRAME_ROW]], "hardware" in split.also)
         found.append(Panel(some, words, cell, series))
     return found
 

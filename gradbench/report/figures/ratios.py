@@ -15,7 +15,7 @@ from gradbench.report.figures.building import drawn_values, marks_of, panel_figu
 from gradbench.report.figures.coordinates import Coordinates
 from gradbench.report.figures.lines import COSTS_TITLED
 from gradbench.report.figures.model import Figure, Guide, Mark, Series
-from gradbench.report.figures.panels import INDEX, Panel
+from gradbench.report.figures.panels import FRAME_ROW, Panel
 from gradbench.report.words import group_title
 from gradbench.results.compare import rank, usual_baseline
 from gradbench.results.store import Run
@@ -30,7 +30,7 @@ def with_ratios_over(run: Run, rows: pd.DataFrame, baseline: str | None) -> tupl
     Rows are left out that the baseline was not measured beside, and its own.
     Raises UnknownNameError for a baseline that the run has not, UsageError where nothing can be compared with it.
     """
-    chosen = replace(run, frame=rows.assign(**{INDEX: rows.index}))
+    chosen = replace(run, frame=rows.assign(**{FRAME_ROW: rows.index}))
     usual = usual_baseline(run)
     name, ranked = rank(chosen, baseline or (usual if (rows.estimator == usual).any() else None))
     others = ranked[ranked.cell_id_a != ranked.cell_id_b]
@@ -38,7 +38,7 @@ def with_ratios_over(run: Run, rows: pd.DataFrame, baseline: str | None) -> tupl
         raise UsageError(
             f"nothing to draw: no other estimator shares a target and L with {name}; name another baseline"
         )
-    found = others.set_index(f"{INDEX}_b")
+    found = others.set_index(f"{FRAME_ROW}_b")
     kept = rows.loc[rows.index.isin(found.index)]
     added = {column: found[column].reindex(kept.index) for column in (*RATIO_COLUMNS, "paired")}
     return name, kept.assign(**{PAIRED if key == "paired" else key: value for key, value in added.items()})
@@ -50,6 +50,8 @@ def ratio(panel: Panel, group: str, x: str, baseline: str) -> Figure:
     series = []
     for one, style, rows in panel.series:
         value, low, high = (coordinates.as_numbers(rows, column) for column in RATIO_COLUMNS)
+        exact = coordinates.as_numbers(rows, "variance") == 0  # whose blocks may hold rounding
+        value, low, high = (np.where(exact & ~np.isnan(value), 0.0, part) for part in (value, low, high))
         high = np.where(np.isinf(coordinates.as_numbers(rows, "variance_high")), np.inf, high)
         y = Coordinates(value, low, high, np.zeros(len(rows), dtype=bool))
         marks = marks_of(rows, coordinates.column(x)(rows), y, samples_words)
@@ -59,7 +61,8 @@ def ratio(panel: Panel, group: str, x: str, baseline: str) -> Figure:
     upright = log_axis(f"variance / variance of {baseline}", [*values, 1.0], ends)
     noisy = panel.rows[panel.rows.variance > 0]
     paired = noisy[PAIRED].fillna(False).astype(bool)
-    how = "paired block by block" if paired.all() else "paired where blocks are kept" if paired.any() else "not paired"
+    some = "paired where blocks are kept" if paired.any() else "not paired"
+    how = "paired block by block" if paired.all() else some
     said = [f"Grey: a ratio of 1. Intervals are {how}."]
     title = f"Variance of one {group_title(group)}-gradient over that of {baseline}, against {name}"
     middle = _middle(series, across.low, across.high)

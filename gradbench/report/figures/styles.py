@@ -8,11 +8,11 @@ from typing import Literal
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5D3A9B")
 """Told apart by the colour-blind (Okabe and Ito 2008, without the yellow that is lost on white; a violet)."""
-Shape = Literal[
+MarkShape = Literal[
     "circle", "square", "triangle-up", "diamond", "triangle-down", "plus", "cross", "star", "pentagon", "hexagon",
     "triangle-left",
 ]  # fmt: skip
-SHAPES: tuple[Shape, ...] = (
+SHAPES: tuple[MarkShape, ...] = (
     "circle", "square", "triangle-up", "diamond", "triangle-down", "plus", "cross", "star", "pentagon", "hexagon",
     "triangle-left",
 )  # fmt: skip
@@ -31,7 +31,7 @@ class Style:
         return PALETTE[self.index % len(PALETTE)]
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> MarkShape:
         """Of its marks."""
         return SHAPES[self.index % len(SHAPES)]
 

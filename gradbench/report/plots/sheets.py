@@ -68,7 +68,7 @@ def sheet(figures: Sequence[Figure], width: float, caption: bool = False) -> Any
         return canvas
 
 
-def written(canvas: Any, format_: str) -> bytes:
+def rendered(canvas: Any, format_: str) -> bytes:
     """The bytes of a file; the same for the same figure."""
     with drawing():
         buffer = io.BytesIO()

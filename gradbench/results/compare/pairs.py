@@ -73,9 +73,6 @@ def _variance(
         for side, known in (("a", known_a), ("b", known_b))
     )
     counts = np.array([len(x) if len(x) == len(y) else 0 for x, y in zip(a, b, strict=True)], dtype=int)
-    # blocks of a gradient without noise hold rounding, which the variance, 0, does not
-    varies = (figure_of(matched, "variance_a") > 0) & (figure_of(matched, "variance_b") > 0)
-    counts = np.where(varies, counts, 0)
     parts = [np.array(part, dtype=float) for part in _unpaired(matched, "variance", blocks).parts()]
     for count in set(counts.tolist()) - {0}:
         rows = np.flatnonzero(counts == count)

@@ -19,7 +19,7 @@ from gradbench.core.errors import UsageError
 from gradbench.report.figures import KINDS_OF_FIGURE, Asked, figures_of
 from gradbench.report.plots import functions, library
 from gradbench.report.plots.panels import DASHES
-from gradbench.report.plots.sheets import columns_of, sheet, written
+from gradbench.report.plots.sheets import columns_of, rendered, sheet
 from gradbench.results.store import Run
 
 KEPT = Path(__file__).parents[3] / "results" / "reference"
@@ -130,7 +130,7 @@ def test_names_are_text_whatever_they_are(quick, recwarn) -> None:
     renamed = renamed.assign(problem=NAMES[0], data=NAMES[3])
     canvas = sheet(figures_of(renamed, Asked("variance")), 6.9, caption=True)
     for format_ in ("svg", "pdf"):
-        assert written(canvas, format_)
+        assert rendered(canvas, format_)
     shown = " ".join(text.get_text() for text in canvas.findobj(mpl.text.Text)).replace("\n", " ")
     for name in NAMES:
         wanted = name.replace("$", r"\$").replace("\n", " ↵ ").replace("漢字", "\\u6f22\\u5b57")
@@ -141,20 +141,20 @@ def test_names_are_text_whatever_they_are(quick, recwarn) -> None:
 @pytest.mark.parametrize("format_", ["pdf", "svg", "png"])
 def test_the_same_figure_is_the_same_file(format_, quick) -> None:
     figures = figures_of(quick, Asked("plane", select=ONE))
-    one, two = (written(sheet(figures, 3.35, caption=True), format_) for _ in range(2))
+    one, two = (rendered(sheet(figures, 3.35, caption=True), format_) for _ in range(2))
     assert one == two
     assert b"CreationDate" not in one
     assert b"<dc:date>" not in one
 
 
 def test_letters_are_embedded_as_truetype(quick) -> None:
-    data = written(sheet(figures_of(quick, Asked("variance", select=ONE)), 3.35), "pdf")
+    data = rendered(sheet(figures_of(quick, Asked("variance", select=ONE)), 3.35), "pdf")
     assert b"/FontFile2" in data
     assert b"/Type3" not in data
 
 
 def test_a_file_has_the_width_that_is_asked_for(quick) -> None:
-    data = written(sheet(figures_of(quick, Asked("variance")), 6.9), "pdf")
+    data = rendered(sheet(figures_of(quick, Asked("variance")), 6.9), "pdf")
     box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)
     assert box is not None
     assert float(box[1]) == pytest.approx(6.9 * 72, abs=0.1)
