@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,7 @@ class _Parts:
         loss = candidates[error] * (candidates.seconds if cost is None else 1.0)
         return cls(rows, candidates, rows[errorless], rows[biased], rows[unknown], rows[dear], loss, error)
 
-    @property
+    @cached_property
     def best(self) -> pd.DataFrame:
         return self.candidates.loc[[self.loss.idxmin()]] if len(self.loss) else self.candidates
 

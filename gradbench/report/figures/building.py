@@ -50,7 +50,8 @@ def series_of(
 def marks_of(rows: pd.DataFrame, x: Coordinates, y: Coordinates, words: Words) -> tuple[Mark, ...]:
     """A mark for each row, from left to right; those at one x by L."""
     ends = (x.value, y.value, x.low, x.high, y.low, y.high)
-    parts = zip(*(part.tolist() for part in (*ends, y.upper_limit)), rows.itertuples(), strict=True)
+    said = rows[["samples", "group", "verdict", FRAME_ROW]].itertuples()  # few columns: tuples of all are slow
+    parts = zip(*(part.tolist() for part in (*ends, y.upper_limit)), said, strict=True)
     made = [
         (
             row.samples,

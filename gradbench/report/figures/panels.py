@@ -62,11 +62,11 @@ def panels(rows: pd.DataFrame, run: pd.DataFrame, split: Split) -> list[Panel]:
     label = _labels(table, every, by)
     styles = _styles(every, by)
     settings = {column: differing(table, column) for column in PARAMETERS}
+    told = [name for name in outer if table[name].nunique(dropna=False) > 1]
     found = []
     for _, some in table.groupby(outer, sort=False, dropna=False):
         if split.facet:
             _one_cell(some, [name for name in keys if name not in split.facet], split)
-        told = [name for name in outer if table[name].nunique(dropna=False) > 1]
         series = tuple((str(name), styles[str(name)], one) for name, one in some.groupby(label[some.index], sort=False))
         words = telling(some.iloc[0].to_dict(), told, settings)
         cell = cell_of(rows.loc[some[FRAME_ROW]], "hardware" in split.also)
