@@ -26,9 +26,12 @@ class KindOfFigure(StrEnum):
     claims = "claims"
 
 
+KINDS = ", ".join(KindOfFigure)
+
+
 def plot(
     run: Annotated[str, typer.Argument(help="A run folder.", autocompletion=completion.runs)],
-    kind: Annotated[KindOfFigure, typer.Option(help="What to draw.")] = KindOfFigure.variance,
+    kind: Annotated[KindOfFigure, typer.Option(metavar="KIND", help=f"What to draw: {KINDS}.")] = KindOfFigure.variance,
     output_: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write: .pdf, .svg or .png; KIND.pdf without it.")
     ] = None,
