@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gradbench.problems import PROBLEMS
     from gradbench.problems.base import Free, ModelParameters, Problem, ProblemParameters, Small, linear, mlp
     from gradbench.problems.networks import Calls
+    from gradbench.report.plots import plot
     from gradbench.results.compare import compare_runs, rank
     from gradbench.results.store import load, load_run
     from gradbench.testing import assert_unbiased
@@ -135,6 +136,8 @@ _WHERE: dict[str, str] = {
     "load_run": "gradbench.results.store",
     "compare_runs": "gradbench.results.compare",
     "rank": "gradbench.results.compare",
+    # figures
+    "plot": "gradbench.report.plots",
     # errors
     "GradbenchError": "gradbench.core.errors",
     "UsageError": "gradbench.core.errors",
@@ -220,6 +223,7 @@ __all__ = [
     "model_needed",
     "needs_log_q",
     "needs_pairs",
+    "plot",
     "rank",
     "replaced",
     "unbiased",

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gradbench.cli import check, compare, explain, export, list_, merge, new, run, show, status
+from gradbench.cli import check, compare, explain, export, list_, merge, new, plot, recommend, run, show, status
 from gradbench.cli.streams import Streams
 from gradbench.core.errors import GradbenchError, UsageError
 from gradbench.core.version import VERSION
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("plot")(plot.plot)
+app.command("recommend")(recommend.recommend)
 app.command("status")(status.status)
 app.command("merge")(merge.merge)
 app.command("explain")(explain.explain)

@@ -29,7 +29,7 @@ def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
     keys = [name for name in IDENTITY if name != axis]
     table = rows
     if axis == "num_parameters":
-        without = [_without_size(*one) for one in zip(rows.problem, rows.problem_params, strict=True)]
+        without = [without_size(*one) for one in zip(rows.problem, rows.problem_params, strict=True)]
         table = rows.assign(problem_params=without)
     for _, some in table.groupby(keys, sort=False, dropna=False):
         x = np.asarray(some[axis], dtype=float)
@@ -82,7 +82,7 @@ def _log_error(rows: pd.DataFrame, name: str) -> Array:
     return np.where(_column(rows, name) > 0, np.log(high / low) / 2 / points, np.nan)
 
 
-def _without_size(problem: str, text: str) -> str:
+def without_size(problem: str, text: str) -> str:
     """A problem's parameters without those that set its size; of a problem that is not loaded, all of them."""
     from gradbench.problems import PROBLEMS  # only here: reading a run needs no problem
 

@@ -82,7 +82,10 @@ def completed(*words: str, folder: Path = ROOT) -> list[str]:
     return ended.out.split()
 
 
-HELPS = [f"{name} --help" for name in ("run", "compare", "explain", "check", "new", "export", "list", "show")]
+HELPS = [
+    f"{name} --help"
+    for name in ("run", "compare", "explain", "check", "new", "export", "list", "show", "plot", "recommend")
+]
 
 
 @pytest.mark.parametrize("line", ["--help", *HELPS])
@@ -167,6 +170,7 @@ def test_every_kept_run_is_read_without_torch(run, line, also) -> None:
         ("show RUN --at evaluations", set()),
         ("export RUN --at seconds", set()),
         ("compare RUN --at seconds", FIGURE),
+        ("recommend RUN", FIGURE),
         ("export RUN", set()),
         ("export RUN --format json", set()),
         ("export RUN --format markdown", {"tabulate"}),
@@ -185,6 +189,13 @@ def reads(line: str, run: Path, also: set[str]) -> None:
     assert any(name in ended.out for name in ("score-function", "iwae-score", "straight-through"))
     assert ended.imported() == TABLE | also
     assert "scipy.stats" not in ended.modules
+
+
+def test_a_figure_is_drawn_without_torch(tmp_path) -> None:
+    ended = command("plot", KEPT / "quick", "--kind", "bias", "-o", "f.svg", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert ended.imported() == TABLE
+    assert "matplotlib.pyplot" not in ended.modules
 
 
 @pytest.mark.parametrize("line", ["show .", "export nonsuch", "compare nonsuch"])

@@ -1,0 +1,57 @@
+"""gradbench recommend: sentences that fit 80 columns, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+QUICK = Path(__file__).parents[2] / "results" / "reference" / "quick"
+
+
+@pytest.mark.parametrize("line", ["", "--samples 4", "--seconds 0.1", "--evaluations 16", "--group theta"])
+def test_it_reads_well_at_80_columns(gradbench, monkeypatch, line) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = gradbench("recommend", QUICK, *line.split())
+    assert ended.code == 0
+    assert max(map(cell_len, ended.out.splitlines())) <= 80
+    assert "take " in ended.out
+    assert "bias at most" in ended.out
+
+
+def test_it_says_what_is_best_what_is_worse_and_what_is_biased(gradbench) -> None:
+    out = " ".join(gradbench("recommend", QUICK, "--samples", "4", "--where", "problem=gaussian-vae").out.split())
+    assert (
+        "L = 4: take pathwise-antithetic: MSE 2.56 [2.50, 2.62], 936 µs a gradient, bias at most 1.1 % of ‖g‖." in out
+    )
+    assert "Cannot be told from it: pathwise (2.27 [0.307, 11.8] ×)." in out
+    assert "Biased, so not advised: fixed-sample (362 % of ‖g‖), double-counted (360 % of ‖g‖)." in out
+    assert "score-function (11000 [1320, 25200] ×)" in out
+
+
+def test_json_has_the_same(gradbench) -> None:
+    found = json.loads(gradbench("recommend", QUICK, "--seconds", "0.1", "--json").out)
+    assert len(found) == 3
+    last = found[-1]
+    assert (last["problem"], last["at"], last["budget"]) == ("sigmoid-belief", "seconds", 0.1)
+    assert (last["best"]["estimator"], last["best"]["samples"]) == ("score-function-learned", 2)
+    assert [row["estimator"] for row in last["dear"]] == ["exact"]
+    assert all(row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in last["worse"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--samples 3", "--samples 3 was not measured; the run has 1, 2, 4"),
+        ("--seconds soon", "--seconds 'soon': expected a time"),
+        ("--evaluations 0", "--evaluations: expected"),
+        ("--seconds 1 --evaluations 1", "two budgets; give one"),
+        ("--group psi", "--group: unknown group 'psi'"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(gradbench, line, said) -> None:
+    ended = gradbench("recommend", QUICK, *line.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
