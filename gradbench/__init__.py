@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gradbench.problems import PROBLEMS
     from gradbench.problems.base import Free, ModelParameters, Problem, ProblemParameters, Small, linear, mlp
     from gradbench.problems.networks import Calls
+    from gradbench.report.picture import draw_what_moves
     from gradbench.results.compare import compare_runs, rank
     from gradbench.results.store import load, load_run
     from gradbench.testing import assert_unbiased
@@ -135,6 +136,8 @@ _WHERE: dict[str, str] = {
     "load_run": "gradbench.results.store",
     "compare_runs": "gradbench.results.compare",
     "rank": "gradbench.results.compare",
+    # pictures
+    "draw_what_moves": "gradbench.report.picture",
     # errors
     "GradbenchError": "gradbench.core.errors",
     "UsageError": "gradbench.core.errors",
@@ -209,6 +212,7 @@ __all__ = [
     "compare_runs",
     "differentiated",
     "digits",
+    "draw_what_moves",
     "has_closed_form_kl",
     "held",
     "hold",

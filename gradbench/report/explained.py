@@ -21,6 +21,8 @@ from gradbench.report.words import group_title, without_gradient
 
 OUTCOMES = {
     "biased": ("a mistake: biased", "red"),
+    "still": ("biased still", "yellow"),
+    "mended": ("the remedy: unbiased", "green"),
     "noisier": ("no mistake: noisier", "yellow"),
     "quieter": ("no mistake: quieter", "green"),
     "alike": ("no mistake: as noisy", "green"),
@@ -132,11 +134,12 @@ def _variant_cells(variant: Variant, own: dict[str, Line]) -> tuple[str | Text, 
     if variant.outcome in ("same", "raises"):
         return change, "", "", "", outcome
     wrong = [
-        f"{group_title(part)} by {percent(line.relative_bias)}"
+        f"{group_title(part)} by {percent(line.relative_bias).replace(' ', '')}"
         for part, line in variant.lines.items()
         if line.verdict == "biased" and line.relative_bias is not None
+        if variant.outcome == "still" or own[part].verdict != "biased"
     ]
-    if wrong and variant.outcome == "biased":
+    if wrong and variant.outcome in ("biased", "still"):
         outcome.append(f" ({', '.join(wrong)})")
     cells = [_short(variant.lines[part]) if part in variant.lines else "" for part in ("phi", "theta")]
     before, after = own["phi"].variance, variant.lines["phi"].variance

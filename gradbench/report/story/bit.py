@@ -49,7 +49,8 @@ def _numbers(found: OneBit) -> Iterator[RenderableType]:
     yield Text("By autograd", style="bold")
     yield Text(f"   {len(found.bits)} bits, drawn at φ = {p:.2f}: {' '.join(map(str, found.bits))}\n")
     yield _autograd(found)
-    yield Text("The gradient of a sample average is not the sample average of gradients.")
+    yield Text("The gradient of a sample average is not the sample average of gradients: drawn h")
+    yield Text("are numbers, and φ moves only how often each of them comes up.")
 
 
 def _autograd(found: OneBit) -> RenderableType:

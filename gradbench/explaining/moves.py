@@ -1,0 +1,82 @@
+"""What moves when φ does: the bars of q where z stands still, the points z where their noise stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from gradbench.core.arrays import Array
+from gradbench.core.errors import UsageError
+
+Cost = Callable[[Array], Array]
+BARS, POINTS = 13, 5
+BAR_REACH = 3.0
+"""Standard deviations to either side of the mean that bars cover."""
+NODES, REACH = 4001, 9.0
+"""Of the trapezoidal rule by which slopes are found."""
+NUDGE = 1e-4
+"""Half of the difference in φ by which they are."""
+
+
+@dataclass(frozen=True)
+class GaussianMoves:
+    """q = N(mean, scale²) and f, before and after the mean is moved by ``step``."""
+
+    cost: Cost
+    mean: float
+    scale: float
+    step: float
+    places: Array
+    """z at which bars stand."""
+    masses: tuple[Array, Array]
+    """Of q at those, before and after."""
+    points: tuple[Array, Array]
+    """z = mean + scale ε at fixed ε of equal weight, before and after."""
+    by_weights: float
+    """The slope of Σ q(z) f(z) in the mean where only q moves: the score function's."""
+    by_path: float
+    """The slope of the mean of f(mean + scale ε) where only z moves: the pathwise estimator's."""
+
+    @property
+    def by_both(self) -> float:
+        """The slope where both move."""
+        return self.by_weights + self.by_path
+
+
+def gaussian_moves(cost: Cost, mean: float, scale: float, step: float) -> GaussianMoves:
+    """Move the mean of N(mean, scale²) by ``step`` under ``cost``, a function of an array of z.
+
+    Raises UsageError where ``scale`` is not positive, ``step`` is 0, or ``cost`` does not give one finite number for
+    each z.
+    """
+    if not scale > 0 or step == 0:
+        raise UsageError(f"expected a scale above 0 and a step other than 0, got {scale:g} and {step:g}")
+    nodes = np.linspace(-REACH, REACH, NODES)
+    width = nodes[1] - nodes[0]
+
+    def valued(z: Array) -> Array:
+        values = np.asarray(cost(z), dtype=float)
+        if values.shape != z.shape or not np.isfinite(values).all():
+            raise UsageError("expected a cost that gives one finite number for each z of an array")
+        return values
+
+    def weighted(moved: float) -> float:
+        density = norm.pdf(mean + scale * nodes, mean + moved, scale)
+        return float((density * valued(mean + scale * nodes)).sum() * width * scale)
+
+    def along(moved: float) -> float:
+        return float((norm.pdf(nodes) * valued(mean + moved + scale * nodes)).sum() * width)
+
+    def slope(of: Callable[[float], float]) -> float:
+        return (of(NUDGE) - of(-NUDGE)) / (2 * NUDGE)
+
+    places = mean + scale * np.linspace(-BAR_REACH, BAR_REACH, BARS)
+    between = places[1] - places[0]
+    before, after = (norm.pdf(places, centre, scale) * between for centre in (mean, mean + step))
+    points = mean + scale * norm.ppf((np.arange(POINTS) + 0.5) / POINTS)
+    return GaussianMoves(
+        valued, mean, scale, step, places, (before, after), (points, points + step), slope(weighted), slope(along)
+    )
