@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.stats import norm
+from torch import Tensor
 
 from gradbench.core.arrays import Array
 from gradbench.core.errors import UsageError
 
-Cost = Callable[[Array], Array]
+Cost = Callable[[Tensor], Tensor]
+"""f of a one-dimensional tensor of z."""
 BARS, POINTS = 13, 5
 BAR_REACH = 3.0
 """Standard deviations to either side of the mean that bars cover."""
@@ -25,7 +28,7 @@ NUDGE = 1e-4
 class GaussianMoves:
     """q = N(mean, scale²) and f, before and after the mean is moved by ``step``."""
 
-    cost: Cost
+    cost: Callable[[Array], Array]
     mean: float
     scale: float
     step: float
@@ -47,7 +50,7 @@ class GaussianMoves:
 
 
 def gaussian_moves(cost: Cost, mean: float, scale: float, step: float) -> GaussianMoves:
-    """Move the mean of N(mean, scale²) by ``step`` under ``cost``, a function of an array of z.
+    """Move the mean of N(mean, scale²) by ``step`` under ``cost``, a function of a tensor of z.
 
     Raises UsageError where ``scale`` is not positive, ``step`` is 0, or ``cost`` does not give one finite number for
     each z.
@@ -58,9 +61,9 @@ def gaussian_moves(cost: Cost, mean: float, scale: float, step: float) -> Gaussi
     width = nodes[1] - nodes[0]
 
     def valued(z: Array) -> Array:
-        values = np.asarray(cost(z), dtype=float)
+        values = torch.as_tensor(cost(torch.as_tensor(z))).numpy()
         if values.shape != z.shape or not np.isfinite(values).all():
-            raise UsageError("expected a cost that gives one finite number for each z of an array")
+            raise UsageError("expected a cost that gives one finite number for each z of a tensor")
         return values
 
     def weighted(moved: float) -> float:

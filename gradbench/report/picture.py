@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from gradbench.core.arrays import Array
 from gradbench.core.errors import UsageError
 from gradbench.explaining.moves import Cost, GaussianMoves, gaussian_moves
 from gradbench.explaining.one_bit import OneBit, one_bit
@@ -59,7 +59,7 @@ def draw_what_moves(
 ) -> Picture:
     """Draw what a step of φ moves: a bit with Q(1) = ``prob`` and f(0), f(1) = ``f``; below, N(mean, scale²).
 
-    ``cost`` is a function of an array of z, by default (z − 3)²; ``step`` is that of the mean. Every panel says what
+    ``cost`` is a function of a tensor of z, by default (z − 3)²; ``step`` is that of the mean. Every panel says what
     slope it gives, found by finite differences.
     Raises UsageError where a number is out of its range.
     """
@@ -102,7 +102,7 @@ def write_picture(file: Path) -> None:
             raise UsageError(f"{file}: {error.strerror or error}") from error
 
 
-def _parabola(z: Array) -> Array:
+def _parabola(z: Tensor) -> Tensor:
     return (z - 3) ** 2
 
 
