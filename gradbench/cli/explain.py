@@ -1,4 +1,4 @@
-"""gradbench explain [ESTIMATOR | CHAPTER]"""
+"""gradbench explain [ESTIMATOR|CHAPTER]"""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 
 from gradbench.cli import completion
 from gradbench.cli.plugins import Plugins
+from gradbench.report.story import CHAPTERS
 
 
 def explain(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ESTIMATOR | CHAPTER]",
-            help="An estimator, or a chapter of the story: bit, binary, gaussian, scale, autograd, kl. "
-            "Without one, the whole story.",
+            metavar="ESTIMATOR|CHAPTER",
+            help=f"An estimator, or a chapter of the story: {', '.join(CHAPTERS)}. Without one, the whole story.",
             autocompletion=completion.explainable,
         ),
     ] = None,
@@ -37,7 +37,6 @@ def explain(
     from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.estimators import ESTIMATORS
     from gradbench.problems import PROBLEMS
-    from gradbench.report.story import CHAPTERS
 
     plugins.load_plugins(plugin)
     if picture is not None:
@@ -79,7 +78,6 @@ def _story(names: list[str], seed: int, json_: bool) -> None:
     from gradbench.cli import output
     from gradbench.cli.progress import Steps
     from gradbench.explaining.bench import Bench
-    from gradbench.report.story import CHAPTERS
     from gradbench.report.story.whole import story_end, story_opening
 
     whole = len(names) > 1
