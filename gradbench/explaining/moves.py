@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import norm
 from torch import Tensor
 
 from gradbench.core.arrays import Array
@@ -67,19 +67,25 @@ def gaussian_moves(cost: Cost, mean: float, scale: float, step: float) -> Gaussi
         return values
 
     def weighted(moved: float) -> float:
-        density = norm.pdf(mean + scale * nodes, mean + moved, scale)
-        return float((density * valued(mean + scale * nodes)).sum() * width * scale)
+        density = normal_density(nodes - moved / scale)
+        return float((density * valued(mean + scale * nodes)).sum() * width)
 
     def along(moved: float) -> float:
-        return float((norm.pdf(nodes) * valued(mean + moved + scale * nodes)).sum() * width)
+        return float((normal_density(nodes) * valued(mean + moved + scale * nodes)).sum() * width)
 
     def slope(of: Callable[[float], float]) -> float:
         return (of(NUDGE) - of(-NUDGE)) / (2 * NUDGE)
 
     places = mean + scale * np.linspace(-BAR_REACH, BAR_REACH, BARS)
     between = places[1] - places[0]
-    before, after = (norm.pdf(places, centre, scale) * between for centre in (mean, mean + step))
-    points = mean + scale * norm.ppf((np.arange(POINTS) + 0.5) / POINTS)
+    before, after = (normal_density((places - centre) / scale) / scale * between for centre in (mean, mean + step))
+    noise = torch.special.ndtri((torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS).numpy()
+    points = mean + scale * noise
     return GaussianMoves(
         valued, mean, scale, step, places, (before, after), (points, points + step), slope(weighted), slope(along)
     )
+
+
+def normal_density(x: Array) -> Array:
+    """The density of N(0, 1)."""
+    return np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)

@@ -12,6 +12,7 @@ from gradbench.core.printable import one_line
 from gradbench.estimators.base import Estimator, Factor
 from gradbench.explaining.surrogates import Line
 from gradbench.explaining.variants import Explained, Variant
+from gradbench.families import FAMILIES
 from gradbench.report.described import documentation
 from gradbench.report.format import number, percent
 from gradbench.report.layout import WIDTH, table
@@ -122,6 +123,10 @@ def _variants(explained: Explained) -> Iterator[RenderableType]:
     yield shown
     what = "the bound" if explained.target.chosen.joint else "E_q[f]"
     yield Text(f"counted: how often the exact gradient of {what} is in the mean; 1 is right.", style="dim")
+    if any(variant.outcome == "same" for variant in explained.variants):
+        family = explained.target.family
+        why = "" if FAMILIES.find(family).has("reparameterised") else f"; {family} samples have no path"
+        yield Text(f"the same: nothing flows through it here, or what does cancels{why}.", style="dim")
     for variant in explained.variants:
         if variant.message:
             yield Text(one_line(f"{variant.factor.name}: {variant.message}"), style="dim")
