@@ -17,14 +17,14 @@ from gradbench.explaining.surrogates import Line
 from gradbench.families.base import states_of
 from gradbench.problems.networks import Calls
 
-NUDGE = 1e-4
+ELBO_NUDGE = 1e-4
 """The length that φ is moved by, either way, along the gradient."""
-COMPARED = 64
+COMPARED_DRAWS = 64
 """Draws whose gradients with and without the hold of h are compared."""
 
 
 @dataclass(frozen=True)
-class Sum:
+class SummedGradient:
     """A gradient in φ that was summed over every state of h."""
 
     norm: float
@@ -42,15 +42,15 @@ class BinaryCase:
     """Whether autograd finds any φ in log P(x, h) at the states of h."""
     drawn_has_phi: bool
     """Whether it finds any in a drawn h, by the family's own sampler, nothing held."""
-    whole: Sum
+    whole: SummedGradient
     """Σ_h Q f, differentiated by autograd wherever Q stands."""
-    joint: Sum
+    joint: SummedGradient
     """Its first half, Σ_h log P ∇Q: the question's own term."""
-    entropy_differentiated: Sum
+    entropy_differentiated: SummedGradient
     """Σ_h (log P − log Q − 1) ∇Q."""
-    log_q_held: Sum
+    log_q_held: SummedGradient
     """Σ_h (log P − log Q) ∇Q."""
-    as_mean: Sum
+    as_mean: SummedGradient
     """E_Q[(log P − log Q) ∇ log Q]."""
     score_sum: float
     """‖Σ_h ∇Q‖: what the two forms differ by."""
@@ -69,7 +69,7 @@ class BinaryCase:
         return {**found, "rows": rows}
 
 
-ROWS = (
+BELIEF_ROWS = (
     ("score-function", frozenset()),
     ("score-function", frozenset({"q in f"})),
     ("score-function", frozenset({"z"})),
@@ -79,7 +79,7 @@ ROWS = (
 
 
 def measure_belief(bench: Bench) -> BinaryCase:
-    """Sum over the states of h, and measure estimators that draw it."""
+    """SummedGradient over the states of h, and measure estimators that draw it."""
     target = bench.belief_network()
     sums = _Sums(target)
     whole = sums.gradient(lambda log_p, log_q: log_q.exp() * (log_p - log_q))
@@ -90,8 +90,8 @@ def measure_belief(bench: Bench) -> BinaryCase:
         "as_mean": lambda log_p, log_q: (log_q.exp() * (log_p - log_q)).detach() * log_q,
     }
     found = {name: _sum(sums.gradient(form), whole) for name, form in forms.items()}
-    rows = [(name, drop, bench.lines(target, name, drop)["phi"]) for name, drop in ROWS]
-    held, dropped = (bench.surrogate(target, "score-function", drop).gradients(COMPARED) for drop in _HOLD_OF_H)
+    rows = [(name, drop, bench.lines(target, name, drop)["phi"]) for name, drop in BELIEF_ROWS]
+    held, dropped = (bench.surrogate(target, "score-function", drop).gradients(COMPARED_DRAWS) for drop in _HOLD_OF_H)
     return BinaryCase(
         setting=f"a sigmoid belief network, {target.axes.parameters.latent} bits, {sums.batch} real digits",
         states=sums.states,
@@ -102,7 +102,7 @@ def measure_belief(bench: Bench) -> BinaryCase:
         nudged=sums.slope(whole),
         rows=rows,
         difference=max(float((held[name] - dropped[name]).abs().max()) for name in held),
-        compared=COMPARED,
+        compared=COMPARED_DRAWS,
         **found,
     )
 
@@ -117,8 +117,8 @@ def _drawn(target: Target) -> Tensor:
     return q.sample(q.noise(1, 1, stream(target.seed, "a drawn h")))
 
 
-def _sum(gradient: Tensor, whole: Tensor) -> Sum:
-    return Sum(float(gradient.norm()), float((gradient - whole).norm() / whole.norm()))
+def _sum(gradient: Tensor, whole: Tensor) -> SummedGradient:
+    return SummedGradient(float(gradient.norm()), float((gradient - whole).norm() / whole.norm()))
 
 
 class _Sums:
@@ -160,7 +160,7 @@ class _Sums:
         kept = torch.nn.utils.parameters_to_vector(self.phi.values()).detach().clone()
         with torch.no_grad():
             for sign in (1, -1):
-                torch.nn.utils.vector_to_parameters(kept + sign * NUDGE * unit, self.phi.values())
+                torch.nn.utils.vector_to_parameters(kept + sign * ELBO_NUDGE * unit, self.phi.values())
                 values.append(float(self.value(lambda log_p, log_q: log_q.exp() * (log_p - log_q))))
             torch.nn.utils.vector_to_parameters(kept, self.phi.values())
-        return (values[0] - values[1]) / (2 * NUDGE)
+        return (values[0] - values[1]) / (2 * ELBO_NUDGE)

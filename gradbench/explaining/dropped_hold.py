@@ -11,7 +11,7 @@ from gradbench.problems.networks import Calls
 
 COST_K, COST_MEAN = 3.0, 1.0
 """The cost is (z − COST_K)², under N(COST_MEAN, 1)."""
-PARTS = ("phi.mean", "phi.log_scale")
+SCALE_PARTS = ("phi.mean", "phi.log_scale")
 LOOKS_FOR_COST = 4
 """A cost is cheap, and its score function noisy in log σ."""
 ROWS_SHOWN = (
@@ -65,6 +65,6 @@ def measure_scale(bench: Bench) -> ScaleCase:
         k=COST_K,
         mean=COST_MEAN,
         cost=float(cost.detach()),
-        exact={part: float(target.reference(1).gradient[part]) for part in PARTS},
-        rows=[(name, drop, bench.lines(target, name, drop, PARTS, LOOKS_FOR_COST)) for name, drop in ROWS_SHOWN],
+        exact={part: float(target.reference(1).gradient[part]) for part in SCALE_PARTS},
+        rows=[(name, drop, bench.lines(target, name, drop, SCALE_PARTS, LOOKS_FOR_COST)) for name, drop in ROWS_SHOWN],
     )

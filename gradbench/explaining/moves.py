@@ -13,14 +13,14 @@ from torch import Tensor
 from gradbench.core.arrays import Array
 from gradbench.core.errors import UsageError
 
-Cost = Callable[[Tensor], Tensor]
+CostFunction = Callable[[Tensor], Tensor]
 """f of a one-dimensional tensor of z."""
 BARS, POINTS = 13, 5
 BAR_REACH = 3.0
 """Standard deviations to either side of the mean that bars cover."""
 NODES, REACH = 4001, 9.0
 """Of the trapezoidal rule by which slopes are found."""
-NUDGE = 1e-4
+HALF_STEP = 1e-4
 """Half of the difference in φ by which they are."""
 
 
@@ -49,7 +49,7 @@ class GaussianMoves:
         return self.by_weights + self.by_path
 
 
-def gaussian_moves(cost: Cost, mean: float, scale: float, step: float) -> GaussianMoves:
+def gaussian_moves(cost: CostFunction, mean: float, scale: float, step: float) -> GaussianMoves:
     """Move the mean of N(mean, scale²) by ``step`` under ``cost``, a function of a tensor of z.
 
     Raises UsageError where ``scale`` is not positive, ``step`` is 0, or ``cost`` does not give one finite number for
@@ -74,7 +74,7 @@ def gaussian_moves(cost: Cost, mean: float, scale: float, step: float) -> Gaussi
         return float((normal_density(nodes) * valued(mean + moved + scale * nodes)).sum() * width)
 
     def slope(of: Callable[[float], float]) -> float:
-        return (of(NUDGE) - of(-NUDGE)) / (2 * NUDGE)
+        return (of(HALF_STEP) - of(-HALF_STEP)) / (2 * HALF_STEP)
 
     places = mean + scale * np.linspace(-BAR_REACH, BAR_REACH, BARS)
     between = places[1] - places[0]

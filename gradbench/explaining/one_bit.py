@@ -16,7 +16,7 @@ FEW, MANY = 10, 100_000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ScoredMean:
     """A mean over drawn bits, and its standard error."""
 
     value: float
@@ -50,9 +50,9 @@ class OneBit:
     """Of f over the few."""
     average_has_gradient: bool
     """Whether autograd finds any φ in that average."""
-    few: Estimate
+    few: ScoredMean
     """The average of f ∇ log Q over the few."""
-    many: Estimate
+    many: ScoredMean
     """The same over many."""
 
     def data(self) -> dict[str, Any]:
@@ -105,5 +105,5 @@ def one_bit(
     )
 
 
-def _estimate(terms: torch.Tensor) -> Estimate:
-    return Estimate(float(terms.mean()), float(terms.std()) / len(terms) ** 0.5, len(terms))
+def _estimate(terms: torch.Tensor) -> ScoredMean:
+    return ScoredMean(float(terms.mean()), float(terms.std()) / len(terms) ** 0.5, len(terms))

@@ -12,7 +12,7 @@ from torch import distributions as td
 from gradbench.explaining.bench import Bench
 from gradbench.explaining.dropped_hold import COST_K, COST_MEAN
 
-DRAWS = 400_000
+SPELLED_DRAWS = 400_000
 """Independent gradients that each mean is of."""
 SPELLINGS = (
     ("z = q.sample()", "f(z)"),
@@ -67,7 +67,7 @@ def measure_spellings(bench: Bench) -> AutogradCase:
             k=COST_K,
             mean=COST_MEAN,
             exact=(2 * (COST_MEAN - COST_K), 2.0),
-            draws=DRAWS,
+            draws=SPELLED_DRAWS,
             rows=[_run(draw, averaged) for draw, averaged in SPELLINGS],
             sample_has_grad=q.sample().requires_grad,
             rsample_has_grad=q.rsample().requires_grad,
@@ -83,7 +83,7 @@ def _q(draws: int) -> tuple[td.Normal, Tensor, Tensor]:
 
 
 def _run(draw: str, averaged: str) -> Spelled:
-    q, mean, log_scale = _q(DRAWS)
+    q, mean, log_scale = _q(SPELLED_DRAWS)
     names: dict[str, Any] = {"q": q, "f": lambda z: (z - COST_K) ** 2}
     exec(draw, names)
     value = eval(averaged, names)

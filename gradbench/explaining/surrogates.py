@@ -19,7 +19,7 @@ from gradbench.statistics.measurement import Measured
 from gradbench.target.reference import Reference
 
 LOOK_BLOCKS = 32
-LOOKS = (2048, 8192, 32768, 131072)
+LOOK_REPLICATES = (2048, 8192, 32768, 131072)
 """Replicates, tried in turn; each look draws its own. An estimator is given the first three."""
 SAME = 1e-9
 """Relative difference of gradients, in float64, below which two surrogates are the same."""
@@ -79,14 +79,14 @@ def lines(
     ``remainder`` is the gradient of what has a closed form, which is taken off before the rest is counted.
     """
     found: dict[str, Line] = {}
-    for index, count in enumerate(LOOKS[:most]):
+    for index, count in enumerate(LOOK_REPLICATES[:most]):
         blocks, per_block = measurement.planned_blocks(surrogate.task.estimator, count, LOOK_BLOCKS)
         first = index * LOOK_BLOCKS
         with surrogate.run():
             measured = measurement.measure_figures(
                 surrogate.task, reference, range(first, first + blocks), per_block, tick=tick
             )
-        last = index == min(most, len(LOOKS)) - 1
+        last = index == min(most, len(LOOK_REPLICATES)) - 1
         found = {part: _line(measured, part, remainder, last) for part in parts if part in measured.figures}
         if all(line.verdict != "unresolved" for line in found.values()):
             break

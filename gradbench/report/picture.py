@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from gradbench.core.errors import UsageError
-from gradbench.explaining.moves import Cost, GaussianMoves, gaussian_moves
+from gradbench.explaining.moves import CostFunction, GaussianMoves, gaussian_moves
 from gradbench.explaining.one_bit import OneBit, one_bit
 from gradbench.report.story.chapter import places_of
 
@@ -50,7 +50,7 @@ class Picture(Figure):
 
 
 def draw_what_moves(
-    cost: Cost | None = None,
+    cost: CostFunction | None = None,
     mean: float = 1.0,
     scale: float = 1.0,
     step: float = 0.35,

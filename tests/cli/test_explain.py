@@ -31,7 +31,7 @@ CHAPTERS_TOLD = ("bit", "binary", "gaussian", "scale", "autograd", "kl")
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """A few replicates and steps of fitting: for words and tables, whose figures are looked at elsewhere."""
-    monkeypatch.setattr(surrogates, "LOOKS", (64,))
+    monkeypatch.setattr(surrogates, "LOOK_REPLICATES", (64,))
     monkeypatch.setattr(surrogates, "LOOK_BLOCKS", 8)
     usual = Target.task
 
@@ -146,7 +146,7 @@ def test_what_mends_a_wrong_estimator_is_called_its_remedy(gradbench, name: str)
 
 
 def test_gradients_that_cancel_to_rounding_are_not_left_open(gradbench, monkeypatch) -> None:
-    monkeypatch.setattr(surrogates, "LOOKS", (64, 128))
+    monkeypatch.setattr(surrogates, "LOOK_REPLICATES", (64, 128))
     monkeypatch.setattr(surrogates, "LOOK_BLOCKS", 8)
     data = json.loads(gradbench("explain", "rws-wake-phi", "--json").out)
     found = {variant["factor"]: variant for variant in data["variants"]}

@@ -13,11 +13,11 @@ CHAPTERS: Registry[Chapter] = Registry(
     "chapter",
     __name__,
     {
-        "bit": "bit:BIT",
-        "binary": "binary:BINARY",
-        "gaussian": "gaussian:GAUSSIAN",
-        "scale": "scale:SCALE",
-        "autograd": "autograd:AUTOGRAD",
-        "kl": "kl:KL",
+        "bit": "bit:BIT_CHAPTER",
+        "binary": "binary:BINARY_CHAPTER",
+        "gaussian": "gaussian:GAUSSIAN_CHAPTER",
+        "scale": "scale:SCALE_CHAPTER",
+        "autograd": "autograd:AUTOGRAD_CHAPTER",
+        "kl": "kl:KL_CHAPTER",
     },
 )

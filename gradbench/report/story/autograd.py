@@ -11,10 +11,10 @@ from gradbench.report.layout import table
 from gradbench.report.plain import Text
 from gradbench.report.story.chapter import Chapter, places_of, within
 
-FAR = 5.0
+FAR_OFF = 5.0
 """Standard errors from the exact gradient from which a spelling is called wrong: one in a million that is right."""
 
-OPENING = """\
+_OPENING = """\
 With torch.distributions, hold( ) is spelled in two ways:
 
    q.sample()       draws under no_grad: a number, hold(z)
@@ -53,9 +53,11 @@ def _cells(row: Spelled, exact: tuple[float, float]) -> tuple[str | Text, ...]:
     if row.mean is None or row.log_scale is None:
         return "–", "–", Text("lost", style="red")
     parts = (row.mean, row.log_scale)
-    right = all(abs(value - true) <= FAR * error for (value, error), true in zip(parts, exact, strict=True))
+    right = all(abs(value - true) <= FAR_OFF * error for (value, error), true in zip(parts, exact, strict=True))
     verdict = Text("right", style="green") if right else Text("wrong", style="red")
     return (*(within(*part, 2) for part in parts), verdict)
 
 
-AUTOGRAD = Chapter("autograd", "The same in torch: sample(), rsample(), detach()", OPENING, measure_spellings, _numbers)
+AUTOGRAD_CHAPTER = Chapter(
+    "autograd", "The same in torch: sample(), rsample(), detach()", _OPENING, measure_spellings, _numbers
+)

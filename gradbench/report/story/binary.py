@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from gradbench.explaining.belief import BinaryCase, Sum, measure_belief
+from gradbench.explaining.belief import BinaryCase, SummedGradient, measure_belief
 from gradbench.report.format import number, percent
 from gradbench.report.layout import table
 from gradbench.report.plain import Text
 from gradbench.report.story.chapter import Chapter, line_cells, line_table
 
-OPENING = """\
+_OPENING = """\
 NVIL (Mnih & Gregor 2014) maximises E_Q[ log P_θ(x,h) − log Q_φ(h|x) ], the
 ELBO. Its appendix differentiates in φ, by the product rule, with h bound by
 the sum (write P for P_θ(x,h) and Q for Q_φ(h|x)):
@@ -30,7 +30,7 @@ The first two are equal, as Σ_h ∇Q = ∇ Σ_h Q = ∇ 1 = 0: log Q does depen
 φ, but its own derivative is 0 on average. In θ, Q is what is constant.
 """
 
-LABELS = {
+_LABELS = {
     ("score-function", frozenset()): "log Q held",
     ("score-function", frozenset({"q in f"})): "log Q differentiated (−1)",
     ("score-function", frozenset({"z"})): "hold of h dropped",
@@ -52,7 +52,7 @@ def _numbers(found: BinaryCase) -> Iterator[RenderableType]:
     yield Text("One draw of h instead of the sum: how often is the exact ∇_φ ELBO counted?", style="bold")
     shown = line_table("f = log P − log Q")
     for estimator, drop, line in found.rows:
-        shown.add_row(LABELS[estimator, drop], *line_cells(line))
+        shown.add_row(_LABELS[estimator, drop], *line_cells(line))
     yield shown
     yield Text("Upper three: hold(f) · log Q(h) + f, the score function. Lower two: f alone;", style="dim")
     yield Text("what is left is the gradient of its −log Q, which is noise around 0.\n", style="dim")
@@ -66,7 +66,7 @@ def _sums(found: BinaryCase) -> RenderableType:
     shown.add_column("gradient in φ", no_wrap=True)
     shown.add_column("norm", justify="right", no_wrap=True)
     shown.add_column("off by", justify="right", no_wrap=True)
-    rows: list[tuple[str, float, Sum | None]] = [
+    rows: list[tuple[str, float, SummedGradient | None]] = [
         ("Σ_h Q (log P − log Q), by autograd, nothing held", found.whole.norm, None),
         ("the same sum, φ nudged along that: no calculus", found.nudged, None),
         ("Σ_h (log P − log Q − 1) ∇Q", found.entropy_differentiated.norm, found.entropy_differentiated),
@@ -79,8 +79,10 @@ def _sums(found: BinaryCase) -> RenderableType:
     return shown
 
 
-def _off(one: Sum) -> str:
+def _off(one: SummedGradient) -> str:
     return percent(one.off) if one.off > 1e-6 else number(one.off, 1)
 
 
-BINARY = Chapter("binary", "The case that was asked: binary h and the joint P(x, h)", OPENING, measure_belief, _numbers)
+BINARY_CHAPTER = Chapter(
+    "binary", "The case that was asked: binary h and the joint P(x, h)", _OPENING, measure_belief, _numbers
+)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from gradbench.explaining.one_bit import Estimate, OneBit, measure_bit
+from gradbench.explaining.one_bit import OneBit, ScoredMean, measure_bit
 from gradbench.report.layout import table
 from gradbench.report.plain import Text
 from gradbench.report.story.chapter import Chapter, places_of, within
@@ -15,7 +15,7 @@ BAR_WIDTH = 20
 """Characters of a bar of probability 1."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
-OPENING = """\
+_OPENING = """\
 A bit h that is 1 with probability Q(1) = φ, and a function f of it. What does
 φ move? Nudge it, and look:
 """
@@ -64,7 +64,7 @@ def _autograd(found: OneBit) -> RenderableType:
     return shown
 
 
-def _many(estimate: Estimate) -> str:
+def _many(estimate: ScoredMean) -> str:
     return within(estimate.value, estimate.error, 2)
 
 
@@ -82,4 +82,4 @@ def bar(share: float) -> str:
     return ("█" * (eighths // 8) + EIGHTHS[eighths % 8]).strip()
 
 
-BIT = Chapter("bit", "One bit by hand", OPENING, measure_bit, _numbers)
+BIT_CHAPTER = Chapter("bit", "One bit by hand", _OPENING, measure_bit, _numbers)

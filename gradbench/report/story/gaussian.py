@@ -11,7 +11,7 @@ from gradbench.report.format import number
 from gradbench.report.plain import Text
 from gradbench.report.story.chapter import Chapter, line_cells, line_table
 
-OPENING = """\
+_OPENING = """\
 In a VAE, ELBO(φ, θ) = E_q[ log p_θ(x|z) ] − KL( q_φ(z|x) ‖ p(z) ), and z is
 not summed over but drawn. So in φ: is log p_θ(x|z) a constant or not? Both
 answers are right. It depends on what z is.
@@ -73,4 +73,6 @@ def _comparison(found: GaussianCase, part: str) -> RenderableType:
     return shown
 
 
-GAUSSIAN = Chapter("gaussian", "A Gaussian z: held or not, both are right", OPENING, measure_gaussian, _numbers)
+GAUSSIAN_CHAPTER = Chapter(
+    "gaussian", "A Gaussian z: held or not, both are right", _OPENING, measure_gaussian, _numbers
+)

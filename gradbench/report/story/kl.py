@@ -10,7 +10,7 @@ from gradbench.explaining.gaussian import KlCase, measure_kl
 from gradbench.report.plain import Text
 from gradbench.report.story.chapter import Chapter, line_cells, line_table
 
-OPENING = """\
+_OPENING = """\
 Gaussians have a KL in closed form, and so has its gradient: no sample is in it.
 Sampled with the rest, f becomes log p_θ(x,z) − log q_φ(z|x), as for bits. The
 mean is the same, the noise is not. Then φ is in f in two places, in z and in
@@ -29,4 +29,4 @@ def _numbers(found: KlCase) -> Iterator[RenderableType]:
     yield shown
 
 
-KL = Chapter("kl", "The KL: in closed form, or sampled with the rest", OPENING, measure_kl, _numbers)
+KL_CHAPTER = Chapter("kl", "The KL: in closed form, or sampled with the rest", _OPENING, measure_kl, _numbers)

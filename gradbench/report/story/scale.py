@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from gradbench.explaining.dropped_hold import PARTS, ScaleCase, measure_scale
+from gradbench.explaining.dropped_hold import SCALE_PARTS, ScaleCase, measure_scale
 from gradbench.explaining.surrogates import Line
 from gradbench.report.layout import table
 from gradbench.report.plain import Text
 from gradbench.report.story.chapter import Chapter, places_of, within
 from gradbench.report.words import STYLES
 
-OPENING = """\
+_OPENING = """\
 For bits, dropping the hold changed nothing. For z = μ + σ ε it does. Forget
 hold( ) around z in the score function, hold(f) · log q(z) + f(z):
 
@@ -37,7 +37,7 @@ SURROGATES = {
 
 
 def _numbers(found: ScaleCase) -> Iterator[RenderableType]:
-    mean, scale = (found.exact[part] for part in PARTS)
+    mean, scale = (found.exact[part] for part in SCALE_PARTS)
     where = f"f(z) = (z − {found.k:g})² under N({found.mean:g}, 1), so E f = {found.cost:g}"
     yield Text(f"In numbers: {where}", style="bold")
     shown = table(padding=(0, 1, 0, 0))
@@ -47,8 +47,8 @@ def _numbers(found: ScaleCase) -> Iterator[RenderableType]:
     shown.add_column("verdict", no_wrap=True)
     shown.add_row("exact", places_of(mean, 0), places_of(scale, 0), "")
     for estimator, drop, lines in found.rows:
-        cells = [within(*found.gradient(lines[part]), 2) for part in PARTS]
-        shown.add_row(SURROGATES[estimator, drop], *cells, _verdict(*(lines[part] for part in PARTS)))
+        cells = [within(*found.gradient(lines[part]), 2) for part in SCALE_PARTS]
+        shown.add_row(SURROGATES[estimator, drop], *cells, _verdict(*(lines[part] for part in SCALE_PARTS)))
     yield shown
     dropped = next(lines for _, drop, lines in found.rows if drop)
     off = found.gradient(dropped["phi.log_scale"])[0] - scale
@@ -64,4 +64,6 @@ def _verdict(mean: Line, scale: Line) -> Text:
     return Text(f"{one.verdict} in {part}", style=STYLES[one.verdict])
 
 
-SCALE = Chapter("scale", "Why dropping the hold biases the scale, and not the mean", OPENING, measure_scale, _numbers)
+SCALE_CHAPTER = Chapter(
+    "scale", "Why dropping the hold biases the scale, and not the mean", _OPENING, measure_scale, _numbers
+)
