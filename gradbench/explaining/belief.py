@@ -91,7 +91,7 @@ def measure_belief(bench: Bench) -> BinaryCase:
     }
     found = {name: _sum(sums.gradient(form), whole) for name, form in forms.items()}
     rows = [(name, drop, bench.lines(target, name, drop)["phi"]) for name, drop in BELIEF_ROWS]
-    held, dropped = (bench.surrogate(target, "score-function", drop).gradients(COMPARED_DRAWS) for drop in _HOLD_OF_H)
+    held, dropped = (bench.surrogate(target, *BELIEF_ROWS[row]).gradients(COMPARED_DRAWS) for row in (0, 2))
     return BinaryCase(
         setting=f"a sigmoid belief network, {target.axes.parameters.latent} bits, {sums.batch} real digits",
         states=sums.states,
@@ -105,9 +105,6 @@ def measure_belief(bench: Bench) -> BinaryCase:
         compared=COMPARED_DRAWS,
         **found,
     )
-
-
-_HOLD_OF_H = (frozenset(), frozenset({"z"}))
 
 
 def _drawn(target: Target) -> Tensor:
