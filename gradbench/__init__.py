@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gradbench.problems import PROBLEMS
     from gradbench.problems.base import Free, ModelParameters, Problem, ProblemParameters, Small, linear, mlp
     from gradbench.problems.networks import Calls
+    from gradbench.report.picture import draw_what_moves
     from gradbench.report.plots import plot
     from gradbench.results.compare import compare_runs, rank
     from gradbench.results.store import load, load_run
@@ -138,6 +139,8 @@ _WHERE: dict[str, str] = {
     "rank": "gradbench.results.compare",
     # figures
     "plot": "gradbench.report.plots",
+    # pictures
+    "draw_what_moves": "gradbench.report.picture",
     # errors
     "GradbenchError": "gradbench.core.errors",
     "UsageError": "gradbench.core.errors",
@@ -212,6 +215,7 @@ __all__ = [
     "compare_runs",
     "differentiated",
     "digits",
+    "draw_what_moves",
     "has_closed_form_kl",
     "held",
     "hold",

@@ -31,6 +31,13 @@ def estimators(incomplete: str) -> list[str]:
     return _matching(ESTIMATORS, incomplete)
 
 
+def explainable(incomplete: str) -> list[str]:
+    """What ``gradbench explain`` knows by name; chapters of its story first."""
+    from gradbench.report.story import CHAPTERS
+
+    return [*_matching(CHAPTERS, incomplete), *estimators(incomplete)]
+
+
 def problems(incomplete: str) -> list[str]:
     """Problems."""
     from gradbench.problems import PROBLEMS

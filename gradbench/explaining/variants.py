@@ -24,7 +24,12 @@ class Variant:
     change: str
     """``drop`` where its hold was dropped, ``hold`` where one was added."""
     outcome: str
-    """``biased``, ``noisier``, ``quieter``, ``alike``, ``same``, ``unresolved`` or ``raises``."""
+    """What became of it, in a word.
+
+    ``biased``: a part that was right is so no more. ``still``: only what was biased is so still. ``mended``: what was
+    biased is right. ``noisier``, ``quieter``, ``alike``: right as before, with so much variance. ``same``: the same
+    gradients. ``unresolved``. ``raises``: it is no surrogate at all.
+    """
     lines: dict[str, Line]
     message: str = ""
 
@@ -152,12 +157,15 @@ def _explained(estimator: Estimator, target: Target, samples: int, tick: Callabl
 
 def _outcome(own: dict[str, Line], found: dict[str, Line]) -> str:
     """What became of the surrogate: wrong where it was right, or right with more or less noise."""
-    verdicts = {line.verdict for line in found.values()}
-    if "biased" in verdicts:
+    biased = {part for part, line in found.items() if line.verdict == "biased"}
+    before = {part for part, line in own.items() if line.verdict == "biased"}
+    if biased - before:
         return "biased"
-    if "unresolved" in verdicts:
+    if any(line.verdict == "unresolved" for line in found.values()):
         return "unresolved"
-    before, after = (sum(line.variance for line in some.values()) for some in (own, found))
-    if before == after == 0 or 0.8 <= (after / before if before else 0.0) <= 1.25:
+    if before:
+        return "still" if biased else "mended"
+    earlier, later = (sum(line.variance for line in some.values()) for some in (own, found))
+    if earlier == later == 0 or 0.8 <= (later / earlier if earlier else 0.0) <= 1.25:
         return "alike"
-    return "noisier" if after > before else "quieter"
+    return "noisier" if later > earlier else "quieter"

@@ -12,15 +12,18 @@ from gradbench.core.printable import one_line
 from gradbench.estimators.base import Estimator, Factor
 from gradbench.explaining.surrogates import Line
 from gradbench.explaining.variants import Explained, Variant
+from gradbench.families import FAMILIES
 from gradbench.report.described import documentation
 from gradbench.report.format import number, percent
 from gradbench.report.layout import WIDTH, table
 from gradbench.report.plain import Console, Text
-from gradbench.report.story import counted
-from gradbench.report.words import STYLES, group_title, without_gradient
+from gradbench.report.story.chapter import line_cells, within
+from gradbench.report.words import group_title, without_gradient
 
 OUTCOMES = {
     "biased": ("a mistake: biased", "red"),
+    "still": ("biased still", "yellow"),
+    "mended": ("the remedy: unbiased", "green"),
     "noisier": ("no mistake: noisier", "yellow"),
     "quieter": ("no mistake: quieter", "green"),
     "alike": ("no mistake: as noisy", "green"),
@@ -83,7 +86,7 @@ def ledger_cells(factor: Factor) -> tuple[str, str, str, str, str]:
 
 def _measured(explained: Explained) -> Iterator[RenderableType]:
     target, e = explained.target, explained.estimator
-    evaluations = number(e.cost(target.setting(explained.samples, e)).total)
+    evaluations = f"{e.cost(target.setting(explained.samples, e)).total:g}"
     yield Text(one_line(f"In numbers: {target.label}, L = {explained.samples}"), style="bold")
     said = [_size(explained), f"exact gradient by {explained.reference}", f"evaluations of f: {evaluations}"]
     yield Text("; ".join(filter(None, said)))
@@ -92,7 +95,7 @@ def _measured(explained: Explained) -> Iterator[RenderableType]:
         shown.add_column(name, justify="left" if name == "gradient" else "right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
     for part, line in explained.lines.items():
-        shown.add_row(group_title(part), number(line.gradient_norm), *_cells(line))
+        shown.add_row(group_title(part), number(line.gradient_norm), *line_cells(line))
     yield shown
     if any(without_gradient(line.gradient_norm, line.variance) for line in explained.lines.values()):
         text = "where ‖exact‖ is 0, the verdict compares with √variance, the standard deviation of one gradient"
@@ -120,6 +123,10 @@ def _variants(explained: Explained) -> Iterator[RenderableType]:
     yield shown
     what = "the bound" if explained.target.chosen.joint else "E_q[f]"
     yield Text(f"counted: how often the exact gradient of {what} is in the mean; 1 is right.", style="dim")
+    if any(variant.outcome == "same" for variant in explained.variants):
+        family = explained.target.family
+        why = "" if FAMILIES.find(family).has("reparameterised") else f"; {family} samples have no path"
+        yield Text(f"the same: nothing flows through it here, or what does cancels{why}.", style="dim")
     for variant in explained.variants:
         if variant.message:
             yield Text(one_line(f"{variant.factor.name}: {variant.message}"), style="dim")
@@ -132,11 +139,12 @@ def _variant_cells(variant: Variant, own: dict[str, Line]) -> tuple[str | Text, 
     if variant.outcome in ("same", "raises"):
         return change, "", "", "", outcome
     wrong = [
-        f"{group_title(part)} by {percent(line.relative_bias)}"
+        f"{group_title(part)} by {percent(line.relative_bias).replace(' ', '')}"
         for part, line in variant.lines.items()
         if line.verdict == "biased" and line.relative_bias is not None
+        if variant.outcome == "still" or own[part].verdict != "biased"
     ]
-    if wrong and variant.outcome == "biased":
+    if wrong and variant.outcome in ("biased", "still"):
         outcome.append(f" ({', '.join(wrong)})")
     cells = [_short(variant.lines[part]) if part in variant.lines else "" for part in ("phi", "theta")]
     before, after = own["phi"].variance, variant.lines["phi"].variance
@@ -147,14 +155,4 @@ def _variant_cells(variant: Variant, own: dict[str, Line]) -> tuple[str | Text, 
 def _short(line: Line) -> str:
     if line.counted is None or line.counted_error is None:
         return "–"
-    return f"{line.counted:.2f} ± {1.96 * line.counted_error:.2f}".replace("-0.00", "0.00")
-
-
-def _cells(line: Line) -> tuple[str | Text, ...]:
-    return (
-        counted(line),
-        percent(line.relative_bias),
-        percent(line.relative_bias_high),
-        number(line.variance),
-        Text(line.verdict, style=STYLES[line.verdict]),
-    )
+    return within(line.counted, line.counted_error, 2)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
+from gradbench.checking.targets import Target
+from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import Estimator
+from gradbench.explaining import surrogates
 from gradbench.explaining.variants import target_for
+from gradbench.report.story import CHAPTERS
+from tests.cli.test_width import fits
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -16,23 +24,69 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.usefixtures("registries")
 
 
-@pytest.mark.slow
-def test_the_story_fits_80_columns_and_tells_right_from_wrong(gradbench) -> None:
+UNLOCKING = "The gradient of a sample average is not the sample average of gradients."
+CHAPTERS_TOLD = ("bit", "binary", "gaussian", "scale", "autograd", "kl")
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """A few replicates and steps of fitting: for words and tables, whose figures are looked at elsewhere."""
+    monkeypatch.setattr(surrogates, "LOOK_REPLICATES", (64,))
+    monkeypatch.setattr(surrogates, "LOOK_BLOCKS", 8)
+    usual = Target.task
+
+    def task(self: Target, estimator: Estimator, samples: int) -> Task:
+        known = estimator.Parameters.model_fields
+        few = {name: value for name, value in {"fit_steps": 3, "fit_samples": 64}.items() if name in known}
+        return usual(self, estimator, samples, few)
+
+    monkeypatch.setattr(Target, "task", task)
+
+
+def test_the_story_answers_what_was_asked(gradbench, quick) -> None:
     told = gradbench("explain")
     assert told.code == 0
-    assert max(map(len, told.out.splitlines())) <= 80
-    assert "…" not in told.out
+    fits(told.out)
+    first, *parts = (told.out.index(text) for text in (UNLOCKING, *(CHAPTERS[name].title for name in CHAPTERS)))
+    assert "∇_φ Σ_h Q_φ(h|x) log P_θ(x,h)" in told.out[:first]
+    titles = [told.out.index(f"{CHAPTERS[name].title}\n═") for name in CHAPTERS]
+    assert sorted(titles) == titles
+    assert len(parts) == len(titles) == len(CHAPTERS_TOLD)
+    for name, (start, end) in zip(CHAPTERS, pairwise([*titles, told.out.index("Next: ")]), strict=True):
+        assert gradbench("explain", name).out.strip() == told.out[start:end].strip()  # the same by itself
+
+
+def test_the_figures_of_the_story_are_data(gradbench, quick) -> None:
     data = json.loads(gradbench("explain", "--json").out)
-    phi = {row["estimator"]: row for row in data["estimators"] if row["part"] == "phi"}
-    assert {name: row["verdict"] for name, row in phi.items()} == {
-        "score-function": "unbiased",
-        "pathwise": "unbiased",
-        "fixed-sample": "biased",
-        "double-counted": "biased",
-    }
-    assert [round(phi[name]["counted"]) for name in phi] == [1, 1, 0, 2]
-    assert {row["verdict"] for row in data["estimators"] if row["part"] == "theta"} == {"unbiased"}
-    assert {row["verdict"] for row in data["kl"]} == {"unbiased"}
+    assert tuple(data) == CHAPTERS_TOLD == tuple(CHAPTERS)
+    rows = {(row["estimator"], row["part"]): row for row in data["gaussian"]["rows"]}
+    assert {name for name, _ in rows} == {"score-function", "pathwise", "fixed-sample", "double-counted"}
+    assert round(rows["fixed-sample", "phi"]["counted"]) == 0
+    assert rows["fixed-sample", "phi"]["verdict"] == "biased"
+    assert data["bit"]["gradient"] == 2
+    assert data["binary"]["difference"] == 0
+    assert json.loads(gradbench("explain", "kl", "--json").out) == {"kl": data["kl"]}
+
+
+def test_the_picture_is_written_and_nothing_else_is_asked(gradbench, tmp_path: Path) -> None:
+    written = gradbench("explain", "--picture", "answer.png")
+    assert (written.code, written.out, written.err) == (0, "", "answer.png written\n")
+    assert (tmp_path / "answer.png").read_bytes().startswith(b"\x89PNG")
+    for arguments, said in (
+        (("--picture", "answer.jpg"), "expected a file that ends in .png, .svg, .pdf"),
+        (("--picture", "nowhere/answer.png"), "nowhere/answer.png: No such file or directory"),
+        (("pathwise", "--picture", "answer.png"), "drop everything else"),
+    ):
+        refused = gradbench("explain", *arguments)
+        assert (refused.code, said in refused.err, "Traceback" in refused.err) == (2, True, False), refused.err
+
+
+def test_an_estimator_goes_before_a_chapter_of_its_name(gradbench) -> None:
+    asked = gradbench("explain", "scale", "--problem", "bernoulli-cost")
+    assert (asked.code, "name the estimator" in asked.err) == (2, True)
+    assert gradbench("new", "estimator", "scale").code == 0
+    told = gradbench("explain", "scale", "--plugin", "scale.py", "--problem", "bernoulli-cost")
+    assert told.out.startswith("scale: ")
 
 
 OUTCOMES = {
@@ -64,6 +118,39 @@ def test_every_estimator_can_be_explained(name: str) -> None:
     target, samples = target_for(ESTIMATORS[name])
     assert ESTIMATORS[name].why_not(target.setting(samples, ESTIMATORS[name])) is None
     assert (target.objective == "iwae") == ("iwae" in ESTIMATORS[name].unbiased)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_is_explained_in_80_columns(gradbench, quick, name: str) -> None:
+    told = gradbench("explain", name)
+    assert (told.code, told.err) == (0, "")
+    assert max(map(cell_len, told.out.splitlines())) <= 80
+    fits(told.out[told.out.index("The ledger: ") :])  # a docstring may have an ellipsis of its own
+    for heading in ("Estimates: ", "Held constant: ", "Unbiased for: ", "The ledger: ", "In numbers: ", "so it is"):
+        assert heading in told.out
+    ledger, numbers = told.out.split("In numbers: ")
+    assert [factor.name for factor in ESTIMATORS[name].ledger if f"\n {factor.name} " not in ledger] == []
+    assert numbers.count("drop the hold") == sum(factor.held for factor in ESTIMATORS[name].ledger)
+
+
+REMEDIES = {"fixed-sample": {"z": "mended", "q in f": "still"}, "iwae-stl": {"q in f": "mended", "z": "still"}}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_what_mends_a_wrong_estimator_is_called_its_remedy(gradbench, name: str) -> None:
+    data = json.loads(gradbench("explain", name, "--json").out)
+    found = {variant["factor"]: variant["outcome"] for variant in data["variants"]}
+    assert found == {**REMEDIES[name], "f": "biased"}  # in θ, which was right
+
+
+def test_gradients_that_cancel_to_rounding_are_not_left_open(gradbench, monkeypatch) -> None:
+    monkeypatch.setattr(surrogates, "LOOK_REPLICATES", (64, 128))
+    monkeypatch.setattr(surrogates, "LOOK_BLOCKS", 8)
+    data = json.loads(gradbench("explain", "rws-wake-phi", "--json").out)
+    found = {variant["factor"]: variant for variant in data["variants"]}
+    (phi,) = (part for part in found["q in f"]["parts"] if part["part"] == "phi")
+    assert (phi["variance"], phi["verdict"]) == (0, "biased")
+    assert abs(phi["counted"]) < 1e-9
 
 
 @pytest.mark.parametrize("name", ["iwae-dreg", "iwae-pathwise"])

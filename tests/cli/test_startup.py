@@ -20,6 +20,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
+from gradbench.report.story import CHAPTERS
 from gradbench.results.columns import METRICS
 from gradbench.suite.shipped import shipped
 
@@ -291,6 +292,7 @@ def test_a_package_that_brings_one_kind_alone_is_loaded(tmp_path, group) -> None
         ("gradbench run papers/to", []),
         ("gradbench run papers/tucker", [name for name in shipped() if name.startswith("papers/tucker")]),
         ("gradbench explain disa", ["disarm", "disarm-categorical"]),
+        ("gradbench explain bi", ["bit", "binary", "bitflip"]),
         ("gradbench explain disarm --problem ra", ["rainforth"]),
         ("gradbench check gau", [name for name in (*PROBLEMS, *FAMILIES) if name.startswith("gau")]),
         ("gradbench check disarm --problem ra", ["rainforth"]),
@@ -311,7 +313,7 @@ def test_the_shell_completes_names(words, offered) -> None:
 def test_the_shell_completes_all_names_where_nothing_is_typed(tmp_path) -> None:
     named = [*ESTIMATORS, *PROBLEMS, *FAMILIES, *OBJECTIVES]
     assert completed("gradbench", "run", "''", folder=tmp_path) == list(shipped())
-    assert completed("gradbench", "explain", "''", folder=tmp_path) == list(ESTIMATORS)
+    assert completed("gradbench", "explain", "''", folder=tmp_path) == [*CHAPTERS, *ESTIMATORS]
     assert completed("gradbench", "show", "''", folder=tmp_path) == [*shipped(), *named]
 
 

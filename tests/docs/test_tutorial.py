@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ spec = importlib.util.spec_from_file_location("tutorial", FILE)
 assert spec is not None
 assert spec.loader is not None
 tutorial = importlib.util.module_from_spec(spec)
+sys.modules["tutorial"] = tutorial  # where its dataclasses look for their annotations
 spec.loader.exec_module(tutorial)
 
 
@@ -33,6 +36,46 @@ def test_commands_print_what_the_page_says(tmp_path: Path) -> None:
     for block in tutorial.BLOCK.findall(page):
         for command, said in tutorial.commands(block):
             assert shape(tutorial.run(command, tmp_path)) == shape(said), command
+
+
+@pytest.mark.slow
+def test_the_cells_compute_and_draw_what_the_page_says() -> None:
+    page = tutorial.PAGE.read_text(encoding="utf-8")
+    given = tutorial.cells(page)
+    assert sum(bool(cell.picture) for cell in given) == 2
+    for done, said in zip(tutorial.executed(given), given, strict=True):
+        assert shape(done.printed) == shape(said.printed), said.code
+        assert done.picture.startswith(b"\x89PNG") == bool(said.file), said.code
+
+
+CHANGED = """
+phi = 0.6
+f0, f1 = 2, -4
+log_joint = [-1, -2, -3, -4, -5, -6, -7, -8]
+mean, scale = 0, 2
+samples = 5000
+
+
+def cost(z):
+    return 0.5 * z**2 + z
+"""
+
+
+@pytest.mark.slow
+def test_the_numbers_of_the_first_cell_may_be_changed() -> None:
+    first, *others = tutorial.cells(tutorial.PAGE.read_text(encoding="utf-8"))
+    names = re.compile(r"^(?:def )?(\w+)(?:, (\w+))?(?: =|\()", re.MULTILINE)
+    assert names.findall(first.code) == names.findall(CHANGED)
+    printed = [cell.printed for cell in tutorial.executed([dataclasses.replace(first, code=CHANGED), *others])]
+    bit, gaussian = printed[1], printed[4]
+    assert "∇ of the sum                       -6.000\n" in bit
+    # E f = σ²/2 = 2, by hand: in the mean μ + 1, in log scale σ²
+    (exact,) = re.findall(r"exact, by quadrature +(\S+) +(\S+)", gaussian)
+    assert [float(value) for value in exact] == pytest.approx([1.0, 4.0], abs=1e-3)
+    (dropped,) = re.findall(r"hold of z dropped +(\S+) ± (\S+) +(\S+) ± (\S+)", gaussian)
+    mean, its_error, scale, scale_error = map(float, dropped)
+    assert abs(mean - 1) < 3 * its_error  # 6 standard errors, seeded
+    assert abs(scale - (4 - 2)) < 3 * scale_error
 
 
 def test_the_notebook_is_the_page() -> None:
