@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from gradbench.core.escaping import spreadsheet_cell
 from gradbench.report.format import number, percent
 from gradbench.report.html.page import NamedRun, report_page
 from gradbench.results.columns import COLUMNS
@@ -196,6 +197,37 @@ def test_rows_are_saved_as_they_are(shared, made):
             assert list(pd.to_datetime(saved[name])) == list(frame[name])
         else:
             assert list(saved[name].astype(object).where(saved[name].notna(), None)) == list(frame[name]), name
+
+
+def test_figures_read_as_on_the_command_line(shared):
+    values = [
+        0.0,
+        1.0,
+        -2.5,
+        0.0123456,
+        999.9,
+        1234.5,
+        99999.0,
+        1e5,
+        1.5e6,
+        2e-5,
+        -3.21e-9,
+        0.000999,
+        0.0005,
+        0.09,
+        7e4,
+    ]
+    for name, said in (("number", number), ("percent", percent)):
+        assert shared.page.evaluate(f"values => values.map(one => Report.format.{name}(one))", values) == [
+            said(value) for value in values
+        ]
+    assert shared.page.evaluate("[NaN, Infinity, -Infinity].map(one => Report.format.number(one))") == ["–", "∞", "-∞"]
+
+
+def test_no_text_becomes_a_formula(shared):
+    texts = ["=1+1", " =1", "a;=1", "+x", "-1", "@x", "plain", 'say "x", y', '{"k":-1}', "＝1"]
+    text = shared.page.evaluate("texts => Report.download.csv(['a'], texts.map(one => [one]))", texts)
+    assert [row[0] for row in csv.reader(io.StringIO(text))][1:] == [spreadsheet_cell(one) for one in texts]
 
 
 def test_a_filter_holds_for_what_is_saved(shared):
