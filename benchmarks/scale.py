@@ -1,4 +1,4 @@
-"""How long runs of many rows take to read: a run made up of 100 000 rows is loaded, shown, compared, exported, merged.
+"""How long runs of many rows take to read: one made up of 100 000 rows is loaded, shown, compared, exported, reported.
 
     python benchmarks/scale.py --rows 100000
 
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib.util
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -56,6 +59,7 @@ def main() -> None:
             "compare, two runs": ["-m", "gradbench", "compare", "a", "b"],
             "status": ["-m", "gradbench", "status", "a"],
             "export csv": ["-m", "gradbench", "export", "a", "-o", "a.csv"],
+            "report": ["-m", "gradbench", "report", "a", "-o", "a.html"],
         }
         if asked.cells:
             under_way(folder / "c", asked.rows)
@@ -64,6 +68,29 @@ def main() -> None:
         for title, words in commands.items():
             seconds, memory = timed(words, folder)
             print(f"{title:24} {seconds:6.2f} s {memory / 2**20:6.0f} MB")
+        size = (folder / "a.html").stat().st_size / 1e6
+        print(f"the report: {size:.1f} MB, open and with its first rows after {opened(folder / 'a.html')}")
+
+
+def opened(page: Path) -> str:
+    """How long a browser takes to open ``page``, the median of three times."""
+    chromium = shutil.which("chromium")
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        return "as long as a browser takes: there is no chromium here, or no playwright"
+    from playwright.sync_api import sync_playwright
+
+    seconds = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--headless=new", "--no-sandbox"])
+        for _ in range(3):
+            tab = browser.new_page()
+            start = time.perf_counter()
+            tab.goto(page.resolve().as_uri())
+            tab.wait_for_selector("#rows-table tbody tr")
+            seconds.append(time.perf_counter() - start)
+            tab.close()
+        browser.close()
+    return f"{statistics.median(seconds):.1f} s"
 
 
 def timed(words: list[str], folder: Path) -> tuple[float, float]:

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from gradbench.cli import check, compare, explain, export, list_, merge, new, plot, recommend, run, show, status
+from gradbench.cli import (
+    check,
+    compare,
+    explain,
+    export,
+    list_,
+    merge,
+    new,
+    plot,
+    recommend,
+    report,
+    run,
+    show,
+    status,
+)
 from gradbench.cli.streams import Streams
 from gradbench.core.errors import GradbenchError, UsageError
 from gradbench.core.version import VERSION
@@ -31,6 +45,7 @@ app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("export")(export.export)
+app.command("report")(report.report)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
 

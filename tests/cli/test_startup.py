@@ -85,7 +85,7 @@ def completed(*words: str, folder: Path = ROOT) -> list[str]:
 
 HELPS = [
     f"{name} --help"
-    for name in ("run", "compare", "explain", "check", "new", "export", "list", "show", "plot", "recommend")
+    for name in ("run", "compare", "explain", "check", "new", "export", "list", "show", "plot", "recommend", "report")
 ]
 
 

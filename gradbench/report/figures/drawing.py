@@ -18,7 +18,7 @@ from gradbench.report.figures.lines import COSTS_TITLED, against_cost, against_s
 from gradbench.report.figures.model import Figure
 from gradbench.report.figures.panels import Panel, Split, panels
 from gradbench.report.figures.plane import plane
-from gradbench.report.figures.ratios import ratio, with_ratios_over
+from gradbench.report.figures.ratios import RATIOS_OF, VARIANCE_RATIO, ratio, with_ratios_over
 from gradbench.report.figures.sentences import unmeasured
 from gradbench.report.figures.settings import setting_axis
 from gradbench.report.figures.tensors import by_tensor
@@ -58,6 +58,8 @@ class Asked:
     group: str | None = None
     select: tuple[str, ...] = ()
     baseline: str | None = None
+    of: str = "variance"
+    """Of the kind ``ratio``: the kind of figure whose ratios are drawn, on its own axis."""
 
 
 class FrameRun(Run):
@@ -117,7 +119,7 @@ def groups_asked(measured: pd.DataFrame, asked: Asked) -> list[str]:
     usual = named or [next((name for name in ("phi", "all") if name in there), there[0])]
     if len(usual) > 1:
         raise UsageError(f"--group names {len(usual)} groups: tell them apart with --by group or --facet group")
-    return _tensors(there, usual[0]) if asked.kind == "tensors" else usual
+    return _tensors(there, usual[0]) if "tensors" in (asked.kind, asked.of) else usual
 
 
 def _tensors(there: Sequence[str], group: str) -> list[str]:
@@ -147,13 +149,26 @@ def _split(asked: Asked, *taken: str, also: Iterable[str] = ()) -> Split:
 def _of_cost(run: Run, measured: pd.DataFrame, rows: pd.DataFrame, asked: Asked) -> list[Figure]:
     x = _cost(asked, "samples")
     split = _split(asked, "samples", also=["hardware"] if x == "seconds" else [])
-    if asked.kind == "ratio":
-        baseline, rows = with_ratios_over(replace(run, frame=measured), rows, asked.baseline)
-        return [ratio(panel, _group_of(panel), x, baseline) for panel in panels(rows, measured, split)]
     return [
         against_cost(asked.kind, panel, _group_of(panel), x)  # pyright: ignore[reportArgumentType]
         for panel in panels(rows, measured, split)
     ]
+
+
+def _ratio(run: Run, measured: pd.DataFrame, rows: pd.DataFrame, asked: Asked) -> list[Figure]:
+    baseline, rows = with_ratios_over(replace(run, frame=measured), rows, asked.baseline)
+    if asked.of == "tensors":
+        name = asked.group or "φ and θ"
+        return [by_tensor(panel, name, baseline) for panel in panels(rows, measured, _split(asked, "group"))]
+    if asked.of in ("training", "size"):
+        setting = ("train_steps", "training steps", rows, measured)
+        x, label, table, every = setting if asked.of == "training" else setting_axis(rows, measured, asked.x)
+        found = _several(panels(table, every, _split(asked, x)), x, rows, replace(asked, kind=asked.of))
+        return [ratio(panel, _group_of(panel), x, baseline, label=label) for panel in found]
+    x = _cost(asked, "samples")
+    split = _split(asked, "samples", also=["hardware"] if x == "seconds" else [])
+    of = RATIOS_OF.get(asked.of, VARIANCE_RATIO)
+    return [ratio(panel, _group_of(panel), x, baseline, of) for panel in panels(rows, measured, split)]
 
 
 def _plane(run: Run, measured: pd.DataFrame, rows: pd.DataFrame, asked: Asked) -> list[Figure]:
@@ -199,6 +214,7 @@ def _several(found: list[Panel], x: str, rows: pd.DataFrame, asked: Asked) -> li
 
 _KINDS: Mapping[str, Callable[[Run, pd.DataFrame, pd.DataFrame, Asked], list[Figure]]] = {
     **dict.fromkeys(OF_COST, _of_cost),
+    "ratio": _ratio,
     "plane": _plane,
     "frontier": _frontier,
     "training": _training,
