@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from gradbench.families.support import Support, along_path, digits
     from gradbench.families.von_mises import VonMises
     from gradbench.families.weak import WeakDerivative, replaced
+    from gradbench.losses.measuring import measure
+    from gradbench.losses.results_of_losses import MeasuredLosses
     from gradbench.objectives import OBJECTIVES
     from gradbench.objectives.base import Objective, ObjectiveParameters, average, has_closed_form_kl
     from gradbench.objectives.chosen import ChosenObjective
@@ -132,6 +134,9 @@ _WHERE: dict[str, str] = {
     # checks
     "check": "gradbench.checking.kinds",
     "assert_unbiased": "gradbench.testing",
+    # losses as they are
+    "measure": "gradbench.losses.measuring",
+    "MeasuredLosses": "gradbench.losses.results_of_losses",
     # results
     "load": "gradbench.results.store",
     "load_run": "gradbench.results.store",
@@ -184,6 +189,7 @@ __all__ = [
     "GradbenchError",
     "Latents",
     "Layered",
+    "MeasuredLosses",
     "MeasurementError",
     "ModelParameters",
     "NoClosedFormError",
@@ -223,6 +229,7 @@ __all__ = [
     "live",
     "load",
     "load_run",
+    "measure",
     "mlp",
     "model_needed",
     "needs_log_q",
