@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gradbench.cli import check, compare, explain, export, list_, merge, new, plot, recommend, run, show, status
+from gradbench.cli import check, compare, explain, export, list_, measure, merge, new, plot, recommend, run, show, status
 from gradbench.cli.streams import Streams
 from gradbench.core.errors import GradbenchError, UsageError
 from gradbench.core.version import VERSION
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run")(run.run)
+app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.command("plot")(plot.plot)
 app.command("recommend")(recommend.recommend)

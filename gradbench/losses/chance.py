@@ -15,6 +15,8 @@ from gradbench.core.seeding import stream
 APART = 0x9E3779B97F4A7C15
 """Sources are seeded this far apart, so that no two of one kind draw the same numbers."""
 SEEDS = 2**32
+TORCH = 0
+"""Place of torch's own generator among the sources."""
 
 
 @dataclass(frozen=True)

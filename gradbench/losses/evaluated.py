@@ -12,11 +12,12 @@ from torch import Tensor
 from gradbench.core.errors import ContractError, MeasurementError
 from gradbench.core.printable import listed_names
 from gradbench.losses.blocks import Shape
-from gradbench.losses.chance import Chance
+from gradbench.losses.chance import TORCH, Chance
 from gradbench.losses.given import GivenParameters, Loss
 from gradbench.losses.gradients import GradientOfLoss
 from gradbench.losses.memory import Remembered
 from gradbench.losses.reachable import Place, generators, reachable_places
+from gradbench.losses.traced import reached_by_draws
 
 Remembering = Literal["refuse", "restore", "keep"]
 """Of a loss whose gradient depends on what it did before: ``refuse`` it, ``restore`` before every replicate what it was
@@ -141,6 +142,16 @@ class EvaluatedLoss:
             self.drawn = self.chance.active | {index for index in inactive if now[index] != self._quiet[index]}
             self.chance.active, self._quiet = self.drawn, now
             raise SourceMovedError
+
+    def reached(self, seed: int) -> set[str]:
+        """Names of the parameters whose gradients random draws reach; all, where that cannot be told."""
+        if self.drawn != {TORCH} and self.drawn:
+            return set(self.gradient.names)  # drawn outside of torch
+        if self._again is not None:
+            self._again.put_back()
+        self.chance.seed(seed)
+        found = reached_by_draws(self._evaluated, self.gradient.names)
+        return set(self.gradient.names) if found is None else found
 
     def step(self) -> None:
         """Take one gradient as a training step takes it, under whatever the sources are at."""

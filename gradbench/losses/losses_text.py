@@ -27,9 +27,11 @@ def losses_text(frame: pd.DataFrame, pairs: pd.DataFrame, notes: Iterable[str], 
 
 
 def biased_tensors(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """By loss, the parameter tensors that its gradient is biased in, as far as those are not all there are."""
-    own = frame[(frame.status == "ok") & frame.group.str.contains(".", regex=False)]
-    found = {}
+    """By loss, the parameter tensors that its gradient is biased in."""
+    groups = set(frame.group)
+    tensors = {one for one in groups if "." in one and not any(other.startswith(f"{one}.") for other in groups)}
+    own = frame[(frame.status == "ok") & frame.group.isin(tensors)]
+    found: dict[str, list[str]] = {}
     for name, some in own.groupby("estimator", sort=False):
         biased = some[some.verdict == "biased"].group.drop_duplicates().tolist()
         if biased:

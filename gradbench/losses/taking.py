@@ -22,6 +22,8 @@ from gradbench.losses.evaluated import EvaluatedLoss, First, Remembering, Source
 from gradbench.losses.given import GivenParameters, Loss
 
 CENTRE_REPLICATES = 16
+ROUNDING_OF_ALL = 16
+"""Gradients that differ by no more units of rounding, relative, are one."""
 PATHS = ("auto", "loop", "vmap")
 
 
@@ -110,7 +112,24 @@ def _moments(
     budget = Options().budget()
     found = block_moments(evaluated.gradients, seeds, shape, sampling.sign, centre, held, groups, told, budget)
     engine = "batch" if evaluated.gradient.values else "loop"
-    return _with_certain(found, frozenset(shape.sizes) if not seen.draws else evaluated.gradient.without), engine
+    return _with_certain(found, _certain_names(evaluated, seen, found, sampling)), engine
+
+
+def _certain_names(evaluated: EvaluatedLoss, seen: First, found: BlockMoments, sampling: Sampling) -> Set[str]:
+    """Parameters whose gradient is one number: no draw reaches it, and it was never seen to be another."""
+    if not seen.draws:
+        return evaluated.shape.sizes.keys()
+    whole = found.moments
+    eps = torch.finfo(evaluated.shape.dtype).eps
+    constant = {
+        name
+        for name in evaluated.shape.sizes
+        if whole.square[name].sum() <= (ROUNDING_OF_ALL * eps) ** 2 * whole.size[name].sum()
+    }
+    if not constant - evaluated.gradient.without:
+        return evaluated.gradient.without
+    (seed,) = replicate_seeds(sampling.seed, "traced", count=1)
+    return evaluated.gradient.without | (constant - evaluated.reached(seed))
 
 
 def _seeds(sampling: Sampling, *, draws: bool) -> list[list[int]]:
