@@ -19,6 +19,7 @@ from gradbench.losses.against import (
 )
 from gradbench.losses.blocks import Shape
 from gradbench.losses.evaluated import REMEMBERING, Remembering
+from gradbench.losses.factors import factor_told
 from gradbench.losses.given import GivenParameters, Loss, ascent, by_loss, losses_of, parameters_of
 from gradbench.losses.loss_rows import LossCell, failed_row, measured_rows
 from gradbench.losses.pairs import compared_losses
@@ -166,6 +167,8 @@ class _Work:
                 found.failures[key] = error
                 continue
             found.notes += [f"{label}: {note}" for note in found.taken[key].notes]
+            if found.reference is not None and (told := factor_told(found.taken[key], found.reference)) is not None:
+                found.notes.append(f"{label}: {told}")
         return found
 
     def _taken(self, loss: Loss, label: str, reference: Any = None) -> TakenLoss:

@@ -16,8 +16,8 @@ from gradbench.engine import timing
 from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
 from gradbench.engine.timing import Timing
-from gradbench.losses.blocks import BlockMoments, block_moments
-from gradbench.losses.chance import replicate_seeds
+from gradbench.losses.blocks import BlockMoments, Shape, block_moments
+from gradbench.losses.chance import TORCH, replicate_seeds
 from gradbench.losses.evaluated import EvaluatedLoss, First, Remembering, SourceMovedError
 from gradbench.losses.given import GivenParameters, Loss
 
@@ -65,6 +65,7 @@ class TakenLoss:
     started: datetime
     wall_seconds: float
     cost: Timing | None
+    shape: Shape
     notes: tuple[str, ...] = field(default=())
 
 
@@ -93,7 +94,7 @@ def taken(
         evaluated.require_still(first, seen.gradient)
         cost = _cost(evaluated, second) if sampling.timed else None
     notes = _notes(evaluated, seen, moments)
-    return TakenLoss(moments, seen.draws, engine, started, time.perf_counter() - clock, cost, notes)
+    return TakenLoss(moments, seen.draws, engine, started, time.perf_counter() - clock, cost, evaluated.shape, notes)
 
 
 def _moments(
@@ -181,9 +182,8 @@ def _notes(evaluated: EvaluatedLoss, seen: First, found: BlockMoments) -> tuple[
     if seen.changed:
         told = "runs on from replicate to replicate" if evaluated.state == "keep" else "put back"
         notes.append(f"changes {listed_names(seen.changed)}: {told}")
-    own = [name for name in evaluated.chance.names(evaluated.drawn) if "global" not in name]
-    if seen.draws and len(own) > 1:
-        notes.append(f"draws from {listed_names(own)}")
+    if evaluated.drawn - {TORCH}:
+        notes.append(f"draws from {listed_names(evaluated.chance.names(evaluated.drawn))}")
     if (
         seen.draws
         and len(without) < len(evaluated.gradient.names)
