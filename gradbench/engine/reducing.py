@@ -34,10 +34,11 @@ def reduced(
     shifts = {name: (sums[name] / per_block).square().sum(-1) for name in names}
     for name in names:
         means[name] = (centre[name].flatten().double().cpu() + sums[name] / per_block).numpy()
+    squares = {name: float(reference[name].square().sum()) for name in names}
     for group, members in groups_of(names).items():
         columns = [names.index(name) for name in members]
         away, squared, inner = scalars[..., columns].sum(-1)
-        norm = math.sqrt(sum(float(reference[name].square().sum()) for name in members))
+        norm = math.sqrt(sum(squares[name] for name in members))
         angles = (inner / (squared.sqrt() * norm)).clamp(-1, 1)  # beyond 1 is the rounding of single precision
         square[group] = away.sum(-1).numpy()
         fourth[group] = away.square().sum(-1).numpy()

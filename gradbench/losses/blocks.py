@@ -19,7 +19,9 @@ from gradbench.engine.reducing import reduced, replicate_scalars
 
 ROW_NUMBERS = 2**19
 """Numbers of per-replicate gradients that are reduced at a time. A constant, as the last bits depend on it."""
-MOST_ROWS = 256
+FEWEST_ROWS, MOST_ROWS = 4, 256
+WIDE = 2**12
+"""Parameters of a tensor from which its gradients are reduced row by row."""
 
 Evaluate = Callable[[Sequence[int]], Iterator[Sequence[Tensor | None]]]
 """From seeds to gradients in order, by tensor: [*shape] of one replicate, or [R, *shape] of several at a time."""
@@ -41,7 +43,7 @@ class Shape:
     @property
     def rows(self) -> int:
         """Replicates that are reduced at a time."""
-        return max(1, min(MOST_ROWS, ROW_NUMBERS // max(self.numbers, 1)))
+        return max(FEWEST_ROWS, min(MOST_ROWS, ROW_NUMBERS // max(self.numbers, 1)))
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """Columns [..., P] by tensor."""
@@ -110,7 +112,11 @@ class _BlockSums:
     """The replicates of one block as they come: rows of a buffer, reduced when it is full."""
 
     def __init__(self, rows: Tensor, shape: Shape, sign: float, centre: Gradients, reference: Gradients) -> None:
-        self.rows, self.shape, self.sign, self.centre, self.reference = rows, shape, sign, centre, reference
+        self.rows, self.shape, self.sign = rows, shape, sign
+        # both with the sign that the loss has
+        self.centre = {name: (sign * value).to(rows.dtype).flatten() for name, value in centre.items()}
+        self.reference = {name: (sign * value).double().flatten() for name, value in reference.items()}
+        self.referred = any(bool(value.any()) for value in reference.values())
         self.sums = {name: torch.zeros(1, math.prod(size), dtype=torch.float64) for name, size in shape.sizes.items()}
         self.found: list[Tensor] = []
         self.filled = self.done = 0
@@ -171,15 +177,30 @@ class _BlockSums:
     def _reduce(self) -> None:
         if not self.filled:
             return
-        rows = self.rows[: self.filled]
-        if self.sign < 0:
-            rows.neg_()
-        parts = self.shape.split(rows)
-        numbers = [replicate_scalars(own, self.centre[name], self.reference[name]) for name, own in parts.items()]
+        numbers = []
+        for name, own in self.shape.split(self.rows[: self.filled]).items():
+            centre, reference = self.centre[name], self.reference[name]
+            if own.shape[1] < WIDE or own.device.type != "cpu":
+                numbers.append(replicate_scalars(own, centre, reference))
+                total = (own - centre).sum(0, dtype=torch.float64).cpu()
+            else:
+                found, total = _wide(own, centre, reference.to(own.dtype) if self.referred else None)
+                numbers.append(found)
+            self.sums[name].add_(total, alpha=self.sign)
         self.found.append(torch.stack(numbers, -1))
-        for name, own in parts.items():
-            self.sums[name] += (own - self.centre[name].flatten()).sum(0, dtype=torch.float64).cpu()
         self.filled = 0
+
+
+def _wide(rows: Tensor, centre: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What `replicate_scalars` gives, and Σ ĝ − centre, of few long rows [R, P], whose contents are used up.
+
+    A pass over each row for each number, and none in another precision: as fast as memory is read.
+    """
+    sizes = [torch.dot(row, row) for row in rows]
+    inner = [row.new_zeros(()) if reference is None else torch.dot(row, reference) for row in rows]
+    rows.sub_(centre)
+    away = [torch.dot(row, row) for row in rows]
+    return torch.stack([torch.stack(some).double() for some in (away, sizes, inner)]), rows.sum(0)
 
 
 def means_by_block(moments: Moments, shape: Shape) -> Gradients:
