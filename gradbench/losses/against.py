@@ -67,7 +67,7 @@ def _fixed(given: Any, parameters: GivenParameters, sign: float) -> Gradients:
             raise UsageError(f"reference: {name} has the shape {list(value.shape)}, the parameter {list(tensor.shape)}")
         if not torch.isfinite(value).all():
             raise UsageError(f"reference: the gradient of {name} is not finite")
-        found[name] = sign * value
+        found[name] = sign * (value if value.dim() else value[None])
     return found
 
 

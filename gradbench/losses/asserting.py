@@ -71,7 +71,7 @@ def why_not_unbiased(
         with Guard(name, items=WHEN_LOADED):
             against = _reference(reference, given, sampling)
             own = taken(loss, name, given, sampling, against.gradient)
-        precision = torch.finfo(given.dtype).eps
+        precision = torch.finfo(given.held_in).eps
         tensors = [one for one in group_figures(own.moments, against, precision) if one.group in given.tensors]
         p = np.array([_p_values(one, own, against) for one in tensors])
         adjusted = holm(p.flatten()).reshape(p.shape).min(1)
@@ -145,7 +145,7 @@ def _reference(given: Any, parameters: GivenParameters, sampling: Sampling) -> R
 def _variances(loss: Loss, name: str, given: GivenParameters, sampling: Sampling, group: str) -> Array:
     own = taken(loss, name, given, sampling)
     against = reference_of_moments(own.moments.moments, own.shape, draws=own.draws)
-    found = {one.group: one.variances for one in group_figures(own.moments, against, torch.finfo(given.dtype).eps)}
+    found = {one.group: one.variances for one in group_figures(own.moments, against, torch.finfo(given.held_in).eps)}
     for full in (group, f"phi.{group}", f"theta.{group}"):
         if full in found:
             return found[full]

@@ -204,8 +204,10 @@ def _wide(rows: Tensor, centre: Tensor, reference: Tensor | None) -> tuple[Tenso
 
 
 def means_by_block(moments: Moments, shape: Shape) -> Gradients:
-    """Mean gradients of each block, [K, *shape] by tensor."""
+    """Mean gradients of each block, [K, *shape] by tensor, [K, 1] of a parameter that is one number."""
     return {
-        name: torch.from_numpy(np.asarray(moments.means[name])).reshape(moments.blocks, *size).to(shape.device)
+        name: torch.from_numpy(np.asarray(moments.means[name]))
+        .reshape(moments.blocks, *(size or (1,)))
+        .to(shape.device)
         for name, size in shape.sizes.items()
     }

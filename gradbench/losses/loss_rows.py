@@ -103,7 +103,7 @@ def measured_rows(
             "block_variance": one.variances.tolist(),
             **_cost_columns(taken.cost, one.figures.variance),
         }
-        for one in group_figures(taken.moments, own, torch.finfo(cell.parameters.dtype).eps)
+        for one in group_figures(taken.moments, own, torch.finfo(cell.parameters.held_in).eps)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from tabulate import tabulate
 from gradbench.core.printable import listed_names, one_line
 
 UNKNOWN_NUMBER = "–"
+WIDTH = 80
 
 
 def losses_text(frame: pd.DataFrame, pairs: pd.DataFrame, notes: Iterable[str], group: str = "all") -> str:
@@ -23,7 +25,8 @@ def losses_text(frame: pd.DataFrame, pairs: pd.DataFrame, notes: Iterable[str], 
     said = [f"{name}: biased in {listed_names(tensors)}" for name, tensors in biased_tensors(frame).items()]
     failed: list[Any] = list(frame[frame.status == "failed"].itertuples())
     said += [f"{row.estimator}: failed ({row.error_type}): {row.message}" for row in failed]
-    return "\n\n".join([*parts, "\n".join(map(one_line, [*said, *notes]))]).strip()
+    lines = [textwrap.fill(one_line(line), WIDTH, subsequent_indent="  ") for line in (*said, *notes)]
+    return "\n\n".join([*parts, "\n".join(lines)]).strip()
 
 
 def biased_tensors(frame: pd.DataFrame) -> dict[str, list[str]]:
@@ -41,6 +44,7 @@ def biased_tensors(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 def _rows_table(rows: pd.DataFrame) -> str:
     body, several, referred = [], rows.samples.nunique() > 1, rows.reference.notna().any()
+    timed = rows.seconds.notna().any()
     each: list[Any] = list(rows.itertuples())
     for row in each:
         line = {"loss": one_line(row.estimator), **({"L": row.samples} if several else {})}
@@ -51,7 +55,8 @@ def _rows_table(rows: pd.DataFrame) -> str:
             line["verdict"] = row.verdict
         else:
             line["snr"] = _number(row.snr)
-        line["ms"] = _number(row.seconds, 1000)
+        if timed:
+            line["ms"] = _number(row.seconds, 1000)
         body.append(line)
     return _table(body)
 

@@ -99,7 +99,7 @@ def measure(
     if found.reference is None and len(found.taken) > 1:
         labels = {key: _label(cells[key], cells) for key in found.taken}
         both = {labels[key]: one for key, one in found.taken.items()}
-        pairs = compared_losses(both, shape, torch.finfo(given.dtype).eps, margin)
+        pairs = compared_losses(both, shape, torch.finfo(given.held_in).eps, margin)
     measured = MeasuredLosses(
         name,
         rows,
