@@ -25,8 +25,8 @@ def measure(
     sign: Annotated[str | None, typer.Option(help="loss (minimised) or objective (maximised).")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="L of one gradient, over the file's.")] = None,
     state: Annotated[
-        str, typer.Option(help="Of a loss that remembers what it did: refuse, restore it, or keep it.")
-    ] = "refuse",
+        str | None, typer.Option(help="Of a loss that remembers what it did: refuse, restore it, or keep it.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, loop or vmap.")] = "auto",
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="Run folder, a new one.")] = None,
@@ -71,7 +71,7 @@ def measure(
                 samples=samples or found.samples,
                 evaluations=found.evaluations,
                 margin=margin,
-                state=state,  # pyright: ignore[reportArgumentType]
+                state=state or found.state or "refuse",  # pyright: ignore[reportArgumentType]
                 engine=engine,
                 name=found.name,
                 out=folder,

@@ -16,7 +16,7 @@ from gradbench.losses.chance import TORCH, Chance
 from gradbench.losses.given import GivenParameters, Loss
 from gradbench.losses.gradients import GradientOfLoss
 from gradbench.losses.memory import Remembered
-from gradbench.losses.reachable import Place, generators, reachable_places
+from gradbench.losses.reachable import Place, generators, reachable_places, shared_stores
 from gradbench.losses.traced import reached_by_draws
 
 Remembering = Literal["refuse", "restore", "keep"]
@@ -56,7 +56,7 @@ class EvaluatedLoss:
         )
 
     def __enter__(self) -> EvaluatedLoss:
-        found = reachable_places([self.loss, *self.parameters.modules])
+        found = [*reachable_places([self.loss, *self.parameters.modules]), *shared_stores()]
         self.chance = Chance(self.parameters.device, generators(found))
         self._states = self.chance.states()
         self._before = Remembered(found, self.parameters.tensors.values())

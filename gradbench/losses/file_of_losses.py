@@ -27,14 +27,15 @@ class FileOfLosses:
     sign: Any
     samples: Any
     evaluations: Any
+    state: Any
 
 
 def losses_in_file(text: str, parameters: str | None, reference: str | None) -> FileOfLosses:
     """What ``FILE.py:NAME`` names, by default its ``losses``: a callable, or a dict of them.
 
     ``parameters`` and ``reference`` are names in the file, by default the same words; ``model.encoder`` is looked up
-    part by part, and a function without arguments is called for its parameters. ``sign``, ``samples`` and
-    ``evaluations`` are taken where the file has them. Raises PluginError or UnknownNameError.
+    part by part, and a function without arguments is called for its parameters. ``sign``, ``samples``,
+    ``evaluations`` and ``state`` are taken where the file has them. Raises PluginError or UnknownNameError.
     """
     path, colon, name = text.rpartition(":") if ":" in text else (text, "", "")
     file = Path(path if colon else text)
@@ -54,7 +55,7 @@ def losses_in_file(text: str, parameters: str | None, reference: str | None) -> 
         held = known.get("reference")
     elif held is None:
         held = reference
-    extra = {key: known.get(key) for key in ("sign", "samples", "evaluations")}
+    extra = {key: known.get(key) for key in ("sign", "samples", "evaluations", "state")}
     extra = {key: None if callable(value) else value for key, value in extra.items()}
     if not isinstance(losses, Mapping) and callable(losses):
         losses = {name or getattr(losses, "__name__", DEFAULT_NAME): losses}

@@ -70,6 +70,13 @@ def reachable_places(roots: Iterable[Any]) -> list[Place]:
     return found
 
 
+def shared_stores() -> list[Place]:
+    """Stores that a library shares between all that use it, where it is imported: Pyro's parameters."""
+    store = getattr(sys.modules.get("pyro"), "get_param_store", None)
+    table = getattr(store(), "_params", None) if callable(store) else None
+    return [Place("Pyro's parameter store", lambda: table, lambda value: None)] if isinstance(table, dict) else []
+
+
 def generators(found: Iterable[Place]) -> dict[str, Any]:
     """Generators of random numbers in some places, by name, each once."""
     known: dict[int, tuple[str, Any]] = {}
