@@ -17,6 +17,7 @@ from gradbench.losses.given import GivenParameters, Loss
 from gradbench.losses.gradients import GradientOfLoss
 from gradbench.losses.memory import Remembered
 from gradbench.losses.reachable import Place, generators, reachable_places, shared_stores
+from gradbench.losses.together import TogetherLoss
 from gradbench.losses.traced import reached_by_draws
 
 Remembering = Literal["refuse", "restore", "keep"]
@@ -27,8 +28,8 @@ ROUNDING_OF_ONE = 1e-5
 """Two evaluations under one seed that differ by no more, relative, are one but for the order of a sum."""
 
 
-class SourceMovedError(Exception):
-    """A source of random numbers moved that was not seeded: it is seeded from now on."""
+class AnewError(Exception):
+    """A source of random numbers moved that was not seeded, or calls cannot be taken together: both are dealt with."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,15 @@ class EvaluatedLoss:
 
     def __enter__(self) -> EvaluatedLoss:
         found = [*reachable_places([self.loss, *self.parameters.modules]), *shared_stores()]
+        self._places = found
         self.chance = Chance(self.parameters.device, generators(found))
         self._states = self.chance.states()
         self._before = Remembered(found, self.parameters.tensors.values())
         self._grads = [one.grad for one in self.parameters.tensors.values()]
         self._values = [(one._version, one.detach().clone()) for one in self.parameters.tensors.values()]
         self._again: Remembered | None = None
+        self._together: TogetherLoss | None = None
+        self._alone = False
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -129,8 +133,19 @@ class EvaluatedLoss:
     def gradients(self, seeds: Sequence[int]) -> Iterator[Sequence[Tensor | None]]:
         """The gradient under each of the ``seeds``, in order; of a loss of R values those of R seeds at a time.
 
-        Raises SourceMovedError where it draws from a source that it did not draw from before.
+        Raises AnewError where it draws from a source that it did not draw from before.
         """
+        if self._together is not None:
+            step = self._together.at_once
+            for start in range(0, len(seeds), step):
+                try:
+                    found = self._together.gradients(seeds[start : start + step])
+                except Exception as error:  # a branch that was not taken when it was tried
+                    self._together, self._alone = None, True
+                    raise AnewError from error
+                self.gradient.saw(found)
+                yield found
+            return
         for seed in seeds[:: self.gradient.values or 1]:
             if self._again is not None:
                 self._again.put_back()
@@ -141,7 +156,33 @@ class EvaluatedLoss:
         if any(now[index] != self._quiet[index] for index in inactive):
             self.drawn = self.chance.active | {index for index in inactive if now[index] != self._quiet[index]}
             self.chance.active, self._quiet = self.drawn, now
-            raise SourceMovedError
+            raise AnewError
+
+    def called_together(self, engine: str, changed: Sequence[str], seeds: list[int], most: int) -> bool:
+        """Whether `gradients` are taken for many replicates at once from now on; ``engine``: as it is asked for.
+
+        ``changed`` is what it leaves changed, ``seeds`` what it is tried under, ``most`` how many are wanted at a
+        time. Raises ContractError where "vmap" is asked for and cannot be.
+        """
+        if engine == "loop" or (self._alone and engine == "auto"):
+            return False
+        together = TogetherLoss(self.loss, self.parameters, self._places, most)
+        why: str | None
+        if self._alone:
+            why = "its calls do not all take one course"
+        elif self.gradient.accumulates or self.gradient.values:
+            why = "it calls backward() itself, or returns many values"
+        elif changed:
+            why = f"it changes {listed_names(changed)}"
+        elif self.drawn - {TORCH}:
+            why = "it draws from other sources than torch's generator"
+        else:
+            why = together.why_not(lambda some: [_kept(one) for one in self.gradients(some)], seeds[: together.at_once])
+        if why is None:
+            self._together = together
+        elif engine == "vmap":
+            raise ContractError(f"{self.name}: engine='vmap': {why}\ngive engine='auto' or 'loop'")
+        return why is None
 
     def reached(self, seed: int) -> set[str]:
         """Names of the parameters whose gradients random draws reach; all, where that cannot be told."""

@@ -48,6 +48,8 @@ def losses_in_file(text: str, parameters: str | None, reference: str | None) -> 
             f"or give --parameters NAME; in it: {', '.join(_candidates(known)) or 'none that would do'}"
         )
     chosen = _found(parameters or "parameters", known, str(file))
+    if isinstance(chosen, Tensor):
+        chosen = {(parameters or "parameters").rpartition(".")[2]: chosen}
     if inspect.isfunction(chosen):
         chosen = chosen()
     held = _found(reference, known, str(file)) if reference is not None and not _is_loss(reference, losses) else None

@@ -45,9 +45,13 @@ class GradientOfLoss:
             found = [value.grad for value in self.tensors]
         else:
             found = self._of_returned(self._checked(self.loss()))
-        if self.without:
-            self.without -= {name for name, one in zip(self.names, found, strict=True) if one is not None}
+        self.saw(found)
         return found
+
+    def saw(self, gradients: Sequence[Tensor | None]) -> None:
+        """Take note of which parameters have a gradient."""
+        if self.without:
+            self.without -= {name for name, one in zip(self.names, gradients, strict=True) if one is not None}
 
     def _first(self) -> list[Tensor | None]:
         self._clear()

@@ -18,8 +18,9 @@ from gradbench.engine.options import Options
 from gradbench.engine.timing import Timing
 from gradbench.losses.blocks import BlockMoments, Shape, block_moments
 from gradbench.losses.chance import TORCH, replicate_seeds
-from gradbench.losses.evaluated import EvaluatedLoss, First, Remembering, SourceMovedError
+from gradbench.losses.evaluated import AnewError, EvaluatedLoss, First, Remembering
 from gradbench.losses.given import GivenParameters, Loss
+from gradbench.losses.together import MOST_TOGETHER_CALLS
 
 CENTRE_REPLICATES = 16
 ROUNDING_OF_ALL = 16
@@ -89,7 +90,7 @@ def taken(
             try:
                 moments, engine = _moments(evaluated, seen, sampling, reference, tick)
                 break
-            except SourceMovedError:  # what it draws from now was not seeded before
+            except AnewError:  # now that it is known what was not
                 continue
         evaluated.require_still(first, seen.gradient)
         cost = _cost(evaluated, second) if sampling.timed else None
@@ -109,10 +110,12 @@ def _moments(
     nothing = {name: torch.zeros(size, dtype=torch.float64) for name, size in shape.sizes.items()}
     held = {name: value.to(shape.device) for name, value in (reference or nothing).items()}
     centre = sampling.sign * _pilot(evaluated, sampling, draws=seen.draws)
+    tried = replicate_seeds(sampling.seed, "tried", count=MOST_TOGETHER_CALLS)
+    together = seen.draws and evaluated.called_together(sampling.engine, seen.changed, tried, sampling.per_block)
     told = tick if seen.draws else lambda done: tick(sampling.per_block)
     budget = Options().budget()
     found = block_moments(evaluated.gradients, seeds, shape, sampling.sign, centre, held, groups, told, budget)
-    engine = "batch" if evaluated.gradient.values else "loop"
+    engine = "batch" if evaluated.gradient.values else "vmap" if together else "loop"
     return _with_certain(found, _certain_names(evaluated, seen, found, sampling)), engine
 
 
