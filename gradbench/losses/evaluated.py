@@ -17,6 +17,7 @@ from gradbench.losses.given import GivenParameters, Loss
 from gradbench.losses.gradients import GradientOfLoss
 from gradbench.losses.memory import Remembered
 from gradbench.losses.reachable import Place, generators, reachable_places, shared_stores
+from gradbench.losses.same import copied_gradient, same_gradient
 from gradbench.losses.together import TogetherLoss
 from gradbench.losses.traced import reached_by_draws
 
@@ -24,8 +25,6 @@ Remembering = Literal["refuse", "restore", "keep"]
 """Of a loss whose gradient depends on what it did before: ``refuse`` it, ``restore`` before every replicate what it was
 when measuring began, or ``keep`` what it has become, so that replicates are not independent."""
 REMEMBERING = ("refuse", "restore", "keep")
-ROUNDING_OF_ONE = 1e-5
-"""Two evaluations under one seed that differ by no more, relative, are one but for the order of a sum."""
 
 
 class AnewError(Exception):
@@ -91,7 +90,7 @@ class EvaluatedLoss:
         start = Remembered([place for place, _, _ in self._before.kept], self.parameters.tensors.values())
         self.chance.seed(seed)
         before = self.chance.states()
-        one = _kept(self._evaluated())
+        one = copied_gradient(self._evaluated())
         moved = self.chance.moved(before)
         changed = start.changed()
         self.chance.seed(seed)
@@ -101,7 +100,7 @@ class EvaluatedLoss:
                 f"{self.name}: changes parameters itself: {listed_names(changed_parameters)}\n"
                 f"leave the optimiser's step out of the loss: every gradient is to be taken at one point"
             )
-        if not _alike(one, two):
+        if not same_gradient(one, two):
             self._remembers(changed, seed, one)
         self.chance.active, self.drawn = moved, moved
         self._quiet = self.chance.states()
@@ -117,10 +116,10 @@ class EvaluatedLoss:
             self._again = self._before.only(changed)
             self._again.put_back()
             self.chance.seed(seed)
-            first = _kept(self._evaluated())
+            first = copied_gradient(self._evaluated())
             self._again.put_back()
             self.chance.seed(seed)
-            if _alike(first, self._evaluated()):
+            if same_gradient(first, self._evaluated()):
                 one[:] = first
                 return
             self._again = None
@@ -177,7 +176,9 @@ class EvaluatedLoss:
         elif self.drawn - {TORCH}:
             why = "it draws from other sources than torch's generator"
         else:
-            why = together.why_not(lambda some: [_kept(one) for one in self.gradients(some)], seeds[: together.at_once])
+            why = together.why_not(
+                lambda some: [copied_gradient(one) for one in self.gradients(some)], seeds[: together.at_once]
+            )
         if why is None:
             self._together = together
         elif engine == "vmap":
@@ -206,7 +207,7 @@ class EvaluatedLoss:
             self._again.put_back()
         self.chance.active = set(range(len(self.chance.sources)))
         self.chance.seed(seed)
-        return _alike(before, self._evaluated())
+        return same_gradient(before, self._evaluated())
 
     def require_still(self, seed: int, before: list[Tensor | None]) -> None:
         """Raise ContractError where it has another gradient under ``seed`` by now. See `is_still`."""
@@ -232,24 +233,3 @@ class EvaluatedLoss:
         except Exception as error:
             text = " ".join(str(error).split())[:200]
             raise ContractError(f"{self.name}: raises {type(error).__name__}: {text}", type(error).__name__) from error
-
-
-def _kept(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Copies, as a loss of its own ``backward`` adds to what it has given."""
-    return [None if one is None else one.detach().clone() for one in gradients]
-
-
-def _alike(one: Sequence[Tensor | None], two: Sequence[Tensor | None]) -> bool:
-    """Whether two gradients are the same, to the rounding of a sum in another order."""
-    away = size = 0.0
-    for a, b in zip(one, two, strict=True):
-        if a is None and b is None:
-            continue
-        if a is None or b is None or a.shape != b.shape:
-            return False
-        a, b = (value.to_dense() if value.is_sparse else value for value in (a, b))
-        if torch.equal(a, b) or ((a.isnan() == b.isnan()).all() and torch.equal(a.nan_to_num(), b.nan_to_num())):
-            continue
-        away += float((a.double() - b.double()).square().sum())
-        size += float(a.double().square().sum())
-    return not away > ROUNDING_OF_ONE**2 * size

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from gradbench.core.printable import listed_names, one_line
 
 UNKNOWN_NUMBER = "–"
-WIDTH = 80
+TEXT_WIDTH = 80
 
 
 def losses_text(frame: pd.DataFrame, pairs: pd.DataFrame, notes: Iterable[str], group: str = "all") -> str:
@@ -25,7 +25,7 @@ def losses_text(frame: pd.DataFrame, pairs: pd.DataFrame, notes: Iterable[str], 
     said = [f"{name}: biased in {listed_names(tensors)}" for name, tensors in biased_tensors(frame).items()]
     failed: list[Any] = list(frame[frame.status == "failed"].itertuples())
     said += [f"{row.estimator}: failed ({row.error_type}): {row.message}" for row in failed]
-    lines = [textwrap.fill(one_line(line), WIDTH, subsequent_indent="  ") for line in (*said, *notes)]
+    lines = [textwrap.fill(one_line(line), TEXT_WIDTH, subsequent_indent="  ") for line in (*said, *notes)]
     return "\n\n".join([*parts, "\n".join(lines)]).strip()
 
 

@@ -29,7 +29,7 @@ FILLING = frozenset(f"{name}_" for name in ("normal", "uniform", "exponential", 
 """Methods that fill a tensor with random numbers."""
 TRIED = 2
 """Replicates that are held against the loop."""
-TOLERANCE = 1e3
+UNITS_APART = 1e3
 """Units of rounding, relative to the gradient, that two orders of a sum may differ by."""
 
 
@@ -164,4 +164,4 @@ def _close(many: Tensor | None, one: Tensor | None, row: int) -> bool:
     if many is None or one is None:
         return (many is None or not many[row].any()) and (one is None or not one.any())
     away, size = (many[row] - one).double().norm(), one.double().norm()
-    return bool(away <= TOLERANCE * torch.finfo(one.dtype).eps * size) or not bool(away.isfinite())
+    return bool(away <= UNITS_APART * torch.finfo(one.dtype).eps * size) or not bool(away.isfinite())
