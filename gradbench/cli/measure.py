@@ -57,7 +57,7 @@ def measure(
     from gradbench.results.store import load_run
 
     found = losses_in_file(losses, parameters, reference)
-    folder = out or default_folder(found.name)
+    folder = out or _unused(default_folder(found.name))
     try:
         with Steps() as steps:
             measured = measure_losses(
@@ -94,3 +94,9 @@ def measure(
     output.say(f"{folder} has it as a run (gradbench show {folder} --group {group} prints the tables again)")
     biased = bool((frame.verdict == "biased").any())
     raise typer.Exit(3 if (frame.status == "failed").any() else int(check and biased))
+
+
+def _unused(folder: Path) -> Path:
+    """``folder``, or one beside it where another command of this second has it."""
+    names = (folder.with_name(f"{folder.name}-{number}") for number in range(2, 1000))
+    return folder if not folder.exists() else next(name for name in names if not name.exists())

@@ -52,7 +52,6 @@ def test_of_other_laws_and_of_what_is_filled_in_place():
         "exponential": lambda: Exponential(rate).rsample().square().sum(),
         "poisson": lambda: Poisson(rate).log_prob(Poisson(rate).sample()).sum(),
         "uniform": lambda: (rate * torch.empty(2, dtype=F64).uniform_(-1, 1)).sum() ** 2,
-        "permuted": lambda: (rate[torch.randperm(2)] * torch.tensor([1.0, 3.0], dtype=F64)).sum(),
     }
     for loss in laws.values():
         both(loss, rate)
@@ -79,7 +78,11 @@ def test_what_cannot_be_is_looped_and_said_where_it_was_asked_for():
 
         return (weight * random.random()).sum()
 
+    def permuted() -> torch.Tensor:  # vmap draws these one after the other
+        return (weight[torch.randperm(2)] * torch.tensor([1.0, 3.0])).sum()
+
     for loss, parameters, said in (
+        (permuted, weight, "are not those of single calls"),
         (branching, weight, "cannot be run for many replicates at once"),
         (with_statistics, norm, "it changes 1.running_mean"),
         (from_python, weight, "draws from other sources"),
