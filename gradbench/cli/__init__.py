@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from gradbench.cli import check, compare, explain, export, list_, measure, merge, new, plot, recommend, run, show, status
+from gradbench.cli import (
+    check,
+    compare,
+    explain,
+    export,
+    list_,
+    measure,
+    merge,
+    new,
+    plot,
+    recommend,
+    run,
+    show,
+    status,
+)
 from gradbench.cli.streams import Streams
 from gradbench.core.errors import GradbenchError, UsageError
 from gradbench.core.version import VERSION
