@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import Moments
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS

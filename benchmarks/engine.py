@@ -34,7 +34,7 @@ from competitors import Case, looped, plain, reseeded, timed, vmapped
 from gradbench.core.seeding import stream
 from gradbench.core.types import Gradients
 from gradbench.engine.general import block_stream
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import Moments
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task, join_noise

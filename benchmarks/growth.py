@@ -18,7 +18,7 @@ import torch
 from competitors import Case, plain
 from engine import task_of
 
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 
 BLOCKS = 32
 CASE = Case("gaussian-vae", "pathwise", 32, 64, 200, 20, 1, 512, loop=0, chunk=0)

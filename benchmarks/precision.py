@@ -37,7 +37,7 @@ from scipy.stats import t as student
 
 from gradbench.core.types import Gradients
 from gradbench.engine.general import replicate_gradients
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import groups_of
 from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators import ESTIMATORS

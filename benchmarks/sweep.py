@@ -118,7 +118,7 @@ def engine(folder: Path) -> float:
     """Seconds that the engine takes for moments and figures of all cells, after one that is not counted."""
     import torch
 
-    from gradbench.engine.measure import measure
+    from gradbench.engine.measure import measure_moments as measure
     from gradbench.engine.task import Task
     from gradbench.estimators import ESTIMATORS
     from gradbench.statistics import summarise
@@ -135,7 +135,7 @@ def engine(folder: Path) -> float:
     for index, cell in enumerate((first, *cells)):
         task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.objective).fitted()
         clock = time.perf_counter()
-        moments = measure(task, range(32), STEADY_PART // 32, reference.gradient)
+        moments = measure_moments(task, range(32), STEADY_PART // 32, reference.gradient)
         summarise(moments, reference, torch.finfo(torch.float32).eps)
         total += time.perf_counter() - clock if index else 0.0
     return total

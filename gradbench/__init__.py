@@ -10,6 +10,7 @@ from gradbench.core.lazy import lazy
 from gradbench.core.version import VERSION
 
 if TYPE_CHECKING:
+    import gradbench.testing  # noqa: F401
     from gradbench.checking.kinds import check
     from gradbench.core.errors import (
         ContractError,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from gradbench.families.support import Support, along_path, digits
     from gradbench.families.von_mises import VonMises
     from gradbench.families.weak import WeakDerivative, replaced
+    from gradbench.losses.measuring import measure
+    from gradbench.losses.results_of_losses import MeasuredLosses
+    from gradbench.losses.tracker import Tracker
     from gradbench.objectives import OBJECTIVES
     from gradbench.objectives.base import Objective, ObjectiveParameters, average, has_closed_form_kl
     from gradbench.objectives.chosen import ChosenObjective
@@ -61,7 +65,7 @@ if TYPE_CHECKING:
     from gradbench.report.plots import plot
     from gradbench.results.compare import compare_runs, rank
     from gradbench.results.store import load, load_run
-    from gradbench.testing import assert_unbiased
+    from gradbench.testing import assert_less_variance, assert_unbiased
 
 __version__ = VERSION
 
@@ -132,6 +136,11 @@ _WHERE: dict[str, str] = {
     # checks
     "check": "gradbench.checking.kinds",
     "assert_unbiased": "gradbench.testing",
+    "assert_less_variance": "gradbench.testing",
+    # losses as they are
+    "measure": "gradbench.losses.measuring",
+    "MeasuredLosses": "gradbench.losses.results_of_losses",
+    "Tracker": "gradbench.losses.tracker",
     # results
     "load": "gradbench.results.store",
     "load_run": "gradbench.results.store",
@@ -154,7 +163,7 @@ _WHERE: dict[str, str] = {
 """Each public name, with the module that has it."""
 
 if not TYPE_CHECKING:  # which would take any name for one of the package's
-    __getattr__, __dir__ = lazy(__name__, _WHERE)
+    __getattr__, __dir__ = lazy(__name__, _WHERE, ("testing",))
 
 __all__ = [
     "ESTIMATORS",
@@ -184,6 +193,7 @@ __all__ = [
     "GradbenchError",
     "Latents",
     "Layered",
+    "MeasuredLosses",
     "MeasurementError",
     "ModelParameters",
     "NoClosedFormError",
@@ -200,6 +210,7 @@ __all__ = [
     "Setting",
     "Small",
     "Support",
+    "Tracker",
     "Unbiased",
     "UnknownNameError",
     "UsageError",
@@ -209,6 +220,7 @@ __all__ = [
     "WeakDerivative",
     "__version__",
     "along_path",
+    "assert_less_variance",
     "assert_unbiased",
     "average",
     "check",
@@ -223,6 +235,7 @@ __all__ = [
     "live",
     "load",
     "load_run",
+    "measure",
     "mlp",
     "model_needed",
     "needs_log_q",

@@ -19,7 +19,7 @@ from gradbench import statistics
 from gradbench.core.bank import UNLIMITED
 from gradbench.core.seeding import stream
 from gradbench.core.types import Noise
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators import ESTIMATORS

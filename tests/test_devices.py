@@ -101,7 +101,7 @@ def test_no_engine_mixes_devices(trial, cancelled):
         task = trial.made(away(trial.place.problem, **dict(trial.place.parameters)))
         exact = {key: torch.zeros_like(value) for key, value in task.point.problem.named_parameters().items()}
         for options in (Options("auto"), Options("auto", "whole"), Options("general")):
-            moments = engine.measure(task, range(4), 4, exact, options=options)
+            moments = engine.measure_moments(task, range(4), 4, exact, options=options)
             assert all(isinstance(value, np.ndarray) for value in moments.square.values())
 
 

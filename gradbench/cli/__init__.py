@@ -12,6 +12,7 @@ from gradbench.cli import (
     explain,
     export,
     list_,
+    measure,
     merge,
     new,
     plot,
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run")(run.run)
+app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.command("plot")(plot.plot)
 app.command("recommend")(recommend.recommend)

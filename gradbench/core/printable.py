@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import date, datetime, time
 from typing import Any
 
@@ -58,6 +59,21 @@ def shortened(value: object) -> str:
         return "a value too long to be written out"
     half = LONGEST_SHOWN // 2
     return text if len(text) <= LONGEST_SHOWN else f"{text[:half]}…{text[-half:]}"
+
+
+MOST_LISTED = 4
+"""Names that a message lists."""
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are.
+
+    >>> listed_names("abcde")
+    'a, b, c, d and 1 more'
+    """
+    found = list(names)
+    more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
+    return f"{', '.join(found[:MOST_LISTED])}{more}"
 
 
 def _shown(char: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from gradbench.core.types import Gradients, Noise
 from gradbench.engine import loop, passes
 from gradbench.engine.layers.products import variance_within
 from gradbench.engine.moments import Moments, groups_of, joined
+from gradbench.engine.reducing import reduced, replicate_scalars
 from gradbench.engine.task import Task, datapoint_noise, join_noise, slice_noise
 from gradbench.problems.networks import NeedsLoopError, PerReplicateCalls, gradients_of
 
@@ -130,7 +130,7 @@ def _blocks(
     for start in range(0, total, step):
         stop = min(start + step, total)
         gradients = path(task, slice_noise(noise, slice(start, stop)), stop - start)
-        per_replicate.append(torch.stack([_scalars(gradients[n], centre[n], reference[n]) for n in names], -1))
+        per_replicate.append(torch.stack([replicate_scalars(gradients[n], centre[n], reference[n]) for n in names], -1))
         for name in names:
             away = gradients[name] - centre[name].flatten()
             sums[name] += away.unflatten(0, (blocks, -1)).sum(1, dtype=torch.float64).cpu()
@@ -138,7 +138,7 @@ def _blocks(
     broken = int((~torch.isfinite(scalars).all(-1).all(0)).sum())
     if broken:
         raise MeasurementError(f"{broken} of {total} replicates gave a gradient that is not finite (NaN or infinite)")
-    return _reduce(scalars.unflatten(1, (blocks, per_block)), sums, names, per_block, centre, reference)
+    return reduced(scalars.unflatten(1, (blocks, per_block)), sums, names, per_block, centre, reference)
 
 
 def _datapoint_variances(
@@ -198,35 +198,3 @@ def _check_alone(task: Task, path: Path) -> None:
 def _rounding(value: Tensor) -> float:
     """What gradients of this size may differ by and be the same."""
     return float(torch.finfo(value.dtype).eps ** 0.5 * value.detach().abs().max().nan_to_num(posinf=0.0))
-
-
-def _scalars(gradient: Tensor, centre: Tensor, reference: Tensor) -> Tensor:
-    """Three numbers per replicate, [3, R] in float64."""
-    away = gradient - centre.flatten()
-    squares = [(value * value).sum(-1, dtype=torch.float64) for value in (away, gradient)]
-    return torch.stack([*squares, (gradient.double() @ reference.flatten())]).cpu()
-
-
-def _reduce(
-    scalars: Tensor,
-    sums: dict[str, Tensor],
-    names: tuple[str, ...],
-    per_block: int,
-    centre: Gradients,
-    reference: Gradients,
-) -> Moments:
-    means, square, fourth, shift, size, cosine = {}, {}, {}, {}, {}, {}
-    shifts = {name: (sums[name] / per_block).square().sum(-1) for name in names}
-    for name in names:
-        means[name] = (centre[name].flatten().double().cpu() + sums[name] / per_block).numpy()
-    for group, members in groups_of(names).items():
-        columns = [names.index(name) for name in members]
-        away, squared, inner = scalars[..., columns].sum(-1)
-        norm = math.sqrt(sum(float(reference[name].square().sum()) for name in members))
-        angles = (inner / (squared.sqrt() * norm)).clamp(-1, 1)  # beyond 1 is the rounding of single precision
-        square[group] = away.sum(-1).numpy()
-        fourth[group] = away.square().sum(-1).numpy()
-        shift[group] = torch.stack([shifts[name] for name in members]).sum(0).numpy()
-        size[group] = squared.sum(-1).numpy()
-        cosine[group] = angles.nanmean(-1).numpy()
-    return Moments(per_block, means, square, fourth, shift, size, cosine)

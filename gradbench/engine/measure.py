@@ -26,7 +26,7 @@ FEW_PARAMETERS = 2**15
 Tick = Callable[[int], None]
 
 
-def measure(
+def measure_moments(
     task: Task,
     blocks: range,
     per_block: int,

@@ -18,7 +18,7 @@ from gradbench.core.bank import Bank
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Gradients
 from gradbench.engine.general import block_stream, chunk_size, replicate_gradients
-from gradbench.engine.measure import measure as measure_block
+from gradbench.engine.measure import measure_moments
 from gradbench.engine.moments import Moments, alike, groups_of, joined
 from gradbench.engine.options import Options
 from gradbench.engine.passes import plan
@@ -67,7 +67,7 @@ def measure_minibatches(
     means, parts = bank.arrays(), []
     for row, block in enumerate(blocks):
         here = replace(task, point=task.point.minibatch(block), together=1)
-        part = measure_block(here, range(block, block + 1), per_block, reference, tick, options)
+        part = measure_moments(here, range(block, block + 1), per_block, reference, tick, options)
         for name, rows in means.items():
             rows[row] = np.asarray(part.means[name])[0]
         parts.append(replace(part, means={name: rows[row : row + 1] for name, rows in means.items()}))

@@ -110,12 +110,18 @@ def cost(task: Task) -> Timing:
     def step() -> None:
         task.gradient(task.noise(1, generator))
 
+    return cost_of_step(step, device)
+
+
+def cost_of_step(step: Callable[[], None], device: str) -> Timing:
+    """Measure ``step``, which takes one gradient on ``device``. Nothing else should run there meanwhile."""
+
     def clock() -> float:
         if device.startswith("cuda"):
             torch.cuda.synchronize(device)
         return time.perf_counter()
 
-    step()  # what a task does once is done before
+    step()  # what is done once is done before
     flops, peak = operations(step, device)
     timer = timeit.Timer(step, timer=clock)
     once = min(timer.repeat(2, 1))

@@ -22,6 +22,7 @@ from gradbench.results.store import Run, replicates_to_resolve
 HEAVY_TAILS = 30
 """Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
 HEAVY_MARK, OTHER_MARK = "†", "‡"
+OF_THE_MEAN = "of the mean; no reference"
 
 
 def run_tables(run: Run, group: str = "phi") -> RenderableType:
@@ -175,7 +176,7 @@ def _norms(rows: pd.DataFrame) -> str:
     A bound of L samples is another objective for every L.
     """
     first = rows.sort_values("samples", kind="stable").drop_duplicates("samples")
-    said = [f"{number(row.gradient_norm)} ({row.reference})" for row in each(first)]
+    said = [f"{number(row.gradient_norm)} ({row.reference or OF_THE_MEAN})" for row in each(first)]
     if len(set(said)) == 1:
         return said[0]
     ends = (first.iloc[0], first.iloc[-1])

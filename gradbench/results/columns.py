@@ -47,6 +47,8 @@ class Column:
     section: Section
     nullable: bool = False
     """Whether a measured row may have no value; rows of cells without figures have none but identity and status."""
+    of_reference: bool = False
+    """Whether a measured row has no value where it has no reference."""
     interval: tuple[str, str] | None = None
     """Columns that are the ends of its 95 % interval."""
     over: str | None = None
@@ -80,7 +82,14 @@ REGISTRY: tuple[Column, ...] = (
     Column("schema_version", "int32", "version of this table's layout", "identity"),
     Column("cell_id", "text", "hash of the resolved cell; the rows of one cell share it", "identity"),
     Column("suite", "text", "name of the suite", "identity"),
-    Column("problem", "text", "the target: q, p (or a cost) and data", "identity", identity=True, readable=True),
+    Column(
+        "problem",
+        "text",
+        "the target: q, p (or a cost) and data; custom: losses as they are",
+        "identity",
+        identity=True,
+        readable=True,
+    ),
     Column(
         "problem_params",
         "json",
@@ -98,10 +107,14 @@ REGISTRY: tuple[Column, ...] = (
         nullable=True,
     ),
     Column("num_parameters", "int64", "parameters in the group", "identity", axis="log size"),
-    Column("latent_dim", "int32", "latent variables per datapoint", "identity"),
+    Column(
+        "latent_dim", "int32", "latent variables per datapoint; null for a loss of one's own", "identity", nullable=True
+    ),
     Column("batch_size", "int32", "datapoints in the minibatch; null for a cost", "identity", nullable=True),
     Column("train_steps", "int64", "Adam steps taken before measuring", "identity", identity=True, readable=True),
-    Column("objective", "text", "what is differentiated, such as elbo, iwae or cost", "identity", identity=True),
+    Column(
+        "objective", "text", "what is differentiated, such as elbo, iwae, cost, or a loss", "identity", identity=True
+    ),
     Column(
         "objective_params",
         "json",
@@ -165,35 +178,44 @@ REGISTRY: tuple[Column, ...] = (
     Column(
         "evaluations",
         "real",
-        "evaluations of log p(x,z), or gradients of it in z, per datapoint for one gradient",
+        "evaluations of log p(x,z), or gradients of it in z, per datapoint for one gradient; of a loss as it says",
         "counts",
         spent=True,
     ),
     Column(
         "reference",
         "text",
-        "where the reference gradient is from: closed-form, enumeration, quadrature or monte-carlo",
+        "where the reference gradient is from: closed-form, enumeration, quadrature, monte-carlo; null: there is none",
         "reference",
+        of_reference=True,
     ),
-    Column("gradient_norm", "real", "norm of the reference gradient g", "reference", error="reference_se"),
+    Column(
+        "gradient_norm",
+        "real",
+        "norm of the reference gradient g; of the mean where there is none",
+        "reference",
+        error="reference_se",
+    ),
     Column("reference_se", "real", "standard error of the reference, as a norm; 0 where it is exact", "reference"),
     Column(
         "bias_sq",
         "real",
-        "unbiased estimate of ||E g^ - g||^2; may be negative",
+        "unbiased estimate of ||E g^ - g||^2; may be negative; null, as all of bias, without a reference",
         "bias",
+        of_reference=True,
         slope=SlopeFigure("bias_sq", "bias²"),
     ),
-    Column("bias_sq_se", "real", "standard error of bias_sq", "bias"),
+    Column("bias_sq_se", "real", "standard error of bias_sq", "bias", of_reference=True),
     Column(
         "bias_norm",
         "real",
         "square root of bias_sq, 0 where that is negative",
         "bias",
+        of_reference=True,
         interval=("bias_low", "bias_high"),
     ),
-    Column("bias_low", "real", "lower end of the interval of ||bias||", "bias"),
-    Column("bias_high", "real", "upper end of the interval of ||bias||", "bias"),
+    Column("bias_low", "real", "lower end of the interval of ||bias||", "bias", of_reference=True),
+    Column("bias_high", "real", "upper end of the interval of ||bias||", "bias", of_reference=True),
     Column(
         "relative_bias",
         "real",
@@ -207,7 +229,7 @@ REGISTRY: tuple[Column, ...] = (
     Column(
         "relative_bias_high", "real", "bias_high / gradient_norm; null where the gradient is 0", "bias", nullable=True
     ),
-    Column("bias_p", "real", "p value of 'no bias' (sign-flip test on blocks)", "bias"),
+    Column("bias_p", "real", "p value of 'no bias' (sign-flip test on blocks)", "bias", of_reference=True),
     Column(
         "verdict",
         "text",
@@ -305,12 +327,13 @@ REGISTRY: tuple[Column, ...] = (
         "real",
         "variance + bias_sq",
         "spread",
+        of_reference=True,
         interval=("mse_low", "mse_high"),
         compared=True,
         averaged=True,
     ),
-    Column("mse_low", "real", "lower end of the interval of mse", "spread"),
-    Column("mse_high", "real", "upper end of the interval of mse", "spread"),
+    Column("mse_low", "real", "lower end of the interval of mse", "spread", of_reference=True),
+    Column("mse_high", "real", "upper end of the interval of mse", "spread", of_reference=True),
     Column("cosine", "real", "mean cosine of one gradient with the reference", "spread", nullable=True),
     Column(
         "block_variance",
@@ -352,7 +375,8 @@ REGISTRY: tuple[Column, ...] = (
     Column(
         "engine",
         "text",
-        "the path that measured it: layers (norms alone), general (every gradient formed), loop (one by one)",
+        "the path that measured it: layers (norms alone), general (every gradient formed), loop (one by one); of a "
+        "loss also vmap (many calls at once) or batch (a loss of many values)",
         "cost",
         since=2,
         before=Before(),

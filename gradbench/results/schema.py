@@ -92,4 +92,9 @@ def _texts(values: pa.ChunkedArray) -> pd.Series:
 def unfilled(frame: pd.DataFrame) -> list[str]:
     """Columns without a value in a measured row of this schema although they always have one; none is right."""
     measured = frame[(frame.status == "ok") & (frame.schema_version == SCHEMA_VERSION)]
-    return [column.name for column in TABLE if not column.nullable and measured[column.name].isna().any()]
+    referred = measured[measured.reference.notna()]
+    return [
+        column.name
+        for column in TABLE
+        if not column.nullable and (referred if column.of_reference else measured)[column.name].isna().any()
+    ]

@@ -67,10 +67,12 @@ def _faults(table: pa.Table) -> Iterator[tuple[str, Mask]]:
         wrong = pa.array([text for text in texts if not _is_table(text)], pa.string())
         yield f"{name} is no table of parameters", _mask(arrow_compute.is_in(table.column(name), value_set=wrong))
     ok = _mask(arrow_compute.equal(status, "ok"))
+    referred = _mask(table.column("reference").is_valid())
     for column in REGISTRY:
         if column.section in _BY_FIGURES and not column.nullable and column.type not in ("text", "json"):
             values = np.asarray(table.column(column.name).cast(pa.float64()).to_numpy(), dtype=float)
-            yield f"no {column.name}", ok & np.isnan(values)
+            asked = ok & referred if column.of_reference else ok
+            yield f"no {column.name}", asked & np.isnan(values)
             if column.name in POSITIVE or column.name == "variance":
                 yield f"{column.name} is out of range", ok & (values < (column.name in POSITIVE))
     yield "samples is out of range", ~(np.asarray(table.column("samples").cast(pa.float64())) >= 1)

@@ -11,6 +11,8 @@ import pandas as pd
 from gradbench.statistics import MARGIN, replicates_needed, verdicts
 
 UNRESOLVED_MESSAGE = "replicates that would decide, about: "
+NO_REFERENCE = "no reference was given: what is measured is spread alone"
+"""The message of a row that has no bias."""
 
 
 def with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
@@ -40,6 +42,8 @@ def _what_would_decide(needed: list[int], replicates: np.ndarray, high: np.ndarr
         f"all {count:.0f} replicates gave one gradient, and not the reference: a rare event may be missing, of a "
         f"frequency up to 3 in {count:.0f}; take more replicates"
         if math.isinf(bound)
+        else NO_REFERENCE
+        if math.isnan(bound)
         else f"{UNRESOLVED_MESSAGE}{enough}"
         for enough, count, bound in zip(needed, replicates, high, strict=True)
     ]

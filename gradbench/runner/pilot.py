@@ -11,7 +11,7 @@ import torch
 
 from gradbench.core.errors import GradbenchError
 from gradbench.engine import minibatches, passes
-from gradbench.engine.measure import measure as measure_moments
+from gradbench.engine.measure import measure_moments
 from gradbench.runner import rows
 from gradbench.runner.jobs import Failure
 from gradbench.runner.measuring import guarded

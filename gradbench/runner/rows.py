@@ -14,7 +14,7 @@ import torch
 from gradbench.core.canonical import canonical
 from gradbench.core.version import VERSION
 from gradbench.engine import minibatches, passes, timing
-from gradbench.engine.measure import measure as measure_moments
+from gradbench.engine.measure import measure_moments
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS

@@ -14,7 +14,7 @@ import torch
 
 from gradbench.core.arrays import Array
 from gradbench.core.types import Gradients
-from gradbench.engine.measure import measure as measure_moments
+from gradbench.engine.measure import measure_moments
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task

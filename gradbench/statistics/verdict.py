@@ -38,12 +38,15 @@ def verdicts(
 
     ``groups`` names the group of each row; without it all rows are of one.
 
+    A row whose figures are NaN, as it has no reference, is ``unresolved`` and counts for no other.
+
     ``unbiased`` is a claim of equivalence: the bias is certainly below ``margin`` times the exact gradient, or,
     where that is 0, below ``margin`` times the standard deviation of one gradient.
     """
     rejected = np.zeros(len(bias_p), dtype=bool)
     for rows in verdict_families(groups, len(bias_p)):
-        rejected[rows] = holm(bias_p[rows]) <= ALPHA
+        tested = rows[~np.isnan(bias_p[rows])]
+        rejected[tested] = holm(bias_p[tested]) <= ALPHA
     scale = np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
     small = bias_high <= margin * scale
     return [

@@ -16,7 +16,7 @@ from gradbench.checking.verdict import check_estimator
 from gradbench.core.errors import MeasurementError, PluginError
 from gradbench.core.isolation.process import RANDOM, Noted
 from gradbench.engine import general
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.minibatches import fitted
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS

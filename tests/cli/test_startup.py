@@ -85,7 +85,10 @@ def completed(*words: str, folder: Path = ROOT) -> list[str]:
 
 HELPS = [
     f"{name} --help"
-    for name in ("run", "compare", "explain", "check", "new", "export", "list", "show", "plot", "recommend", "report")
+    for name in (
+        *("run", "measure", "compare", "explain", "check", "new", "export", "list", "show"),
+        *("plot", "recommend", "report"),
+    )
 ]
 
 
@@ -121,6 +124,8 @@ def test_the_version_needs_no_formatting_either() -> None:
         ("show pathwis", "metric 'pathwis'; did you mean 'pathwise'?"),
         ("show nonsuch.toml", "nonsuch.toml: expected a suite file"),
         ("list suits", "'suits' is not one of"),
+        ("measure nonsuch.py:losses", "nonsuch.py: there is no such file"),
+        ("measure quick", "quick: expected FILE.py:NAME"),
         ("new estimator pathwise", "another estimator has the name 'pathwise'"),
     ],
 )

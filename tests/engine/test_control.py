@@ -10,7 +10,7 @@ from gradbench.checking.declared import samples_of_q
 from gradbench.checking.violation import BrokenError
 from gradbench.core.seeding import stream
 from gradbench.engine import control, general, regression
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.draws import PAIRS, draw_samples, own
 from gradbench.families.base import Family

@@ -10,7 +10,7 @@ import torch
 
 from gradbench.engine import general, passes
 from gradbench.engine.layers import datapoints
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import groups_of
 from gradbench.engine.options import Options
 from gradbench.engine.task import datapoint_noise

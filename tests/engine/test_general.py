@@ -9,7 +9,7 @@ import torch
 
 from gradbench.core.errors import MeasurementError
 from gradbench.engine import general, options, passes
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS

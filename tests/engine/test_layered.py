@@ -14,7 +14,7 @@ from gradbench.engine import control, general, loop
 from gradbench.engine.certainty import certain
 from gradbench.engine.layers import layer_norms
 from gradbench.engine.layers.trust import MixesDatapointsError
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.minibatches import fitted
 from gradbench.engine.minibatches import measure_minibatches as measure_minibatches
 from gradbench.engine.options import Options

@@ -13,7 +13,7 @@ from gradbench.core.errors import MeasurementError
 from gradbench.engine.layers import layer_norms, products
 from gradbench.engine.layers.factored import Factored
 from gradbench.engine.layers.recording import RecordingCalls, deltas
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options, parse_bytes
 from gradbench.engine.passes import piece_size
 from gradbench.estimators import ESTIMATORS

@@ -17,7 +17,7 @@ import torch
 
 from gradbench.core.bank import Bank, allocated, columns, release, side_by_side
 from gradbench.core.errors import MeasurementError
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import joined
 from gradbench.engine.options import BANKS, Options
 from gradbench.runner import runs
@@ -39,7 +39,7 @@ import gc, json, sys
 import torch
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.target import monte_carlo, points, reference
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
@@ -100,7 +100,7 @@ def test_ten_million_parameters_stay_within_the_budget():
 BELIEFS = """
 import gc, json, sys
 import torch
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.objectives.chosen import ChosenObjective

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gradbench.engine import general, minibatches
-from gradbench.engine.measure import measure as measure_fixed
+from gradbench.engine.measure import measure_moments as measure_fixed
 from gradbench.engine.moments import Moments, joined
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task

@@ -14,7 +14,7 @@ from gradbench.core.errors import MeasurementError
 from gradbench.engine import general, loop
 from gradbench.engine.layers import apart, layer_norms
 from gradbench.engine.loop import LoopWarning
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gradbench.core.errors import MeasurementError
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from gradbench.engine.returned import checked_values
 from gradbench.estimators import ESTIMATORS

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.draws import own

@@ -19,7 +19,7 @@ from gradbench.core.errors import MeasurementError
 from gradbench.core.types import hold
 from gradbench.engine.general import replicate_gradients
 from gradbench.engine.layers import layer_norms
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradbench.core.seeding import stream
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from tests.estimators.trials import SOME
 

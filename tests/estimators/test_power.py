@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gradbench import statistics
-from gradbench.engine.measure import measure
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting

@@ -70,6 +70,7 @@ def test_every_column_of_a_measured_row_is_filled(run):
     ok = run.ok()
     constant = ok.variance == 0
     assert schema.unfilled(run.frame) == []
+    assert ok.reference.notna().all()
     # undefined for a gradient that does not vary, or is 0
     for name in ("kurtosis", "snr_mean", "cosine", "relative_bias", "relative_bias_high"):
         assert ok.loc[~constant, name].notna().all(), name

@@ -40,7 +40,7 @@ def figures(frame: pd.DataFrame) -> pd.DataFrame:
 def measured(monkeypatch) -> list[range]:
     """The blocks that are measured, cell by cell."""
     found: list[range] = []
-    original = engine.measure
+    original = engine.measure_moments
 
     def measure(task, blocks, *given, **named):
         found.append(blocks)
