@@ -118,7 +118,7 @@ def engine(folder: Path) -> float:
     """Seconds that the engine takes for moments and figures of all cells, after one that is not counted."""
     import torch
 
-    from gradbench.engine.measure import measure_moments as measure
+    from gradbench.engine.measure import measure_moments
     from gradbench.engine.task import Task
     from gradbench.estimators import ESTIMATORS
     from gradbench.statistics import summarise
