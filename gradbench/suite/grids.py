@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import ConfigDict, Field
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
@@ -26,10 +24,9 @@ from gradbench.problems import data as data_sets
 from gradbench.problems.base import Problem
 from gradbench.suite.answers import check_answers
 from gradbench.suite.cell import Cell
+from gradbench.suite.devices import DEVICE, resolve_device
 from gradbench.suite.limits import LARGEST_INTEGER, MOST_NUMBERS, told
 from gradbench.target.points import Axes, check_point
-
-DEVICE = r"cuda(:([0-9]{1,4}))?"
 
 
 class GridKeys(StrictModel):
@@ -259,25 +256,3 @@ def _product(table: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def resolve_device(name: str, *, elsewhere: bool = False) -> str:
-    """``auto`` to the device that there is. Raises UsageError for a CUDA device that there is not.
-
-    ``elsewhere``: on machines of a cluster, which hands out the GPUs that it has: ``cuda`` is any of them.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        return name
-    found = re.fullmatch(DEVICE, name)
-    if found is None:
-        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
-    if elsewhere and ":" in name:
-        raise UsageError(f"device {name!r}: a cluster hands out its GPUs itself; use --device cuda")
-    if elsewhere:
-        return name
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(found[2] or 0) >= count:
-        raise UsageError(f"device {name!r}: there are {count} CUDA devices here; use --device cpu or auto")
-    return name

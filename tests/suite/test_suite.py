@@ -8,7 +8,7 @@ import torch
 
 from gradbench.core.canonical import digest
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
-from gradbench.suite.grids import resolve_device
+from gradbench.suite.devices import resolve_device
 from gradbench.suite.shipped import find_suite, shipped
 from gradbench.suite.suites import Settings, load_suite, resolve
 
@@ -131,7 +131,7 @@ OVER = CLAIM | {"kind": "ratio", "over": {"estimator": "pathwise"}}
         ({"expect": [CLAIM | {"select": {"q": 7}}]}, "test.toml: expect[0].select: unknown key 'q'"),
         ({"expect": [OVER | {"over": {"q": 7}}]}, "test.toml: expect[0].over: unknown key 'q'"),
         ({"expect": {"claim": "c"}}, "test.toml: expect: is one table; write [[expect]] with two brackets"),
-        ({"measure": {"high": 3}}, "test.toml: measure: unknown key 'high'; valid: blocks, budget, engine, "),
+        ({"measure": {"high": 3}}, "test.toml: measure: unknown key 'high'; valid: blocks, budget, decide, "),
         ({"measure": {"blocks": 2}}, "test.toml: measure.blocks: input should be greater than or equal to 4, got 2"),
         ({"measure": 3}, "test.toml: measure: input should be a valid dictionary"),
         ({"high": 3}, "test.toml: unknown key 'high'; valid: expect, grid, measure, name, seed, title"),
