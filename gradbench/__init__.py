@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from gradbench.problems.networks import Calls
     from gradbench.report.picture import draw_what_moves
     from gradbench.report.plots import plot
+    from gradbench.results.columns import CSV_TYPES
     from gradbench.results.compare import compare_runs, rank
     from gradbench.results.store import load, load_run
     from gradbench.testing import assert_less_variance, assert_unbiased
@@ -143,6 +144,7 @@ _WHERE: dict[str, str] = {
     "Tracker": "gradbench.losses.tracker",
     # results
     "load": "gradbench.results.store",
+    "CSV_TYPES": "gradbench.results.columns",
     "load_run": "gradbench.results.store",
     "compare_runs": "gradbench.results.compare",
     "rank": "gradbench.results.compare",
@@ -166,6 +168,7 @@ if not TYPE_CHECKING:  # which would take any name for one of the package's
     __getattr__, __dir__ = lazy(__name__, _WHERE, ("testing",))
 
 __all__ = [
+    "CSV_TYPES",
     "ESTIMATORS",
     "FAMILIES",
     "NOTHING",

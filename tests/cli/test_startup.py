@@ -111,7 +111,7 @@ def test_the_version_needs_no_formatting_either() -> None:
     ("line", "said"),
     [
         ("nonsuch", "no such command 'nonsuch'"),
-        ("run", "missing argument"),
+        ("run", "give a suite (see gradbench list suites), or --problem NAME"),
         ("run quick --nonsuch", "no such option: --nonsuch"),
         ("run quik", "unknown suite 'quik'; did you mean 'quick'?"),
         ("run nonsuch.toml", "nonsuch.toml: expected a suite file"),
@@ -179,8 +179,10 @@ def test_every_kept_run_is_read_without_torch(run, line, also) -> None:
         ("recommend RUN", FIGURE),
         ("export RUN", set()),
         ("export RUN --format json", set()),
-        ("export RUN --format markdown", {"tabulate"}),
-        ("export RUN --format latex", {"jinja2"}),
+        ("export RUN --format markdown", set()),
+        ("export RUN --format latex", set()),
+        ("export RUN --format markdown --rows", {"tabulate"}),
+        ("export RUN --format latex --rows", {"jinja2"}),
         ("compare RUN RUN --json", FIGURE),
     ],
 )
