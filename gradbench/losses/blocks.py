@@ -20,7 +20,7 @@ from gradbench.engine.reducing import reduced, replicate_scalars
 ROW_NUMBERS = 2**19
 """Numbers of per-replicate gradients that are reduced at a time. A constant, as the last bits depend on it."""
 FEWEST_ROWS, MOST_ROWS = 4, 256
-WIDE = 2**12
+LONG_GRADIENT = 2**12
 """Parameters of a tensor from which its gradients are reduced row by row."""
 
 Evaluate = Callable[[Sequence[int]], Iterator[Sequence[Tensor | None]]]
@@ -180,7 +180,7 @@ class _BlockSums:
         numbers = []
         for name, own in self.shape.split(self.rows[: self.filled]).items():
             centre, reference = self.centre[name], self.reference[name]
-            if own.shape[1] < WIDE or own.device.type != "cpu":
+            if own.shape[1] < LONG_GRADIENT or own.device.type != "cpu":
                 numbers.append(replicate_scalars(own, centre, reference))
                 total = (own - centre).sum(0, dtype=torch.float64).cpu()
             else:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from gradbench.report.figures.cells import differing, telling
+from gradbench.report.labels import Varying, varying_parameters
 from gradbench.report.recommended import sentences
-from gradbench.report.tables import varying_parameters
 from gradbench.results.columns import PARAMETERS, POINT
 from gradbench.results.recommending import Advice, advise
 from gradbench.results.store import Run
@@ -38,7 +38,7 @@ def advice_told(run: Run, group: str) -> tuple[list[AdviceTold], int]:
     return list(_told(advice, first, varying_parameters(run.ok()))), max(int(target.max()) + 1 - MOST_TARGETS, 0)
 
 
-def _told(advice: list[Advice], rows: pd.DataFrame, varying: dict[str, set[str]]) -> Iterator[AdviceTold]:
+def _told(advice: list[Advice], rows: pd.DataFrame, varying: Varying) -> Iterator[AdviceTold]:
     names = [name for name in (*POINT, "hardware") if rows[name].nunique(dropna=False) > 1 or name == "problem"]
     keys = {column: differing(rows, column) for column in PARAMETERS}
     found: dict[str, list[tuple[str, str]]] = {}

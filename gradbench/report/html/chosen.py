@@ -28,7 +28,7 @@ COST_NAMES = {"samples": "L", "evaluations": "evaluations", "seconds": "seconds"
 
 
 @dataclass(frozen=True)
-class View:
+class FigureView:
     """One way to draw a section."""
 
     kind: str
@@ -50,16 +50,16 @@ class FigureSection:
     key: str
     title: str
     about: str
-    views: tuple[View, ...]
+    views: tuple[FigureView, ...]
     absent: str
     """What is said where a run gives no such figure."""
     taken: tuple[str, ...] = ("samples",)
     """Columns that its x axis takes, so that they tell no panels apart."""
 
 
-def _views(kind: str, *costs: str | None) -> tuple[View, ...]:
+def _views(kind: str, *costs: str | None) -> tuple[FigureView, ...]:
     """A view against each of ``costs``, then the same as ratios."""
-    return tuple(View(kind, x, over) for over in (False, True) for x in costs)
+    return tuple(FigureView(kind, x, over) for over in (False, True) for x in costs)
 
 
 FIGURE_SECTIONS = (
@@ -81,7 +81,7 @@ FIGURE_SECTIONS = (
         "plane",
         "(c) Bias and standard deviation",
         "The two parts of the error of one gradient. Up and to the left: biased; down and to the right: noisy.",
-        (View("plane"),),
+        (FigureView("plane"),),
         "No cell was measured.",
     ),
     FigureSection(
@@ -119,7 +119,7 @@ FIGURE_SECTIONS = (
         "claims",
         "(h) Claims",
         "What the suite claims, as it was measured.",
-        (View("claims"),),
+        (FigureView("claims"),),
         "The suite makes no claim that was measured.",
     ),
 )
@@ -182,7 +182,9 @@ def _groups(section: FigureSection, shown: Shown) -> Iterator[str]:
     yield from (name for name in GROUPS_DRAWN if name in there and not (section.key == "tensors" and name == "all"))
 
 
-def _panels(section: FigureSection, view: View, shown: Shown, group: str | None, room: int) -> tuple[list[Figure], int]:
+def _panels(
+    section: FigureSection, view: FigureView, shown: Shown, group: str | None, room: int
+) -> tuple[list[Figure], int]:
     """The panels that there is room for, and how many are left out."""
     if group is None:
         run, left = shown.run, 0

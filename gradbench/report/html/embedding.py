@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from importlib import resources
 from typing import Any
@@ -15,19 +16,30 @@ from gradbench.core.errors import UsageError
 from gradbench.core.printable import plain
 
 ASSETS = "gradbench.report.html"
-REMEDY = "a report needs plotly: pip install 'gradbench[report]'"
+NEEDS_PLOTLY = "a report needs plotly: pip install 'gradbench[report]'"
 
 
 def embedded_json(value: Any) -> Markup:
-    """``value`` as strict JSON for a ``<script type="application/json">``, whatever texts are in it.
+    """``value`` as strict JSON for a ``<script type="application/json">``, whatever texts are in it; ∞ as "inf".
 
     >>> print(embedded_json({"name": "</script><b>"}))
     {"name":"\\u003c/script\\u003e\\u003cb\\u003e"}
     """
-    text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(plain(_spelt(value)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Markup(text.encode("utf-8", "replace").decode())
+
+
+def _spelt(value: Any) -> Any:
+    """``value`` with infinities as texts: a page shows them, and JSON has no numbers for them."""
+    if isinstance(value, dict):
+        return {key: _spelt(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelt(one) for one in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
 
 
 def asset(name: str) -> str:
@@ -45,7 +57,7 @@ def plotly_script() -> Markup:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise UsageError(REMEDY) from error
+        raise UsageError(NEEDS_PLOTLY) from error
     return _as_script(get_plotlyjs())
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradbench.core.printable import one_line
 from gradbench.report.format import count, percent
-from gradbench.report.tables import short
+from gradbench.report.labels import short
 from gradbench.report.words import group_title, without_gradient
 from gradbench.results.store import Run, replicates_to_resolve
 

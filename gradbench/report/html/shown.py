@@ -19,7 +19,7 @@ WHERE_THEY_VARY = (
     "noise", "device", "dtype", "seed",
 )  # fmt: skip
 """Shown behind the figures where the rows differ in them."""
-SHOWN_FIGURES: tuple[tuple[str, str, str], ...] = (
+FIGURES_OF_A_ROW: tuple[tuple[str, str, str], ...] = (
     ("variance", "variance", "number"),
     ("relative_bias", "bias / ‖g‖", "percent"),
     ("relative_bias_high", "at most", "percent"),
@@ -56,7 +56,7 @@ def shown_columns(frame: pd.DataFrame) -> list[dict[str, Any]]:
     before = [*FIRST, *(name for name in BESIDE if _varies(frame, name)), "problem"]
     behind = [name for name in WHERE_THEY_VARY if _varies(frame, name)]
     found = [_identity(name) for name in before]
-    for name, title, form in SHOWN_FIGURES:
+    for name, title, form in FIGURES_OF_A_ROW:
         found.append(_column(name, title, form))
         if name in SPANS:
             ends = BY_NAME[name].interval

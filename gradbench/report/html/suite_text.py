@@ -9,7 +9,16 @@ from typing import Any
 from gradbench.problems import PROBLEMS
 
 Toml = dict[str, Any]
-OWN = ("cell_id", "skip", "noise", "problem_params", "objective_params", "estimator", "estimator_params", "samples")
+KEYS_OF_A_CELL = (
+    "cell_id",
+    "skip",
+    "noise",
+    "problem_params",
+    "objective_params",
+    "estimator",
+    "estimator_params",
+    "samples",
+)
 """Keys of a cell that do not stand in its grid as they are."""
 WIDEST = 100
 """Characters of a list that stands on one line."""
@@ -53,7 +62,7 @@ def _grids(cells: Sequence[Mapping[str, Any]], seed: int) -> list[Toml]:
 
 def _point(cell: Mapping[str, Any], seed: int) -> Toml:
     """What a grid says of a cell, apart from its estimator and its L."""
-    rest = {key: value for key, value in cell.items() if key not in OWN and value is not None}
+    rest = {key: value for key, value in cell.items() if key not in KEYS_OF_A_CELL and value is not None}
     objective, parameters = rest.pop("objective", None), cell.get("objective_params") or {}
     if rest.get("seed") == seed:
         rest.pop("seed")

@@ -16,7 +16,7 @@ from gradbench.report.html.environment import Fact, command_of, environment
 from gradbench.report.html.in_words import Verdicts, cell_counts, verdicts_on, what_is_biased, what_was_measured
 from gradbench.report.html.losses import LostCells, lost_cells
 from gradbench.report.html.suite_text import suite_text
-from gradbench.report.tables import estimator_label, varying_parameters
+from gradbench.report.labels import estimator_label, varying_parameters
 from gradbench.report.words import group_title
 from gradbench.results.outcomes import claims_of, verify
 from gradbench.results.store import Run
@@ -107,7 +107,7 @@ def told_of(name: str, run: Run) -> RunTold:
 
 def _groups(run: Run) -> Iterator[GroupTold]:
     rows = run.ok()
-    varying = varying_parameters(rows) if len(rows) else {}
+    varying = varying_parameters(rows)
     margin = run.manifest["suite_resolved"].get("measure", {}).get("margin")
     margin = margin if isinstance(margin, float) else MARGIN
     for group in _groups_told(rows):
