@@ -15,6 +15,8 @@ from gradbench.core.printable import plain, visible
 from gradbench.report.plain import Console, Text
 
 PIPED_WIDTH = 100
+WIDEST = 1000
+"""Columns of a table that is printed whole, however wide the terminal."""
 LONGEST_ERROR = 1200
 """Characters; what user code raised may hold its whole source."""
 
@@ -26,9 +28,10 @@ def _width(stream: Any) -> int | None:
     return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if "COLUMNS" in os.environ else PIPED_WIDTH
 
 
-def stdout() -> Console:
-    """The console of results."""
-    return Console(width=_width(sys.stdout))
+def stdout(at_least: int | None = None) -> Console:
+    """The console of results, as wide as the terminal, or wider."""
+    console = Console(width=_width(sys.stdout))
+    return console if at_least is None else Console(width=max(console.width, at_least))
 
 
 def stderr() -> Console:
@@ -36,9 +39,9 @@ def stderr() -> Console:
     return Console(stderr=True)
 
 
-def show(renderable: RenderableType, width: int | None = None) -> None:
-    """Print a result, on at most ``width`` columns."""
-    console = stdout()
+def show(renderable: RenderableType, width: int | None = None, at_least: int | None = None) -> None:
+    """Print a result, on at most ``width`` columns, or as if the terminal had ``at_least`` so many."""
+    console = stdout(at_least)
     shown = Text(renderable) if isinstance(renderable, str) else renderable
     console.print(shown, width=None if width is None else min(width, console.width))
 

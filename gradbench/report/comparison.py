@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from gradbench.core.printable import one_line
 from gradbench.report.equal_cost_tables import spending
 from gradbench.report.format import number, read_alike, span
+from gradbench.report.labels import also_varying, each, estimator_label, varied, varying_parameters
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import also_varying, each, estimator_label, varied, varying_parameters
 from gradbench.report.words import group_title
 from gradbench.results.columns import BY_NAME, POINT
 from gradbench.results.compare import BETTER, INCOMPARABLE, WORSE

@@ -8,21 +8,15 @@ import pandas as pd
 from rich.console import Group, RenderableType
 
 from gradbench.objectives import depends_on_samples
+from gradbench.report.captions import target_title
+from gradbench.report.footnotes import cautions, other_groups
 from gradbench.report.format import duration, number, span
+from gradbench.report.labels import each, estimator_label, varying_parameters
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
-from gradbench.report.tables import (
-    HEAVY_MARK,
-    cautions,
-    each,
-    estimator_label,
-    heavy_tailed,
-    not_measured,
-    other_groups,
-    target_title,
-    varying_parameters,
-    verdict_text,
-)
+from gradbench.report.row_cells import verdict_text
+from gradbench.report.unmeasured import not_measured
+from gradbench.report.words import HEAVY_MARK, heavy_tailed
 from gradbench.results.at_budget import at_budget, samples_of_target
 from gradbench.results.columns import POINT
 from gradbench.results.store import Run

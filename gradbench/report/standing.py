@@ -11,8 +11,8 @@ import pandas as pd
 from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS, written_out
 from gradbench.report.format import number, percent, read_alike, span
+from gradbench.report.labels import also_varying, each, estimator_label, short, varying_parameters
 from gradbench.report.markdown import markdown_table, unmarked
-from gradbench.report.tables import also_varying, each, estimator_label, short, varying_parameters
 from gradbench.report.words import ZERO_MARK, group_title, without_gradient
 from gradbench.results.columns import POINT
 from gradbench.results.compare import rank

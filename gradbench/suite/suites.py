@@ -97,6 +97,8 @@ class Suite:
     measure: Measure
     cells: tuple[Cell, ...]
     expect: tuple[Claim, ...] = ()
+    text: str | None = None
+    """The suite as TOML, of one that no file holds, for the run folder to keep."""
 
     def resolved(self) -> dict[str, Any]:
         """The suite as plain data, for the manifest and for telling one suite from another."""

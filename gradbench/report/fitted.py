@@ -1,0 +1,117 @@
+"""Tables that fit the width they are printed on: columns go in a stated order, and no name is cut or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+
+from gradbench.core.printable import one_line
+from gradbench.report.layout import plain_table
+from gradbench.report.plain import Table, Text
+
+Cell = str | Text
+
+
+@dataclass(frozen=True)
+class FittedColumn:
+    """A column of tables that belong together."""
+
+    name: str
+    header: str
+    justify: Literal["left", "right"] = "right"
+    folds: bool = False
+    """Whether a cell may go on in a second line, behind a space."""
+    goes: int | None = None
+    """Place in the order that columns go in where there is no room, the lowest first; None for one that stays."""
+    title: str = ""
+    """What it is called where it is left out; its header unless given."""
+
+
+@dataclass
+class FittedTable:
+    """The title and the rows of one table; cells are in the order of the columns."""
+
+    title: str
+    rows: list[tuple[Sequence[Cell], str]] = field(default_factory=list)
+    """Cells and the style of each row."""
+
+    def add(self, cells: Sequence[Cell], style: str = "") -> None:
+        """Add a row."""
+        self.rows.append((cells, style))
+
+
+@dataclass
+class FittedTables:
+    """Tables of the same columns, one above the other, all with the columns that fit and as wide as each other."""
+
+    columns: Sequence[FittedColumn]
+    tables: Sequence[FittedTable]
+    remedy: str = ""
+    """How to see what is left out."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The tables at the width there is, and which columns have been left out of them."""
+        widths = self._widths()
+        shown = self._fitting(widths, options.max_width)
+        for table in self.tables:
+            yield Text(table.title, style="bold")
+            yield self._drawn(table, shown, widths, options.max_width)
+            yield ""
+        if gone := [column.title or column.header for index, column in enumerate(self.columns) if index not in shown]:
+            said = f"no room at {options.max_width} columns for: {', '.join(gone)}"
+            yield Text(f"{said} ({self.remedy})" if self.remedy else said, style="dim")
+
+    def needed(self) -> int:
+        """The width at which everything is shown, with every cell on one line."""
+        return sum(self._widths()) + len(self.columns) - 1
+
+    def _widths(self) -> list[int]:
+        """The width of each column with all cells on one line."""
+        widths = [cell_len(column.header) for column in self.columns]
+        for table in self.tables:
+            for cells, _ in table.rows:
+                widths = [max(width, _length(cell)) for width, cell in zip(widths, cells, strict=True)]
+        return widths
+
+    def _least(self, index: int) -> int:
+        """The width of a column whose cells go on in further lines; that of its longest word."""
+        words = [word for table in self.tables for cells, _ in table.rows for word in _plain(cells[index]).split()]
+        return max(map(cell_len, [self.columns[index].header, *words]), default=0)
+
+    def _fitting(self, widths: Sequence[int], width: int) -> list[int]:
+        """Which columns there is room for. Cells go on in a second line before a column goes."""
+        shown = list(range(len(self.columns)))
+        least = [self._least(i) if self.columns[i].folds else widths[i] for i in shown]
+        going = sorted((i for i in shown if self.columns[i].goes is not None), key=lambda i: self.columns[i].goes or 0)
+        for index in going:
+            if sum(least[i] for i in shown) + len(shown) - 1 <= width:
+                break
+            shown.remove(index)
+        return shown
+
+    def _drawn(self, table: FittedTable, shown: Sequence[int], widths: Sequence[int], width: int) -> Table:
+        drawn = plain_table(None, padding=0)
+        room = width - (len(shown) - 1) - sum(widths[i] for i in shown)
+        for index in shown:
+            column, wide = self.columns[index], widths[index]
+            if room < 0 and column.folds:
+                narrow = max(wide + room, self._least(index))
+                room, wide = room + wide - narrow, narrow
+            drawn.add_column(
+                column.header, justify=column.justify, width=wide, no_wrap=not column.folds, overflow="fold"
+            )
+        for cells, style in table.rows:
+            drawn.add_row(*(cells[index] for index in shown), style=style)
+        return drawn
+
+
+def _plain(cell: Cell) -> str:
+    return cell.plain if isinstance(cell, Text) else one_line(cell)
+
+
+def _length(cell: Cell) -> int:
+    return cell_len(_plain(cell))
