@@ -125,7 +125,7 @@ def _own(*shown: CellColumn) -> dict[str, CellColumn]:
 
 
 OWN = _own(
-    CellColumn(FittedColumn("at", "", "left", True), lambda row, beside: beside.words.get(row.Index, "")),
+    CellColumn(FittedColumn("at", "", "left", True, least=30), lambda row, beside: beside.words.get(row.Index, "")),
     CellColumn(
         FittedColumn("estimator", "estimator", "left", True),
         lambda row, beside: estimator_label(row.estimator, row.estimator_params, beside.varying),

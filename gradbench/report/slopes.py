@@ -30,7 +30,7 @@ def slope_tables(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
     """Tables for each axis, one for each point, of measured ``rows`` of one ``group``; nothing where nothing scales."""
     shown = rows[rows.group == group]
     found = slopes(shown)
-    varying = varying_parameters(shown) if len(shown) else {}
+    varying = varying_parameters(shown)
     for axis, some in found[found.points >= FEWEST].groupby("against", sort=False):
         columns = [column for column in _COLUMNS if column.name != axis]
         tables = [

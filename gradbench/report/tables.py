@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -111,7 +111,7 @@ def _tables(
     rows: pd.DataFrame, group: str, columns: Sequence[CellColumn], view: View, best: frozenset[Any]
 ) -> FittedTables:
     varying = varying_parameters(rows)
-    keys = list(view.group_by or POINT)
+    keys = _with_parameters(view.group_by) if view.group_by else list(POINT)
     tables = [
         _table(some, group, columns, varying, view, best) for _, some in rows.groupby(keys, sort=False, dropna=False)
     ]
@@ -121,6 +121,12 @@ def _tables(
     if view.wide:
         shown = [_staying(column) for column in shown]
     return FittedTables(shown, tables, REMEDY)
+
+
+def _with_parameters(names: Sequence[str]) -> list[str]:
+    """Columns that tables are made by: an estimator or an objective with its parameters."""
+    own = {name: f"{name}_params" for name in ("estimator", "objective")}
+    return [one for name in names for one in (name, own.get(name)) if one is not None]
 
 
 def _table(
@@ -165,4 +171,4 @@ def _without_first(table: FittedTable) -> FittedTable:
 
 
 def _staying(column: FittedColumn) -> FittedColumn:
-    return FittedColumn(column.name, column.header, column.justify, column.folds, None, column.title)
+    return replace(column, goes=None)

@@ -78,7 +78,8 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
     found: dict[str, Figures] = {}
     for group, row in zip(groups, rows, strict=True):
         named: dict[str, Any] = dict(zip(columns, row, strict=True))
-        found[group] = Figures(**common, **named | {"bias_controlled": int(named["bias_controlled"])})
+        named |= common | {"bias_controlled": int(named["bias_controlled"])}
+        found[group] = Figures(**named)
     return found
 
 
