@@ -19,6 +19,8 @@ WIDEST = 1000
 """Columns of a table that is printed whole, however wide the terminal."""
 LONGEST_ERROR = 1200
 """Characters; what user code raised may hold its whole source."""
+LONGEST_LINE = 300
+"""Characters of each of several lines of an error."""
 
 
 def _width(stream: Any) -> int | None:
@@ -71,6 +73,8 @@ def warn(message: str) -> None:
 
 
 def fail(message: str) -> None:
-    """Print an error, of one that goes on for pages the beginning and the end."""
-    shown = message if len(message) <= LONGEST_ERROR else f"{message[: LONGEST_ERROR // 2]} … {message[-200:]}"
-    say(f"error: {shown}")
+    """Print an error, of a line that goes on for pages the beginning and the end."""
+    lines = message.split("\n")
+    room = LONGEST_ERROR if len(message) <= LONGEST_ERROR else max(LONGEST_ERROR // len(lines), LONGEST_LINE)
+    shown = [line if len(line) <= room else f"{line[: room // 2]} … {line[-room // 6 :]}" for line in lines]
+    say("error: " + "\n".join(shown))

@@ -46,7 +46,8 @@ def show(
     if not kind and is_file(Path(name) / "manifest.json"):
         _show_run(name, group, at, plugin, options, json_)
     from gradbench.cli import output, plugins
-    from gradbench.core.errors import UnknownNameError, UsageError
+    from gradbench.cli.suggesting import unknown_thing
+    from gradbench.core.errors import UsageError
     from gradbench.estimators import ESTIMATORS
     from gradbench.families import FAMILIES
     from gradbench.objectives import OBJECTIVES
@@ -67,9 +68,7 @@ def show(
         _show_plan(name, select or [], json_, piloted=plan, out=out)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
-        raise UnknownNameError(
-            kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known
-        )
+        raise unknown_thing(kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known)
     elif homes[0] == "suite":
         _show_plan(bare, select or [], json_, piloted=plan, out=out)
     elif homes[0] == "metric":

@@ -62,6 +62,6 @@ def sweep_of(
     problem: str, estimators: str, samples: str | None, sizes: list[str], keys: list[str], settings: Settings
 ) -> Suite:
     """The suite that the options say. Raises SuiteError, UnknownNameError or UsageError."""
-    from gradbench.suite.sweeps import sweep
+    from gradbench.suite.sweeps import typed_suite
 
-    return sweep(problem, estimators, samples or "1", sizes, keys, settings)
+    return typed_suite(problem, estimators, samples or "1", sizes, keys, settings)

@@ -4,6 +4,7 @@ GradbenchError
 ├── UsageError             a command or call that cannot be carried out as asked (exit code 2)
 │   ├── UnknownNameError   no suite, estimator, problem, data set … of that name
 │   ├── SuiteError         a suite file that is no valid suite
+│   │   └── SeveralFaultsError     for several reasons, a line each
 │   ├── PluginError            a user's file or package that cannot take part
 │   └── RunError           a run folder that cannot be read or written
 │       ├── StorageError       a file of it that cannot be written any more: the run stops, what is there is kept
@@ -57,6 +58,17 @@ class UnknownNameError(UsageError):
 
 class SuiteError(UsageError):
     """A suite that is not valid; the message names the file, the key and the remedy."""
+
+
+class SeveralFaultsError(SuiteError):
+    """A suite with several faults: a line that counts them, and a line for each."""
+
+    def __init__(self, where: str, faults: Iterable[str], more: int = 0) -> None:
+        self.faults = tuple(faults)
+        count = len(self.faults) + max(more, 0)
+        lines = [f"  {fault.removeprefix(f'{where}: ')}" for fault in self.faults]
+        lines += [f"  and {more} more"] if more > 0 else []
+        super().__init__("\n".join([f"{where}: {count} faults", *lines]))
 
 
 class PluginError(UsageError):

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.equal_cost_tables import spending
-from gradbench.report.fitted import Cell, FittedColumn, FittedTable, FittedTables
+from gradbench.report.fitted import CellText, FittedColumn, FittedTable, FittedTables
 from gradbench.report.format import number, read_alike, span
 from gradbench.report.labels import each, estimator_label, point_words, varying_parameters
 from gradbench.report.layout import plain_table
@@ -138,11 +138,11 @@ def _cells(
     biased: bool,
     note: str = "biased",
     cost: EqualCost | None = None,
-) -> Sequence[Cell]:
+) -> Sequence[CellText]:
     mark = Text(row.mark, style=_STYLES.get(row.mark, ""))
     if biased:
         mark.append(f" ({note})", style="red")
-    cells: list[Cell] = [name, str(row.samples)]
+    cells: list[CellText] = [name, str(row.samples)]
     for column in _columns("", figure, cost, False)[2:-1]:
         if column.name.endswith("_interval"):
             cells.append(_interval(row, column.name.removesuffix("_interval")))

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from gradbench.objectives import depends_on_samples
 from gradbench.report.captions import target_title
 from gradbench.report.fitted import FittedColumn, FittedTable, FittedTables
-from gradbench.report.footnotes import cautions, controlled, other_groups
+from gradbench.report.footnotes import cautions, control_note, other_groups
 from gradbench.report.format import duration, number, span
 from gradbench.report.labels import Varying, each, estimator_label, varying_parameters
 from gradbench.report.plain import Text
@@ -47,7 +47,7 @@ def equal_cost_tables(run: Run, group: str, cost: EqualCost) -> RenderableType:
     parts: list[RenderableType] = [FittedTables(_COLUMNS_AT_BUDGET, tables, "--full, or a wider terminal"), ""]
     if len(shown):
         parts += _meanings(shown, cost.unit)
-    parts += controlled(shown)
+    parts += control_note(shown)
     parts += cautions(shown)
     if cost.unit == "seconds":
         parts += [Text(said, style="yellow") for said in noise_words(shown)]

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import ConsoleOptions, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.layout import plain_table
-from gradbench.report.plain import Table, Text
+from gradbench.report.plain import Console, Table, Text
 
-Cell = str | Text
+CellText = str | Text
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class FittedTable:
     """The title and the rows of one table; cells are in the order of the columns."""
 
     title: str
-    rows: list[tuple[Sequence[Cell], str]] = field(default_factory=list)
+    rows: list[tuple[Sequence[CellText], str]] = field(default_factory=list)
     """Cells and the style of each row."""
 
-    def add(self, cells: Sequence[Cell], style: str = "") -> None:
+    def add(self, cells: Sequence[CellText], style: str = "") -> None:
         """Add a row."""
         self.rows.append((cells, style))
 
@@ -137,9 +137,9 @@ def fitted_listing(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> Fit
     return FittedTables(columns, [FittedTable("", [(list(row), "") for row in rows])], "a wider terminal, or --json")
 
 
-def _plain(cell: Cell) -> str:
+def _plain(cell: CellText) -> str:
     return cell.plain if isinstance(cell, Text) else one_line(cell)
 
 
-def _length(cell: Cell) -> int:
+def _length(cell: CellText) -> int:
     return cell_len(_plain(cell))

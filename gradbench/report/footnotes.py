@@ -31,7 +31,7 @@ def footnotes(rows: pd.DataFrame, columns: Collection[str], starred: bool) -> It
         if any(without_gradient(row.gradient_norm, row.variance) for row in each(rows)):
             text = f"{ZERO_MARK} ‖g‖ = 0: as a share of √variance, the standard deviation of one gradient"
             yield Text(text, style="dim")
-    yield from controlled(rows)
+    yield from control_note(rows)
     if "samples" in columns and len(others := _other_replicates(rows)):
         said = ", ".join(map(str, others))
         yield Text(f"{OTHER_MARK} not as many replicates as the caption says: {said}", style="dim")
@@ -47,7 +47,7 @@ def footnotes(rows: pd.DataFrame, columns: Collection[str], starred: bool) -> It
             yield Text(said, style="yellow")
 
 
-def controlled(rows: pd.DataFrame) -> Iterator[RenderableType]:
+def control_note(rows: pd.DataFrame) -> Iterator[RenderableType]:
     """Of which estimators the bias was measured after removing noise whose mean is known to be 0."""
     names = list(dict.fromkeys(rows[rows.bias_controlled.fillna(0).astype(int) > 0].estimator))
     if names:

@@ -39,7 +39,7 @@ def varying_parameters(rows: pd.DataFrame) -> Varying:
     """What varies in ``rows``. The size of a minibatch is said with the data."""
     own = [name for name in POINT if name != "problem" and name not in PARAMETERS]
     counts = rows.groupby("problem")[own].nunique(dropna=False)
-    columns = {str(problem): {name for name in own if counts.loc[problem, name] > 1} for problem in counts.index}
+    columns = {str(problem): {name for name in own if some[name] > 1} for problem, some in counts.iterrows()}
     found: dict[str, set[str]] = {}
     for params in PARAMETERS:
         name = params.removesuffix("_params")
@@ -102,4 +102,4 @@ def point_words(row: pd.Series, varying: Varying) -> dict[str, str]:
 def _of(row: pd.Series, name: str) -> Any:
     """A column of a row, or of the first side of a comparison; None where there is no value."""
     value: Any = row[name] if name in row.index else row.get(f"{name}_a")
-    return None if value in _NOTHING or value is pd.NA or value != value else value
+    return None if bool(pd.isna(value)) or value in _NOTHING else value

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gradbench.core.errors import UnknownNameError
-from gradbench.report.fitted import Cell, FittedColumn
+from gradbench.report.fitted import CellText, FittedColumn
 from gradbench.report.format import count, duration, number, percent, span
 from gradbench.report.labels import Varying, estimator_label
 from gradbench.report.plain import Text
@@ -19,7 +19,7 @@ from gradbench.results.verdicts import replicates_to_resolve
 
 UNITS_OF_ROUNDING = 256
 """A spread below this many units of rounding of ‖g‖ is rounding, and shown as 0."""
-PRECISION = {"float32": 2.0**-23, "float64": 2.0**-52}
+EPSILONS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class CellColumn:
     """A column of a table of rows."""
 
     shown: FittedColumn
-    cell: Callable[[Any, Beside], Cell]
+    cell: Callable[[Any, Beside], CellText]
 
 
 def variance_is_rounding(row: Any) -> bool:
     """Whether a variance is what rounding makes of the gradient, so that it is shown as 0."""
-    unit = UNITS_OF_ROUNDING * PRECISION.get(str(row.dtype), 0.0)
+    unit = UNITS_OF_ROUNDING * EPSILONS.get(str(row.dtype), 0.0)
     return bool(row.variance <= (unit * row.gradient_norm) ** 2)
 
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.errors import UnknownNameError
 from gradbench.report.captions import gradient_line, shared_words, title_of, usual_replicates
-from gradbench.report.fitted import Cell, FittedColumn, FittedTable, FittedTables
+from gradbench.report.fitted import CellText, FittedColumn, FittedTable, FittedTables
 from gradbench.report.footnotes import footnotes, other_groups
 from gradbench.report.labels import Varying, each, estimator_label, point_words, varying_parameters
 from gradbench.report.row_cells import (
@@ -154,7 +154,7 @@ def _table(
     marked = usual is not None and bool((rows.replicates != usual).any())
     beside = Beside(varying, usual, marked, best, own)
     table = FittedTable(" · ".join(title) + "\n" + gradient_line(rows, group))
-    previous: Cell = ""
+    previous: CellText = ""
     first = 1 if columns[0].shown.name == "at" else 0
     for row in each(rows):
         cells = [column.cell(row, beside) for column in columns]

@@ -18,7 +18,8 @@ from gradbench.runner.execution import Execution
 from gradbench.runner.kept_moments import MOMENTS
 from gradbench.runner.machine import now, provenance
 from gradbench.runner.measuring import REFERENCES
-from gradbench.suite.suites import MOST_BLOCKS, Suite
+from gradbench.suite.measure import MOST_BLOCKS
+from gradbench.suite.suites import Suite
 
 SUITE_FILE = "suite.toml"
 """Of a run that was asked for without a suite file: the suite that it is of."""

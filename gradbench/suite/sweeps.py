@@ -19,7 +19,7 @@ RESERVED = {"problem": "--problem", "estimators": "--estimators", "samples": "--
 """Keys of a grid that have an option of their own."""
 
 
-def sweep(
+def typed_suite(
     problem: str,
     estimators: str,
     samples: str = "1",
@@ -45,7 +45,7 @@ def sweep(
             raise UsageError(f"--set {text}: {key} is given twice; give its values in one list, {key}=A,B")
         grid[key] = value
     grid["estimators"] = [estimator_of(text) for text in _split(estimators)]
-    grid["samples"] = values_of(samples)
+    grid["samples"] = typed_values(samples)
     raw: dict[str, Any] = {"name": f"{problem}-sweep", "grid": [grid]}
     suite = resolve(raw, WHERE, settings)
     return replace(suite, text=written(suite, grid, settings))
@@ -87,10 +87,10 @@ def size_of(text: str) -> dict[str, Any]:
     return dict(_pair(pair, "--size") for pair in pairs)
 
 
-def values_of(text: str) -> Any:
+def typed_values(text: str) -> Any:
     """One value, or a list of those between commas; what is no number, truth or quoted text of TOML is a text.
 
-    >>> values_of("1,2,4"), values_of("analytic"), values_of('"file:a.csv#x,y"'), values_of("0.5")
+    >>> typed_values("1,2,4"), typed_values("analytic"), typed_values('"file:a.csv#x,y"'), typed_values("0.5")
     ([1, 2, 4], 'analytic', 'file:a.csv#x,y', 0.5)
     """
     whole = text.strip()
@@ -108,7 +108,7 @@ def _pair(text: str, option: str) -> tuple[str, Any]:
     key, found, value = text.partition("=")
     if not found or not re.fullmatch(r"\s*[\w-]+\s*", key) or not value.strip():
         raise UsageError(f"{option} {text!r}: expected key=value, such as {_EXAMPLES[option]}")
-    return key.strip(), values_of(value)
+    return key.strip(), typed_values(value)
 
 
 _EXAMPLES = {

@@ -78,11 +78,14 @@ def _variance(
         for side, known in (("a", known_a), ("b", known_b))
     )
     counts = np.array([len(x) if len(x) == len(y) else 0 for x, y in zip(a, b, strict=True)], dtype=int)
-    # what shares no noise, or has a variance that is rounding, has no blocks that belong together
     counts[_apart(matched, ignored)] = 0
+    # where there is no variance the blocks hold rounding, whose ratio tells nothing
+    none = (figure_of(matched, "variance_a") <= 0) | (figure_of(matched, "variance_b") <= 0)
     parts = [np.array(part, dtype=float) for part in _unpaired(matched, "variance", blocks).parts()]
     for count in set(counts.tolist()) - {0}:
-        rows = np.flatnonzero(counts == count)
+        rows = np.flatnonzero((counts == count) & ~none)
+        if not len(rows):
+            continue
         for some in np.array_split(rows, -(-len(rows) * count // MOST_AT_ONCE)):
             ratio = paired_ratio(np.stack([a[row] for row in some]), np.stack([b[row] for row in some]))
             for part, value in zip(parts, ratio.parts(), strict=True):
@@ -91,8 +94,8 @@ def _variance(
 
 
 def _apart(matched: pd.DataFrame, ignored: Sequence[str]) -> NDArray[np.bool_]:
-    """Pairs of rows that are compared by their figures alone: other in what is ignored, or without variance."""
-    apart = (figure_of(matched, "variance_a") <= 0) | (figure_of(matched, "variance_b") <= 0)
+    """Pairs of rows that differ in what is ignored, and so share no noise."""
+    apart = np.zeros(len(matched), dtype=bool)
     for name in ignored:
         apart |= np.asarray(matched[f"{name}_a"].astype(str) != matched[f"{name}_b"].astype(str))
     return apart
