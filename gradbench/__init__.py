@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gradbench.problems import PROBLEMS
     from gradbench.problems.base import Free, ModelParameters, Problem, ProblemParameters, Small, linear, mlp
     from gradbench.problems.networks import Calls
+    from gradbench.results.columns import CSV_TYPES
     from gradbench.results.compare import compare_runs, rank
     from gradbench.results.store import load, load_run
     from gradbench.testing import assert_unbiased
@@ -132,6 +133,7 @@ _WHERE: dict[str, str] = {
     "assert_unbiased": "gradbench.testing",
     # results
     "load": "gradbench.results.store",
+    "CSV_TYPES": "gradbench.results.columns",
     "load_run": "gradbench.results.store",
     "compare_runs": "gradbench.results.compare",
     "rank": "gradbench.results.compare",
@@ -151,6 +153,7 @@ if not TYPE_CHECKING:  # which would take any name for one of the package's
     __getattr__, __dir__ = lazy(__name__, _WHERE)
 
 __all__ = [
+    "CSV_TYPES",
     "ESTIMATORS",
     "FAMILIES",
     "NOTHING",

@@ -25,6 +25,8 @@ from gradbench.core.printable import shortened
 
 MOST_NAMES = 16
 """Valid names that a message lists; the commands list and show have them all."""
+MOST_FAULTS = 20
+"""Faults that a message tells; whoever mends these will see the others."""
 
 
 class GradbenchError(Exception):
@@ -63,12 +65,12 @@ class SuiteError(UsageError):
 class SeveralFaultsError(SuiteError):
     """A suite with several faults: a line that counts them, and a line for each."""
 
-    def __init__(self, where: str, faults: Iterable[str], more: int = 0) -> None:
+    def __init__(self, where: str, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
-        count = len(self.faults) + max(more, 0)
-        lines = [f"  {fault.removeprefix(f'{where}: ')}" for fault in self.faults]
-        lines += [f"  and {more} more"] if more > 0 else []
-        super().__init__("\n".join([f"{where}: {count} faults", *lines]))
+        lines = [f"  {fault.removeprefix(f'{where}: ')}" for fault in self.faults[:MOST_FAULTS]]
+        if (more := len(self.faults) - MOST_FAULTS) > 0:
+            lines.append(f"  and {more} more")
+        super().__init__("\n".join([f"{where}: {len(self.faults)} faults", *lines]))
 
 
 class PluginError(UsageError):

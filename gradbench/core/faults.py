@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradbench.core.errors import SeveralFaultsError, UsageError
-
-MOST_FAULTS = 20
-"""Faults that are told; whoever mends these will see the others."""
+from gradbench.core.errors import MOST_FAULTS, SeveralFaultsError, UsageError
 
 
 class Faults:
@@ -42,4 +39,4 @@ class Faults:
         if len(self.texts) == 1 and not isinstance(self.errors[0], SeveralFaultsError):
             raise self.errors[0]
         if self.texts:
-            raise SeveralFaultsError(where, self.texts[:MOST_FAULTS], len(self.texts) - MOST_FAULTS)
+            raise SeveralFaultsError(where, self.texts)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.console import ConsoleOptions, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.layout import plain_table
-from gradbench.report.plain import Console, Table, Text
+from gradbench.report.plain import Table, Text
 
 CellText = str | Text
 
@@ -56,7 +56,7 @@ class FittedTables:
     remedy: str = ""
     """How to see what is left out."""
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(self, console: Any, options: ConsoleOptions) -> Iterator[RenderableType]:
         """The tables at the width there is, and which columns have been left out of them."""
         widths = self._widths()
         shown = self._fitting(widths, options.max_width)

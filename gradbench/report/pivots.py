@@ -82,7 +82,7 @@ def pivots(frame: pd.DataFrame, group: str, metrics: Sequence[str], cost: EqualC
     others = frame[frame.status != "ok"]
     varying = varying_parameters(frame)
     found = []
-    for _, some in pd.concat([measured, others]).groupby(list(POINT), sort=False, dropna=False):
+    for _, some in pd.concat([measured, others]).sort_index().groupby(list(POINT), sort=False, dropna=False):
         ok = some[some.status == "ok"]
         if len(ok):
             found += [_pivot(some, ok, group, metric, varying, cost) for metric in metrics]

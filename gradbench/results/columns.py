@@ -414,6 +414,14 @@ COSTS = tuple(column.name for column in TABLE if column.spent)
 """What estimators are compared at as much of for each: ``--at``, and ``at`` of a claim."""
 AVERAGED = tuple(column.name for column in TABLE if column.averaged)
 """Figures that are known at equal cost."""
+CSV_TYPES = {
+    column.name: {"text": "object", "json": "object", "int32": "Int64", "int64": "Int64", "real": "float64"}[
+        column.type
+    ]
+    for column in TABLE
+    if column.type != "time"
+}
+"""What pandas reads the columns of an exported CSV as; the time beside them is one of ``parse_dates``."""
 TIMED = tuple(column.name for column in TABLE if column.timed)
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from gradbench.cli import main
-from gradbench.core.faults import MOST_FAULTS
+from gradbench.core.errors import MOST_FAULTS
 from tests.suite.fuzzed import EVERY_KEY, SUITES
 
 TRIED = int(os.environ.get("FUZZED", "200"))
