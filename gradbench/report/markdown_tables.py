@@ -34,7 +34,7 @@ def _explained(pivot: Pivot) -> Iterator[str]:
     if pivot.has(lambda cell: "(" in cell.text):
         yield "In parentheses: the longer arm of the 95 % interval, in units of the last digit."
     if pivot.has(lambda cell: cell.best):
-        yield f"Bold: the {pivot.better} for each L of those with noise and not biased, and what its interval overlaps."
+        yield f"Bold: the {pivot.better} for each L of those with noise and not biased, and all within its interval."
     if pivot.has(lambda cell: cell.biased):
         yield "†: biased."
     if pivot.has(lambda cell: cell.kind == "skipped"):

@@ -30,7 +30,6 @@ from gradbench.suite.reading import read_toml
 from gradbench.suite.shipped import find_suite
 
 
-
 class SuiteFile(StrictModel):
     """The top level of a suite file."""
 
