@@ -76,7 +76,8 @@ def test_views_of_a_run(gradbench, finished_run, monkeypatch) -> None:
     out = gradbench("show", finished_run, "--columns", "estimator,samples,mse", "--sort", "-mse").out
     heads = [line.split() for line in out.splitlines() if line.startswith("estimator")]
     assert heads == 3 * [["estimator", "L", "mse", "95", "%"]]
-    assert gradbench("show", finished_run, "--group-by", "estimator").out.count("\nscore-function\n") == 1
+    titles = gradbench("show", finished_run, "--group-by", "estimator").out.split("\n\n")
+    assert sum(part.startswith("score-function · dim=1\n") for part in titles) == 1
     assert "var × s" in gradbench("show", finished_run, "--full").out
     assert "no room" not in gradbench("show", finished_run, "--full").out
     for option in ("--columns", "--sort", "--group-by"):
