@@ -17,7 +17,7 @@ import numpy as np
 from gradbench.runner.aims import CLEAR, WIDER
 from gradbench.statistics.bias import bias_of
 from gradbench.statistics.levels import ALPHA
-from gradbench.suite.suites import MOST_BLOCKS
+from gradbench.suite.measure import MOST_BLOCKS
 
 MARGIN = 1.0
 """The margin in units of bias; noise is scaled so that a typical run takes several looks."""

@@ -51,7 +51,7 @@ def main() -> None:
             "load": ["-c", load.format("")],
             "load, 3 columns of φ": ["-c", load.format(", ['estimator', 'samples', 'variance'], {'group': 'phi'}")],
             "show": ["-m", "gradbench", "show", "a"],
-            "show --all": ["-m", "gradbench", "show", "a", "--all"],
+            "show --full": ["-m", "gradbench", "show", "a", "--full"],
             "compare, one run": ["-m", "gradbench", "compare", "a"],
             "compare, two runs": ["-m", "gradbench", "compare", "a", "b"],
             "status": ["-m", "gradbench", "status", "a"],

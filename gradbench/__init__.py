@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from gradbench.problems.base import Free, ModelParameters, Problem, ProblemParameters, Small, linear, mlp
     from gradbench.problems.networks import Calls
     from gradbench.report.plots import plot
+    from gradbench.results.columns import CSV_TYPES
     from gradbench.results.compare import compare_runs, rank
     from gradbench.results.store import load, load_run
     from gradbench.testing import assert_unbiased
@@ -133,6 +134,7 @@ _WHERE: dict[str, str] = {
     "assert_unbiased": "gradbench.testing",
     # results
     "load": "gradbench.results.store",
+    "CSV_TYPES": "gradbench.results.columns",
     "load_run": "gradbench.results.store",
     "compare_runs": "gradbench.results.compare",
     "rank": "gradbench.results.compare",
@@ -154,6 +156,7 @@ if not TYPE_CHECKING:  # which would take any name for one of the package's
     __getattr__, __dir__ = lazy(__name__, _WHERE)
 
 __all__ = [
+    "CSV_TYPES",
     "ESTIMATORS",
     "FAMILIES",
     "NOTHING",

@@ -49,6 +49,6 @@ def test_the_readme_shows_the_kept_run(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["show", str(KEPT / "quick")])
     printed = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
-    assert len(tables) == 3
+    assert len(tables) == 4
     for table in tables:
         assert table in printed

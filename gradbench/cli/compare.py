@@ -10,6 +10,7 @@ import typer
 
 from gradbench.cli import completion
 from gradbench.cli.equal_cost import At, at_of
+from gradbench.cli.views import Full
 from gradbench.results.columns import COMPARED, listed
 
 
@@ -30,7 +31,11 @@ def compare(
     threshold: Annotated[float, typer.Option(min=0, help="Ratios within 1 + this are not marked.")] = 0.0,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with key=value[,value]; repeatable.")] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by, such as variance_ratio.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Of a long comparison, every row after its summary.")] = False,
+    ignore: Annotated[
+        str | None,
+        typer.Option(help="Of two runs: columns that may differ, such as seed; such rows are compared unpaired."),
+    ] = None,
+    full: Full = False,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a row is worse, or biased and was not.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
@@ -46,6 +51,9 @@ def compare(
 
     if len(runs) > 1 and baseline is not None:
         raise UsageError("--baseline ranks the estimators of one run; give one run folder, or drop --baseline")
+    ignored = [name.strip() for name in (ignore or "").split(",") if name.strip()]
+    if len(runs) == 1 and ignored:
+        raise UsageError("--ignore is for two runs: give another run folder, or drop --ignore")
     cost = at_of(at)
     column = figure if cost is None else cost.column(figure)
     opened, codes = zip(*(open_run(run) for run in runs), strict=True)
@@ -65,12 +73,12 @@ def compare(
         name, table = comparing.rank(opened[0], baseline, figure, threshold, cost)
         table = sorted_by(table, sort or f"{column}_ratio", ["samples"] if sort is None and cost is None else [])
         title = f"{group_title(group)}-gradient, over {name}"
-        shown.append((table, title, partial(ranking_table, table, name, group, figure, cost)))
+        shown.append((table, title, partial(ranking_table, table, name, group, figure, cost, full=full)))
     for name, run in zip(runs[1:], opened[1:], strict=True):
-        table = comparing.compare_runs(opened[0], run, figure, threshold, cost)
+        table = comparing.compare_runs(opened[0], run, figure, threshold, cost, ignored)
         table = sorted_by(table, sort) if sort else table
         title = f"{name} over {runs[0]}: {group_title(group)}-gradient (below 1 is less)"
-        shown.append((table, title, partial(comparison_table, table, group, (runs[0], name), figure, cost)))
+        shown.append((table, title, partial(comparison_table, table, group, (runs[0], name), figure, cost, full=full)))
     if json_:
         output.show_json([record for table, *_ in shown for record in records(table[table.group == group])])
     else:
@@ -78,8 +86,11 @@ def compare(
             rows = table[table.group == group]
             if is_long(rows):
                 output.show(comparison_summary(table, group, title, column))
-            output.show(tables() if all_ or not is_long(rows) else every_row(len(rows)))
-            counts = rows.mark.value_counts().to_dict()
+            if full or not is_long(rows):
+                output.show(tables(), at_least=output.WIDEST if full else None)
+            else:
+                output.show(every_row(len(rows)))
+            counts = rows["mark"].value_counts().to_dict()
             output.show(", ".join(f"{count} {mark}" for mark, count in counts.items()))
     failed = sum(len(comparing.alarms(table[table.group == group])) for table, *_ in shown)
     if check and failed:

@@ -18,9 +18,16 @@ def export(
     output_: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout without it.")] = None,
     group: Annotated[str | None, typer.Option(help="Only rows of this group.")] = None,
     at: At = None,
-    columns: Annotated[str | None, typer.Option(help="Columns, comma-separated; default: all or a few.")] = None,
+    metric: Annotated[
+        str, typer.Option(help="Of markdown and latex: figures, one table each, such as variance,bias,snr,mse,time.")
+    ] = "variance",
+    siunitx: Annotated[bool, typer.Option("--siunitx", help="Of latex: figures by siunitx.")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="Of markdown and latex: a line for each row.")] = False,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns, comma-separated, of a line for each row; default: all or a few.")
+    ] = None,
 ) -> None:
-    """Export the rows of a run: csv, parquet and json with every column, markdown and latex with a readable few."""
+    """Export a run: every row as csv, parquet or json; tables for papers, estimators × L, as markdown or latex."""
     from gradbench.cli import output
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import UnknownNameError, UsageError
@@ -31,20 +38,39 @@ def export(
     if format_ not in FORMATS:
         raise UnknownNameError("format", format_, FORMATS, where="--format")
     cost = at_of(at)
+    readable = format_ in ("markdown", "latex")
+    if siunitx and format_ != "latex":
+        raise UsageError("--siunitx is for --format latex")
     opened, code = open_run(run)
     frame = opened.frame if cost is None else brought_to(opened.frame, cost)
-    readable = format_ in ("markdown", "latex")
     if group is not None:
         with_group(opened, group)
-        frame = frame[frame.group == group]
-    elif readable:
-        frame = frame[frame.group.isin(["phi", "theta"])]
-    added = () if cost is None else tuple(FIGURES_AT_BUDGET)
-    names = columns.split(",") if columns else [*(READABLE if readable else COLUMNS), *added]
-    for name in names:
-        if name not in (*COLUMNS, *added):
-            raise UnknownNameError("column", name, (*COLUMNS, *added), where="--columns")
-    data = render(frame[names], format_)
+    if readable and not rows and columns is None:
+        from gradbench.report.pivots import metrics_of, pivots
+
+        tables = pivots(frame, group or "phi", metrics_of(metric), cost)
+        if not tables:
+            raise UsageError(f"{run}: nothing was measured of {group or 'phi'}; there is no table to make")
+        what = f"{len(tables)} table{'s' if len(tables) > 1 else ''}"
+        if format_ == "latex":
+            from gradbench.report.latex import latex_tables
+
+            data = latex_tables(tables, str(opened.manifest.get("suite", "run")), siunitx=siunitx).encode()
+        else:
+            from gradbench.report.markdown_tables import markdown_tables
+
+            data = markdown_tables(tables).encode()
+    else:
+        if group is not None:
+            frame = frame[frame.group == group]
+        elif readable:
+            frame = frame[frame.group.isin(["phi", "theta"])]
+        added = () if cost is None else tuple(FIGURES_AT_BUDGET)
+        names = columns.split(",") if columns else [*(READABLE if readable else COLUMNS), *added]
+        for name in names:
+            if name not in (*COLUMNS, *added):
+                raise UnknownNameError("column", name, (*COLUMNS, *added), where="--columns")
+        data, what = render(frame[names], format_), f"{len(frame)} rows"
     if output_ is None:
         if format_ == "parquet" and sys.stdout.isatty():
             raise UsageError("parquet is binary; give a file with --output FILE, or redirect stdout")
@@ -55,5 +81,5 @@ def export(
             output_.write_bytes(data)
         except OSError as error:
             raise UsageError(f"--output {output_}: cannot be written ({error.strerror}); name another file") from error
-        output.say(f"{len(frame)} rows → {output_}")
+        output.say(f"{what} → {output_}")
     raise typer.Exit(code)

@@ -29,7 +29,7 @@ def list_(
     """List what there is."""
     from gradbench.cli import output, plugins
     from gradbench.report.catalogue import catalogue
-    from gradbench.report.layout import listing
+    from gradbench.report.fitted import fitted_listing
 
     if plugin or what not in (What.suites, What.metrics):
         plugins.load_plugins(plugin)
@@ -37,4 +37,4 @@ def list_(
     if json_:
         output.show_json([dict(zip(headers, row, strict=True)) for row in rows])
     else:
-        output.show(listing(rows, headers))
+        output.show(fitted_listing(rows, headers))

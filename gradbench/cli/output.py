@@ -15,8 +15,12 @@ from gradbench.core.printable import plain, visible
 from gradbench.report.plain import Console, Text
 
 PIPED_WIDTH = 100
+WIDEST = 1000
+"""Columns of a table that is printed whole, however wide the terminal."""
 LONGEST_ERROR = 1200
 """Characters; what user code raised may hold its whole source."""
+LONGEST_LINE = 300
+"""Characters of each of several lines of an error."""
 
 
 def _width(stream: Any) -> int | None:
@@ -26,9 +30,10 @@ def _width(stream: Any) -> int | None:
     return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if "COLUMNS" in os.environ else PIPED_WIDTH
 
 
-def stdout() -> Console:
-    """The console of results."""
-    return Console(width=_width(sys.stdout))
+def stdout(at_least: int | None = None) -> Console:
+    """The console of results, as wide as the terminal, or wider."""
+    console = Console(width=_width(sys.stdout))
+    return console if at_least is None else Console(width=max(console.width, at_least))
 
 
 def stderr() -> Console:
@@ -36,9 +41,9 @@ def stderr() -> Console:
     return Console(stderr=True)
 
 
-def show(renderable: RenderableType, width: int | None = None) -> None:
-    """Print a result, on at most ``width`` columns."""
-    console = stdout()
+def show(renderable: RenderableType, width: int | None = None, at_least: int | None = None) -> None:
+    """Print a result, on at most ``width`` columns, or as if the terminal had ``at_least`` so many."""
+    console = stdout(at_least)
     shown = Text(renderable) if isinstance(renderable, str) else renderable
     console.print(shown, width=None if width is None else min(width, console.width))
 
@@ -68,6 +73,8 @@ def warn(message: str) -> None:
 
 
 def fail(message: str) -> None:
-    """Print an error, of one that goes on for pages the beginning and the end."""
-    shown = message if len(message) <= LONGEST_ERROR else f"{message[: LONGEST_ERROR // 2]} … {message[-200:]}"
-    say(f"error: {shown}")
+    """Print an error, of a line that goes on for pages the beginning and the end."""
+    lines = message.split("\n")
+    room = LONGEST_ERROR if len(message) <= LONGEST_ERROR else max(LONGEST_ERROR // len(lines), LONGEST_LINE)
+    shown = [line if len(line) <= room else f"{line[: room // 2]} … {line[-room // 6 :]}" for line in lines]
+    say("error: " + "\n".join(shown))

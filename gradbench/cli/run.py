@@ -1,4 +1,4 @@
-"""gradbench run SUITE"""
+"""gradbench run SUITE, or a sweep"""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ import typer
 from gradbench.cli import completion
 from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
+from gradbench.cli.sweeps import Estimators, Keys, Problem, Samples, Size, refuse_mixture, sweep_of
+from gradbench.cli.views import Columns, Full, GroupBy, Relative, Sort, print_run, view_of
 
 
 def run(
     context: typer.Context,
     suite: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="A shipped suite (see gradbench list suites) or a path to a .toml.", autocompletion=completion.suites
+            help="A shipped suite (see gradbench list suites) or a path to a .toml; or give a sweep.",
+            autocompletion=completion.suites,
+            show_default=False,
         ),
-    ],
+    ] = None,
+    problem: Problem = None,
+    estimators: Estimators = None,
+    samples: Samples = None,
+    size: Size = None,
+    keys: Keys = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; a run of the same suite in it goes on where it stopped.")
     ] = None,
@@ -38,7 +47,13 @@ def run(
     decide: Annotated[
         bool, typer.Option("--decide", help="More blocks until every bias is found, or certainly within the margin.")
     ] = False,
-    budget: Annotated[str | None, typer.Option(help="Time for the run, such as 90s, 10m; more blocks fill it.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall time of the whole run, such as 90s, 10m: every cell gets its first blocks whatever they take, "
+            "and what time is left goes to more blocks of each."
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that cells are measured in side by side; 0: in this one.")
     ] = 0,
@@ -55,17 +70,27 @@ def run(
     ] = None,
     group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
     at: At = None,
+    columns: Columns = None,
+    sort: Sort = None,
+    group_by: GroupBy = None,
+    relative: Relative = False,
+    full: Full = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure nothing, write nothing: print what would be measured.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a claim of the suite is contradicted.")] = False,
     plugin: Plugins = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
 ) -> None:
-    """Measure every cell of a suite into a run folder, and print the tables."""
+    """Measure every cell of a suite, or of a sweep that is typed, into a run folder, and print the tables."""
     from gradbench.cli import output, plugins
     from gradbench.cli.quantities import disk_of, seconds_of
     from gradbench.runner.execution import KEEP, Execution
     from gradbench.suite import shipped
 
-    shipped.find_suite(suite)
+    refuse_mixture(suite, problem, estimators, [samples, size, keys])
+    if suite is not None:
+        shipped.find_suite(suite)
     longest, cost = seconds_of(budget, "--budget"), at_of(at)
     execution = Execution(
         executor,
@@ -78,13 +103,12 @@ def run(
         KEEP if keep is None else disk_of(keep, "--keep"),
     )
     plugins.load_plugins(plugin)
+    view = view_of(columns, sort, group_by, relative, full)
+    from gradbench.cli.planning import print_dry_run
     from gradbench.cli.progress import Bar
     from gradbench.cli.resuming import resuming
     from gradbench.report.claims import check_failed, claims_table
-    from gradbench.report.equal_cost_tables import equal_cost_tables
     from gradbench.report.format import duration
-    from gradbench.report.slopes import slope_tables
-    from gradbench.report.tables import run_tables
     from gradbench.results.at_budget import brought_to
     from gradbench.results.export import records
     from gradbench.results.files import default_folder
@@ -106,8 +130,14 @@ def run(
         budget=longest,
         elsewhere=executor == "ray",
     )
-    whole = suites.load_suite(suite, settings)
+    if suite is None:
+        whole = sweep_of(str(problem), str(estimators), samples, size or [], keys or [], settings)
+    else:
+        whole = suites.load_suite(suite, settings)
     chosen = whole.select(select or [])
+    if dry_run:
+        print_dry_run(chosen, out, as_json=json_)
+        return
     out = out or default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = runs.run(chosen, out, bar, execution)
@@ -117,14 +147,12 @@ def run(
         rows = records(frame if cost is None else brought_to(frame, cost))
         output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
     else:
-        output.show(run_tables(outcome.run, group) if cost is None else equal_cost_tables(outcome.run, group, cost))
-        for table in slope_tables(outcome.run.ok(), group):
-            output.show(table)
+        print_run(outcome.run, group, view, cost, slopes=True)
         if claims:
             output.show(claims_table(claims))
     if outcome.interrupted or outcome.stopped:
         why = "interrupted" if outcome.interrupted else "stopped at a cell that failed"
-        output.say(f"{why}; go on with: {resuming(out, context.obj or ['run', suite])}")
+        output.say(f"{why}; go on with: {resuming(out, context.obj or ['run', str(suite)])}")
     else:
         output.say(f"done in {duration(outcome.seconds)}: {out} (gradbench show {out} prints the tables again)")
     if left_out := len(whole.expect) - len(chosen.expect):

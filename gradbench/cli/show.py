@@ -10,6 +10,7 @@ import typer
 from gradbench.cli import completion
 from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
+from gradbench.cli.views import Columns, Full, GroupBy, Relative, Sort, print_run, view_of
 from gradbench.core.files import is_file, is_folder
 
 _KINDS = ("suite", "estimator", "problem", "family", "objective", "metric")
@@ -29,18 +30,24 @@ def show(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Of a plan, the run folder that has some of the cells.")] = None,
     plugin: Plugins = None,
-    all_: Annotated[bool, typer.Option("--all", help="Of a long run, every row after its summary.")] = False,
+    columns: Columns = None,
+    sort: Sort = None,
+    group_by: GroupBy = None,
+    relative: Relative = False,
+    full: Full = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
     at_of(at)
+    options = (columns, sort, group_by, relative, full)
     kind, _, bare = name.rpartition(":")
     if kind not in _KINDS:
         bare, kind = name, ""
     if not kind and is_file(Path(name) / "manifest.json"):
-        _show_run(name, group, at, plugin, all_, json_)
+        _show_run(name, group, at, plugin, options, json_)
     from gradbench.cli import output, plugins
-    from gradbench.core.errors import UnknownNameError, UsageError
+    from gradbench.cli.suggesting import unknown_thing
+    from gradbench.core.errors import UsageError
     from gradbench.estimators import ESTIMATORS
     from gradbench.families import FAMILIES
     from gradbench.objectives import OBJECTIVES
@@ -56,14 +63,12 @@ def show(
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and is_folder(Path(name)):
-        _show_run(name, group, at, plugin, all_, json_)
+        _show_run(name, group, at, plugin, options, json_)
     elif not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_, piloted=plan, out=out)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
-        raise UnknownNameError(
-            kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known
-        )
+        raise unknown_thing(kind or "run folder, suite, estimator, problem, family, objective or metric", bare, known)
     elif homes[0] == "suite":
         _show_plan(bare, select or [], json_, piloted=plan, out=out)
     elif homes[0] == "metric":
@@ -74,13 +79,15 @@ def show(
         output.say(f"{bare} is also the name of one {other}: gradbench show {other}:{bare}")
 
 
-def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, all_: bool, json_: bool) -> NoReturn:
+def _show_run(
+    name: str, group: str, at: str | None, plugin: list[Path] | None, options: tuple[Any, ...], json_: bool
+) -> NoReturn:
     from gradbench.cli import output, plugins
     from gradbench.cli.runs import open_run, with_group
     from gradbench.core.errors import RunError
     from gradbench.results.outcomes import claims_of, verify
 
-    cost = at_of(at)
+    cost, view = at_of(at), view_of(*options)
     run, code = open_run(name)
     if plugin or run.manifest.get("plugins"):
         plugins.load_plugins(plugin)
@@ -97,54 +104,22 @@ def _show_run(name: str, group: str, at: str | None, plugin: list[Path] | None, 
         output.show_json({"rows": rows, "claims": [claim.record() for claim in claims]} if claims else rows)
     else:
         from gradbench.report.claims import claims_table
-        from gradbench.report.equal_cost_tables import equal_cost_tables
-        from gradbench.report.summaries import every_row, is_long, run_summary
-        from gradbench.report.tables import run_tables
 
         with_group(run, group)
-        rows = run.ok()[run.ok().group == group]
-        if is_long(rows):
-            output.show(run_summary(run, group))
-        if all_ or not is_long(rows):
-            output.show(run_tables(run, group) if cost is None else equal_cost_tables(run, group, cost))
-        else:
-            output.show(every_row(len(rows)))
+        print_run(run, group, view, cost, slopes=False)
         if claims:
             output.show(claims_table(claims))
     raise typer.Exit(code)
 
 
 def _show_plan(name: str, select: list[str], json_: bool, *, piloted: bool = False, out: Path | None = None) -> None:
-    from gradbench.cli import output
     from gradbench.suite import shipped
 
     shipped.find_suite(name)
-    from gradbench.report.claims import claim_line
-    from gradbench.report.format import duration, size
-    from gradbench.report.planned import plan_lines
-    from gradbench.report.tables import plan_tables
-    from gradbench.runner.expected import expectation
-    from gradbench.runner.plan import plan_rows
+    from gradbench.cli.planning import print_plan
     from gradbench.suite import suites
 
-    suite = suites.load_suite(name).select(select)
-    found = expectation(suite, out, piloted=piloted)
-    if json_:
-        output.show_json({**suite.resolved(), **found.record()})
-        return
-    if piloted:
-        for line in plan_lines(suite, found):
-            output.show(line)
-    skipped = sum(cell.skip is not None for cell in suite.cells)
-    redrawn = ", each with a minibatch of its own" if suite.measure.noise == "latent+data" else ""
-    output.show(plan_tables(plan_rows(suite), f"{suite.name}: {suite.title}"))
-    if not piloted:
-        output.show(
-            f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates "
-            f"in {suite.measure.blocks} blocks{redrawn}; about {duration(found.seconds)} and {size(found.memory)} here"
-        )
-    for claim in suite.expect:
-        output.show(claim_line(claim))
+    print_plan(suites.load_suite(name).select(select), out, piloted=piloted, as_json=json_)
 
 
 def _show_described(thing: object, json_: bool) -> None:

@@ -4,6 +4,7 @@ GradbenchError
 ├── UsageError             a command or call that cannot be carried out as asked (exit code 2)
 │   ├── UnknownNameError   no suite, estimator, problem, data set … of that name
 │   ├── SuiteError         a suite file that is no valid suite
+│   │   └── SeveralFaultsError     for several reasons, a line each
 │   ├── PluginError            a user's file or package that cannot take part
 │   └── RunError           a run folder that cannot be read or written
 │       ├── StorageError       a file of it that cannot be written any more: the run stops, what is there is kept
@@ -24,6 +25,8 @@ from gradbench.core.printable import shortened
 
 MOST_NAMES = 16
 """Valid names that a message lists; the commands list and show have them all."""
+MOST_FAULTS = 20
+"""Faults that a message tells; whoever mends these will see the others."""
 
 
 class GradbenchError(Exception):
@@ -57,6 +60,17 @@ class UnknownNameError(UsageError):
 
 class SuiteError(UsageError):
     """A suite that is not valid; the message names the file, the key and the remedy."""
+
+
+class SeveralFaultsError(SuiteError):
+    """A suite with several faults: a line that counts them, and a line for each."""
+
+    def __init__(self, where: str, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        lines = [f"  {fault.removeprefix(f'{where}: ')}" for fault in self.faults[:MOST_FAULTS]]
+        if (more := len(self.faults) - MOST_FAULTS) > 0:
+            lines.append(f"  and {more} more")
+        super().__init__("\n".join([f"{where}: {len(self.faults)} faults", *lines]))
 
 
 class PluginError(UsageError):

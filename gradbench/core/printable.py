@@ -67,17 +67,17 @@ def _shown(char: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as data that strict JSON can hold: null for NaN and nothing, "inf" and "-inf", times in ISO 8601.
+    """``value`` as data that strict JSON can hold: null for nothing, NaN and infinity, times in ISO 8601.
 
     >>> plain({"x": [float("nan"), float("-inf"), 1.5]})
-    {'x': [None, '-inf', 1.5]}
+    {'x': [None, None, 1.5]}
     """
     if isinstance(value, dict):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(one) for one in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)]
     if isinstance(value, float):
-        return None if math.isnan(value) else float(value) if math.isfinite(value) else "inf" if value > 0 else "-inf"
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     return value

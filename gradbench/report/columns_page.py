@@ -10,6 +10,7 @@ from gradbench.results.columns import (
     COLUMNS,
     COMPARED,
     COSTS,
+    CSV_TYPES,
     IDENTITY,
     READABLE,
     REGISTRY,
@@ -40,7 +41,7 @@ def columns_page() -> str:
         rows = [_column(column) for column in TABLE if column.section == section]
         head = ["| column | type | meaning | interval |", "| --- | --- | --- | --- |"]
         parts += [f"## {section.capitalize()}", "\n".join([*head, *rows])]
-    parts += ["## What they take part in", _roles(), "## Runs of older schemas", _older()]
+    parts += ["## In a CSV", _csv(), "## What they take part in", _roles(), "## Runs of older schemas", _older()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,7 +75,7 @@ SQL_RESERVED = frozenset({"check", "column", "group", "order", "references", "se
 def _roles() -> str:
     roles = {
         "tell rows of a run apart": IDENTITY,
-        "exported where there is no room for all (markdown, latex)": READABLE,
+        "exported as rows where there is no room for all (`--rows` of markdown and latex)": READABLE,
         "compared: `--figure`, and claims of kind `ratio` and `ordering`": COMPARED,
         "costs that estimators are brought to as much of: `--at`, and `at` of claims": COSTS,
         "known at equal cost": AVERAGED,
@@ -89,15 +90,42 @@ def _roles() -> str:
     return "\n".join(["| | columns |", "| --- | --- |", *rows]) + f"\n\nNo column of its own: {titles}."
 
 
+def _csv() -> str:
+    kinds: dict[str, list[str]] = {}
+    for column in TABLE:
+        kinds.setdefault(column.type, []).append(CSV_TYPES.get(column.name, "datetime64, UTC"))
+    rows = [f"| {kind} | {types[0]} |" for kind, types in kinds.items()]
+    return "\n".join(
+        [
+            "`gradbench export RUN --format csv` writes every row and column. Read back like this, they are those of",
+            "`gradbench.load` again, type for type; nothing is written for null, `inf` for infinity:",
+            "",
+            "```python",
+            "import gradbench",
+            "import pandas",
+            "",
+            'texts = {"keep_default_na": False, "na_values": [""]}  # a text may be None, null or NA',
+            'frame = pandas.read_csv("rows.csv", dtype=gradbench.CSV_TYPES, parse_dates=["started_at"], **texts)',
+            "```",
+            "",
+            "| type | pandas |",
+            "| --- | --- |",
+            *rows,
+            "",
+            "A text that a spreadsheet would take for a formula has an apostrophe before it.",
+        ]
+    )
+
+
 def _older() -> str:
     later = [column for column in TABLE if column.before is not None]
     rows = [f"| `{column.name}` | {column.since} | {_held(column)} |" for column in later]
     return "\n".join(
         [
             f"This version writes schema {SCHEMA_VERSION} and reads all before it. What runs hold that were written "
-            "without a column:",
+            "without a column (some came when there were runs of that schema already, which may lack them):",
             "",
-            "| column | every run has it since schema | before |",
+            "| column | runs have it since schema | before |",
             "| --- | --- | --- |",
             *rows,
         ]

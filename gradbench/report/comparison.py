@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,44 +10,56 @@ from rich.console import Group, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.equal_cost_tables import spending
+from gradbench.report.fitted import CellText, FittedColumn, FittedTable, FittedTables
 from gradbench.report.format import number, read_alike, span
+from gradbench.report.labels import each, estimator_label, point_words, varying_parameters
 from gradbench.report.layout import plain_table
-from gradbench.report.plain import Table, Text
-from gradbench.report.tables import also_varying, each, estimator_label, varied, varying_parameters
+from gradbench.report.plain import Text
+from gradbench.report.sentences import figure_words, ratio_sentences
 from gradbench.report.words import group_title
 from gradbench.results.columns import BY_NAME, POINT
 from gradbench.results.compare import BETTER, INCOMPARABLE, WORSE
 from gradbench.suite.equal_cost import KNOWN_AT_EQUAL_COST, EqualCost
 
-Varying = dict[str, set[str]]
-TITLES = {"variance": "variance", "mse": "MSE", "seconds": "time"}
-"""Figures that every table shows, with their titles."""
-
+SHOWN_FIGURES = ("variance", "mse", "seconds")
+"""Figures that every table shows."""
 _STYLES = {BETTER: "green", WORSE: "red"}
 """Of marks."""
+_REMEDY = "--full, or a wider terminal"
 
 
 def ranking_table(
-    ranked: pd.DataFrame, baseline: str, group: str, figure: str = "variance", cost: EqualCost | None = None
+    ranked: pd.DataFrame,
+    baseline: str,
+    group: str,
+    figure: str = "variance",
+    cost: EqualCost | None = None,
+    *,
+    full: bool = False,
 ) -> RenderableType:
     """Estimators over a baseline: below 1 is less. At equal ``cost`` L may differ, and each row has its own."""
     ranked = ranked.rename(columns={"estimator_b": "estimator", "estimator_params_b": "estimator_params"})
     ranked = ranked.rename(columns={"samples_b": "samples"})
     rows = ranked[(ranked.group == group) & (ranked["mark"] != INCOMPARABLE)]
-    varying = varying_parameters(rows.rename(columns={"size_a": "size"}))
-    keys = [*POINT, *(["target_samples"] if cost else [])]
-    parts: list[RenderableType] = []
-    for _, target in rows.groupby(keys, sort=False, dropna=False):
+    title = f"{group_title(group)}-gradient: ratios over {baseline} (below 1 is less)"
+    parts: list[RenderableType] = [Text(one_line(title), style="bold")]
+    if rows.empty:
+        said = f"{baseline} is alone: no other estimator was measured where it was"
+        return Group(*parts, Text(one_line(said)), *_not_comparable(ranked[ranked.group == group]))
+    varying = varying_parameters(rows)
+    parts += [Text(said) for said in ratio_sentences(rows, figure, varying, f"of {baseline}", cost, ranked=True)]
+    tables = []
+    for _, target in rows.groupby([*POINT, *(["target_samples"] if cost else [])], sort=False, dropna=False):
         first = target.iloc[0]
-        title = " · ".join([*_target_words(first, first.size_a, varying), f"{group_title(group)}-gradient"])
-        title += f", over {baseline}" + (f" with L = {first.samples_a}, {_spent(first, cost)}" if cost else "")
-        table = plain_table(one_line(title))
-        _columns(table, "estimator", figure, cost)
+        words = list(point_words(first, varying).values())
+        words += [f"over {baseline} with L = {first.samples_a}, {_spent(first, cost)}"] if cost else []
+        table = FittedTable(one_line(" · ".join(words)))
         for row in each(target):
             label = estimator_label(row.estimator, row.estimator_params, varying)
-            _row(table, label, row, figure, row.verdict_b == "biased", cost=cost)
-        parts.append(table)
-    return Group(*parts, _footnote(rows), *_not_comparable(ranked[ranked.group == group]))
+            table.add(_cells(label, row, figure, row.verdict_b == "biased", cost=cost))
+        tables.append(table)
+    fitted = FittedTables(_columns("estimator", figure, cost, full), tables, _REMEDY)
+    return Group(*parts, "", fitted, _footnote(rows), *_not_comparable(ranked[ranked.group == group]))
 
 
 def _spent(record: Any, cost: EqualCost) -> str:
@@ -61,24 +73,30 @@ def comparison_table(
     names: tuple[str, str],
     figure: str = "variance",
     cost: EqualCost | None = None,
+    *,
+    full: bool = False,
 ) -> RenderableType:
     """The second run over the first, row by row; then what could not be compared, alike ones together."""
-    rows = matched[(matched.group == group) & (matched["mark"] != INCOMPARABLE)].rename(columns={"size_a": "size"})
+    rows = matched[(matched.group == group) & (matched["mark"] != INCOMPARABLE)]
     varying = varying_parameters(rows)
     title = one_line(f"{names[1]} over {names[0]}: {group_title(group)}-gradient (below 1 is less)")
     parts: list[RenderableType] = [Text(title, style="bold")]
-    keys = [*POINT, *(["budget_a"] if cost else [])]  # one for each L, where that is part of the objective
-    for _, target in rows.groupby(keys, sort=False, dropna=False):
+    if len(rows):
+        of = f"that it has in {names[0]}"
+        parts += [Text(said) for said in ratio_sentences(rows, figure, varying, of, cost)]
+    tables = []
+    # one table for each L, where that is part of the objective
+    for _, target in rows.groupby([*POINT, *(["budget_a"] if cost else [])], sort=False, dropna=False):
         first = target.iloc[0]
-        title = " · ".join([*_target_words(first, first["size"], varying), *([_spent(first, cost)] if cost else [])])
-        table = plain_table(one_line(title), title_style="italic")
-        _columns(table, "estimator", figure, cost)
+        words = list(point_words(first, varying).values()) + ([_spent(first, cost)] if cost else [])
+        table = FittedTable(one_line(" · ".join(words)))
         for row in each(target):
             turned = row.verdict_b == "biased" and row.verdict_a != "biased"
             label = estimator_label(row.estimator, row.estimator_params, varying)
-            _row(table, label, row, figure, turned, "now biased", cost)
-        parts.append(table)
-    return Group(*parts, _footnote(rows), *_not_comparable(matched[matched.group == group]))
+            table.add(_cells(label, row, figure, turned, "now biased", cost))
+        tables.append(table)
+    fitted = FittedTables(_columns("estimator", figure, cost, full), tables, _REMEDY)
+    return Group(*parts, "", fitted, _footnote(rows), *_not_comparable(matched[matched.group == group]))
 
 
 def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
@@ -93,50 +111,50 @@ def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
     yield table
 
 
-def _target_words(record: Any, size: Any, varying: Varying) -> list[str]:
-    words = [record.problem, size, *varied(record.problem, record.problem_params, varying, said=str(size))]
-    words += [] if record.kl == "-" else [f"{record.kl} KL"]
-    words += [f"{record.train_steps} steps"] if record.train_steps else []
-    words += also_varying(record, varying, shown=("train_steps", "kl"))
-    return [str(word) for word in words if word not in ("", "-", None)]
-
-
-def _columns(table: Table, first: str, figure: str, cost: EqualCost | None) -> None:
-    table.add_column(first, overflow="fold")
-    table.add_column("L", justify="right")
-    for column, name in _shown(figure, cost).items():
+def _columns(first: str, figure: str, cost: EqualCost | None, full: bool) -> list[FittedColumn]:
+    """Those of a table; what marks are about stays, and time goes after the mean squared error."""
+    columns = [FittedColumn(first, first, "left", True), FittedColumn("samples", "L")]
+    about = figure if cost is None else cost.column(figure)
+    for place, (column, name) in enumerate(_shown(figure, cost).items()):
         certain = cost is not None and column == "cost" and not BY_NAME[cost.unit].interval
-        table.add_column(name if certain else f"{name}, 95 %", overflow="fold")
-    table.add_column(f"{figure.replace('_', ' ')} is", overflow="fold")
+        goes = None if full or column in (about, "cost") else (0 if column == "mse" else 1 + place)
+        columns.append(FittedColumn(column, name, goes=goes))
+        if not certain:
+            columns.append(FittedColumn(f"{column}_interval", "95 %", "left", goes=goes, title=""))
+    return [*columns, FittedColumn("mark", f"{figure_words(figure)} is", "left", True)]
 
 
 def _shown(figure: str, cost: EqualCost | None) -> dict[str, str]:
     """Figures that have a column of ratios, with their titles; that which marks are about is among them."""
     if cost is not None:
-        return {"cost": cost.unit} | {cost.column(name): TITLES[name] for name in KNOWN_AT_EQUAL_COST}
-    return TITLES | {figure: TITLES.get(figure, figure.replace("_", " "))}
+        return {"cost": cost.unit} | {cost.column(name): figure_words(name) for name in KNOWN_AT_EQUAL_COST}
+    return {name: figure_words(name) for name in dict.fromkeys((*SHOWN_FIGURES, figure))}
 
 
-def _row(
-    table: Table,
+def _cells(
     name: str,
     row: Any,
     figure: str,
     biased: bool,
     note: str = "biased",
     cost: EqualCost | None = None,
-) -> None:
+) -> Sequence[CellText]:
     mark = Text(row.mark, style=_STYLES.get(row.mark, ""))
     if biased:
         mark.append(f" ({note})", style="red")
-    table.add_row(name, str(row.samples), *(_ratio(row, shown) for shown in _shown(figure, cost)), mark)
+    cells: list[CellText] = [name, str(row.samples)]
+    for column in _columns("", figure, cost, False)[2:-1]:
+        if column.name.endswith("_interval"):
+            cells.append(_interval(row, column.name.removesuffix("_interval")))
+        else:
+            value = getattr(row, f"{column.name}_ratio")
+            cells.append("–" if pd.isna(value) else number(value))
+    return [*cells, mark]
 
 
-def _ratio(row: Any, figure: str) -> str:
+def _interval(row: Any, figure: str) -> str:
     value, low, high = (getattr(row, f"{figure}_ratio{part}") for part in ("", "_low", "_high"))
-    if pd.isna(value):
-        return "–"
-    return number(value) if read_alike(value, low, high) else f"{number(value)} {span(low, high)}"
+    return "" if pd.isna(value) or read_alike(value, low, high) else span(low, high)
 
 
 def _footnote(rows: pd.DataFrame) -> Text:

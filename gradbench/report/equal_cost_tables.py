@@ -8,35 +8,30 @@ import pandas as pd
 from rich.console import Group, RenderableType
 
 from gradbench.objectives import depends_on_samples
+from gradbench.report.captions import target_title
+from gradbench.report.fitted import FittedColumn, FittedTable, FittedTables
+from gradbench.report.footnotes import cautions, control_note, other_groups
 from gradbench.report.format import duration, number, span
-from gradbench.report.layout import plain_table
-from gradbench.report.plain import Table, Text
-from gradbench.report.tables import (
-    HEAVY_MARK,
-    cautions,
-    each,
-    estimator_label,
-    heavy_tailed,
-    not_measured,
-    other_groups,
-    target_title,
-    varying_parameters,
-    verdict_text,
-)
+from gradbench.report.labels import Varying, each, estimator_label, varying_parameters
+from gradbench.report.plain import Text
+from gradbench.report.row_cells import verdict_text
+from gradbench.report.timings import noise_words
+from gradbench.report.unmeasured import not_measured
+from gradbench.report.words import HEAVY_MARK, heavy_tailed
 from gradbench.results.at_budget import at_budget, samples_of_target
 from gradbench.results.columns import POINT
 from gradbench.results.store import Run
 from gradbench.suite.equal_cost import EqualCost
 
-COLUMNS_AT_BUDGET = (
-    ("estimator", "left"),
-    ("L", "right"),
-    ("cost", "right"),
-    ("variance", "right"),
-    ("95 % interval", "left"),
-    ("MSE", "right"),
-    ("95 % interval", "left"),
-    ("verdict", "left"),
+_COLUMNS_AT_BUDGET = (
+    FittedColumn("estimator", "estimator", "left", True),
+    FittedColumn("samples", "L"),
+    FittedColumn("cost", "cost"),
+    FittedColumn("variance_at", "variance"),
+    FittedColumn("variance_interval", "95 % interval", "left"),
+    FittedColumn("mse_at", "MSE", goes=0),
+    FittedColumn("mse_interval", "95 % interval", "left", goes=0, title=""),
+    FittedColumn("verdict", "verdict", "left", True),
 )
 
 
@@ -44,13 +39,18 @@ def equal_cost_tables(run: Run, group: str, cost: EqualCost) -> RenderableType:
     """One table per target, the least variance at the budget first; then what was not measured."""
     rows = run.ok()
     shown = at_budget(rows[rows.group == group], cost)
-    parts: list[RenderableType] = []
     varying = varying_parameters(shown)
-    for _, target in shown.groupby([*POINT, samples_of_target(shown).rename("")], sort=False, dropna=False):
-        parts += [_target_table(target, group, varying, cost.unit), ""]
+    tables = [
+        _target_table(target, group, varying, cost.unit)
+        for _, target in shown.groupby([*POINT, samples_of_target(shown).rename("")], sort=False, dropna=False)
+    ]
+    parts: list[RenderableType] = [FittedTables(_COLUMNS_AT_BUDGET, tables, "--full, or a wider terminal"), ""]
     if len(shown):
         parts += _meanings(shown, cost.unit)
+    parts += control_note(shown)
     parts += cautions(shown)
+    if cost.unit == "seconds":
+        parts += [Text(said, style="yellow") for said in noise_words(shown)]
     parts += other_groups(rows, group)
     parts += list(not_measured(run.frame))
     return Group(*parts)
@@ -76,19 +76,16 @@ def spending(budget: float, unit: str) -> str:
     return f"{amount(budget, unit)} {unit.removesuffix('s') if budget == 1 else unit} per datapoint"
 
 
-def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]], unit: str) -> Table:
+def _target_table(rows: pd.DataFrame, group: str, varying: Varying, unit: str) -> FittedTable:
     title = f"{target_title(rows, group, varying)}\nat equal {unit}: {spending(rows.budget.iloc[0], unit)} for each"
     if depends_on_samples(rows.objective.iloc[0]):
         title += f" · L = {rows.samples.iloc[0]}"
-    table = plain_table(title, padding=0)
-    for name, justify in COLUMNS_AT_BUDGET:
-        folds = name in ("estimator", "verdict")
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=not folds)  # pyright: ignore[reportArgumentType]
+    table = FittedTable(title)
     sound = rows[(rows.verdict != "biased") & (rows.variance_at_high < float("inf"))]
     best = sound.variance_at.idxmin() if len(sound) else None
     for row in each(rows.sort_values("variance_at", kind="stable", na_position="last")):
         bought = not pd.isna(row.variance_at)
-        table.add_row(
+        cells = (
             estimator_label(row.estimator, row.estimator_params, varying),
             str(row.samples),
             amount(getattr(row, unit), unit),
@@ -97,8 +94,8 @@ def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]], 
             number(row.mse_at),
             span(row.mse_at_low, row.mse_at_high) if bought else "",
             verdict_text(row),
-            style="bold" if row.Index == best else "",
         )
+        table.add(cells, "bold" if row.Index == best else "")
     return table
 
 

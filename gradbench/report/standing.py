@@ -11,8 +11,8 @@ import pandas as pd
 from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS, written_out
 from gradbench.report.format import number, percent, read_alike, span
+from gradbench.report.labels import also_varying, each, estimator_label, short, varying_parameters
 from gradbench.report.markdown import markdown_table, unmarked
-from gradbench.report.tables import also_varying, each, estimator_label, short, varying_parameters
 from gradbench.report.words import ZERO_MARK, group_title, without_gradient
 from gradbench.results.columns import POINT
 from gradbench.results.compare import rank
@@ -76,6 +76,8 @@ class KeptRun:
             self._ratios[baseline] = rank(self._run, baseline)[1]
         ratios = self._ratios[baseline]
         found = ratios[(ratios.cell_id_b == row.cell_id) & (ratios.group == row.group)]
+        if found.empty and row.estimator == baseline:  # over itself
+            return number(1.0) if row.variance > 0 else "–"
         if found.empty or pd.isna(found.iloc[0].variance_ratio):
             return "–"
         value, low, high = (found.iloc[0][f"variance_ratio{end}"] for end in ("", "_low", "_high"))

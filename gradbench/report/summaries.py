@@ -22,7 +22,7 @@ LONG = 200
 """Rows of one group, beyond which a summary comes first and the rows are shown on demand."""
 MOST_LINES = 60
 """Lines of one table of a summary."""
-STATUS_WORDS = {"ok": "done", "failed": "failed", "skipped": "skipped"}
+STATUS_WORDS = {"ok": "measured", "failed": "failed", "skipped": "skipped"}
 
 
 def is_long(rows: pd.DataFrame) -> bool:
@@ -30,13 +30,28 @@ def is_long(rows: pd.DataFrame) -> bool:
     return len(rows) > LONG
 
 
-def run_summary(run: Run, group: str) -> RenderableType:
-    """A table for each problem: by estimator the L, the verdicts, how often it is the best, and a typical variance."""
+def summary_lines(run: Run, group: str) -> Iterator[RenderableType]:
+    """The run in a few lines: cells, verdicts, which estimators are biased, where nothing is decided."""
     rows = run.ok()[run.ok().group == group]
     status = run.frame.drop_duplicates("cell_id").status.value_counts()
     cells = ", ".join(f"{status.get(name, 0)} {word}" for name, word in STATUS_WORDS.items())
-    title = f"{one_line(group_title(group))}-gradient: {len(rows)} rows; cells: {cells}"
-    parts: list[RenderableType] = [Text(title, style="bold")]
+    yield Text(f"{one_line(str(run.manifest.get('suite', run.path.name)))}: {cells} cells", style="bold")
+    if rows.empty:
+        return
+    verdicts = rows.verdict.value_counts()
+    counted = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in STYLES if verdict in verdicts)
+    yield Text(f"{one_line(group_title(group))}-gradient: {len(rows)} rows, {counted}")
+    for verdict in ("biased", "unresolved"):
+        names = rows[rows.verdict == verdict].estimator.value_counts(sort=False)
+        if len(names):
+            listed = ", ".join(one_line(f"{name} ({count})") for name, count in names.items())
+            yield Text(f"{verdict}: {listed}", style=STYLES[verdict])
+
+
+def run_summary(run: Run, group: str) -> RenderableType:
+    """A table for each problem: by estimator the L, the verdicts, how often it is the best, and a typical variance."""
+    rows = run.ok()[run.ok().group == group]
+    parts: list[RenderableType] = [*summary_lines(run, group), ""]
     sound = rows[(rows.verdict != "biased") & (rows.variance_high < np.inf) & (rows.variance > 0)]
     keys = ["problem", "estimator"]
     least = sound.groupby(list(TARGET), sort=False, dropna=False).work_variance.idxmin().dropna()
@@ -76,12 +91,12 @@ def comparison_summary(compared: pd.DataFrame, group: str, title: str, column: s
 
 def every_row(count: int) -> RenderableType:
     """Where the rows behind a summary are."""
-    return Text(f"{count} rows, summed up above; every row: --all", style="bold")
+    return Text(f"{count} rows, summed up above; every row: --full", style="bold")
 
 
 def _table(title: str, first: str, *others: str) -> Table:
     table = plain_table(one_line(title))
-    table.add_column(first, overflow="fold")
+    table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right", no_wrap=name not in (INCOMPARABLE, "least–most"))
     return table

@@ -1,283 +1,174 @@
-"""Rich tables of runs, plans, rankings and registries. They read well at 100 columns."""
+"""Rich tables of a run: estimators × L of each point, or whatever else a view asks for."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from gradbench.core.printable import one_line
-from gradbench.problems import written_out
-from gradbench.report.format import count, duration, number, percent, span
-from gradbench.report.hints import hints
-from gradbench.report.layout import plain_table
-from gradbench.report.plain import Table, Text
-from gradbench.report.words import STYLES, ZERO_MARK, group_title, without_gradient
-from gradbench.results.columns import PARAMETERS, POINT
-from gradbench.results.store import Run, replicates_to_resolve
+from gradbench.core.errors import UnknownNameError
+from gradbench.report.captions import gradient_line, shared_words, title_of, usual_replicates
+from gradbench.report.fitted import CellText, FittedColumn, FittedTable, FittedTables
+from gradbench.report.footnotes import footnotes, other_groups
+from gradbench.report.labels import Varying, each, estimator_label, point_words, varying_parameters
+from gradbench.report.row_cells import (
+    BEST_BY,
+    OWN,
+    Beside,
+    CellColumn,
+    chosen_columns,
+    names_of_columns,
+    usual_columns,
+)
+from gradbench.report.timings import certain_best
+from gradbench.report.unmeasured import not_measured
+from gradbench.results.columns import IDENTITY, PARAMETERS, POINT
+from gradbench.results.store import Run
 
-HEAVY_TAILS = 30
-"""Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
-HEAVY_MARK, OTHER_MARK = "†", "‡"
+GROUPED_BY = tuple(name for name in (*IDENTITY, "size") if name not in (*PARAMETERS, "group"))
+"""Columns that tables may be made by."""
+REMEDY = "--full, --columns, or a wider terminal"
 
 
-def run_tables(run: Run, group: str = "phi") -> RenderableType:
-    """One table per target: estimators × L with variance, bias, verdict and cost; then what was not measured."""
-    parts: list[RenderableType] = []
+@dataclass(frozen=True)
+class View:
+    """What of a run is shown, and how."""
+
+    columns: Sequence[str] | None = None
+    sort: str | None = None
+    """A column; with a minus before it, the largest first."""
+    group_by: Sequence[str] | None = None
+    """Columns that the rows of one table share; those of a point unless given."""
+    relative: bool = False
+    """Whether variance/‖g‖² stands beside the variance, and ‖bias‖ beside its share."""
+    full: bool = False
+    """Whether every row and column is shown, however wide."""
+
+    def check(self) -> None:
+        """Raise UnknownNameError for a column that there is not."""
+        chosen_columns(self.columns or ())
+        if self.sort is not None and self.sort.removeprefix("-") not in names_of_columns():
+            raise UnknownNameError("column", self.sort.removeprefix("-"), names_of_columns(), where="--sort")
+        for name in self.group_by or ():
+            if name not in GROUPED_BY:
+                raise UnknownNameError("column", name, GROUPED_BY, where="--group-by")
+
+    @property
+    def wide(self) -> bool:
+        """Whether lines may be longer than the terminal."""
+        return self.full or self.columns is not None
+
+
+AS_USUAL = View()
+
+
+def run_tables(run: Run, group: str = "phi", view: View = AS_USUAL) -> RenderableType:
+    """The tables of the rows of one group, what their columns and marks mean, then what was not measured."""
     rows = run.ok()
-    shown = rows[rows.group == group]
-    varying = varying_parameters(shown)
-    for _, target in shown.groupby(list(POINT), sort=False, dropna=False):
-        parts += [_target_table(target, group, varying), ""]
-    parts += _footnotes(shown)
+    shown = ordered(rows[rows.group == group], view.sort)
+    redrawn = bool(shown.variance_data.notna().any())
+    columns = usual_columns(redrawn, view.relative) if view.columns is None else chosen_columns(view.columns)
+    columns = _without_shared(columns, view.group_by or ())
+    names = [column.shown.name for column in columns]
+    best = certain_best(shown) if {*BEST_BY} & {*names} else set()
+    if {*BEST_BY} & {*names}:
+        columns, names = [*columns, OWN["best"]], [*names, "best"]
+    parts: list[RenderableType] = []
     if len(shown):
-        parts.append(Text("* least variance × time among the estimators not found biased, for each L", style="dim"))
+        parts += [_tables(shown, group, columns, view, frozenset(best)), ""]
+    parts += footnotes(shown, names, bool(best))
     parts += other_groups(rows, group)
-    parts += list(not_measured(run.frame))
+    parts += not_measured(run.frame)
     return Group(*parts)
 
 
-def _target_table(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> Table:
-    table = plain_table(target_title(rows, group, varying), padding=0)
-    redrawn = rows.variance_data.notna().any()
-    for name, justify in (
-        ("estimator", "left"),
-        ("L", "right"),
-        ("variance", "right"),
-        ("95 % interval", "left"),
-        *([("data", "right")] if redrawn else []),
-        ("bias", "right"),
-        ("at most", "right"),
-        ("verdict", "left"),
-        ("time", "right"),
-        ("var × s", "right"),
-    ):
-        folds = name in ("estimator", "verdict") or (redrawn and name == "95 % interval")
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=not folds)  # pyright: ignore[reportArgumentType]
+def ordered(rows: pd.DataFrame, sort: str | None) -> pd.DataFrame:
+    """``rows`` by a column, which may be one that tables alone have; those without a value last."""
+    if sort is None:
+        return rows
+    name = sort.removeprefix("-")
+    derived = {
+        "relative_variance": lambda: rows.variance / rows.gradient_norm.where(rows.gradient_norm > 0) ** 2,
+        "data_share": lambda: rows.variance_data / rows.variance.where(rows.variance > 0),
+        "variance_interval": lambda: rows.variance_high,
+        "seconds_interval": lambda: rows.seconds_high,
+        "best": lambda: rows.work_variance,
+    }
+    key = derived[name]() if name in derived else rows[name]
+    return rows.loc[key.sort_values(kind="stable", ascending=sort == name, na_position="last").index]
+
+
+def _without_shared(columns: list[CellColumn], group_by: Sequence[str]) -> list[CellColumn]:
+    """``columns`` with the words of each row's point, and without those that titles say."""
+    left = [column for column in columns if column.shown.name not in group_by]
+    return [OWN["at"], *left] if group_by else left
+
+
+def _tables(
+    rows: pd.DataFrame, group: str, columns: Sequence[CellColumn], view: View, best: frozenset[Any]
+) -> FittedTables:
+    varying = varying_parameters(rows)
+    keys = _with_parameters(view.group_by) if view.group_by else list(POINT)
+    tables = [
+        _table(some, group, columns, varying, view, best) for _, some in rows.groupby(keys, sort=False, dropna=False)
+    ]
+    shown = [column.shown for column in columns]
+    if not any(cells[0] for table in tables for cells, _ in table.rows) and shown[0].name == "at":
+        shown, tables = shown[1:], [_without_first(table) for table in tables]
+    if view.wide:
+        shown = [_staying(column) for column in shown]
+    return FittedTables(shown, tables, REMEDY)
+
+
+def _with_parameters(names: Sequence[str]) -> list[str]:
+    """Columns that tables are made by: an estimator or an objective with its parameters."""
+    own = {name: f"{name}_params" for name in ("estimator", "objective")}
+    return [one for name in names for one in (name, own.get(name)) if one is not None]
+
+
+def _table(
+    rows: pd.DataFrame,
+    group: str,
+    columns: Sequence[CellColumn],
+    varying: Varying,
+    view: View,
+    best: frozenset[Any],
+) -> FittedTable:
+    grouped = view.group_by or ()
+    points = rows.drop_duplicates(list(POINT)) if grouped else rows.iloc[:1]
+    words = [point_words(row, varying) for _, row in points.iterrows()]
+    shared = shared_words(words)
+    title = [title_of(shared)] if shared else []
+    if "estimator" in grouped:
+        title.insert(0, estimator_label(rows.estimator.iloc[0], rows.estimator_params.iloc[0], varying))
+    title += [f"L = {rows.samples.iloc[0]}"] if "samples" in grouped else []
+    own: dict[Any, str] = {}
+    if grouped:
+        for index, row in rows.iterrows():
+            found = point_words(row, varying)
+            own[index] = " · ".join(word for name, word in found.items() if name not in shared)
     usual = usual_replicates(rows)
-    marked = usual is not None and (rows.replicates != usual).any()
-    sound = rows[(rows.verdict != "biased") & (rows.variance_high < float("inf"))]
-    best = set(sound.groupby("samples").work_variance.idxmin()) if len(sound) else set()
-    previous = None
+    marked = usual is not None and bool((rows.replicates != usual).any())
+    beside = Beside(varying, usual, marked, best, own)
+    table = FittedTable(" · ".join(title) + "\n" + gradient_line(rows, group))
+    previous: CellText = ""
+    first = 1 if columns[0].shown.name == "at" else 0
     for row in each(rows):
-        estimator = estimator_label(row.estimator, row.estimator_params, varying)
-        table.add_row(
-            estimator if estimator != previous else "",
-            str(row.samples) + ("" if not marked else OTHER_MARK if row.replicates != usual else " "),
-            number(row.variance) + (HEAVY_MARK if heavy_tailed(row.kurtosis) else ""),
-            span(row.variance_low, row.variance_high),
-            *([percent(_data_share(row))] if redrawn else []),
-            _share(row, row.relative_bias, row.bias_norm),
-            _share(row, row.relative_bias_high, row.bias_high),
-            verdict_text(row),
-            duration(row.seconds),
-            number(row.work_variance) + ("*" if row.Index in best else " "),
-            style="bold" if row.Index in best else "",
-        )
-        previous = estimator
+        cells = [column.cell(row, beside) for column in columns]
+        name, repeats = cells[first], columns[first].shown.name == "estimator" and not grouped
+        if repeats and view.sort is None and name == previous:
+            cells[first] = ""
+        previous = name
+        table.add(cells, "bold" if row.Index in best else "")
     return table
 
 
-def verdict_text(row: Any) -> Text:
-    """The verdict; with the number of replicates that would decide it where it is open."""
-    needed = replicates_to_resolve(row.message) if row.verdict == "unresolved" else None
-    text = f"{row.verdict} {count(needed)}" if needed else str(row.verdict)
-    return Text(text, style=STYLES.get(str(row.verdict), ""))
+def _without_first(table: FittedTable) -> FittedTable:
+    return FittedTable(table.title, [(cells[1:], style) for cells, style in table.rows])
 
 
-def usual_replicates(rows: pd.DataFrame) -> int | None:
-    """The number of replicates that most of ``rows`` have; None where no number is that of most, as after a top-up.
-
-    An estimator that draws nothing takes a few replicates, whatever the others take.
-    """
-    counts = rows.replicates.value_counts()
-    return int(counts.index[0]) if len(counts) == 1 or 2 * counts.iloc[0] > len(rows) else None
-
-
-def _replicates(rows: pd.DataFrame) -> str:
-    """What a caption says of the replicates of its rows."""
-    usual = usual_replicates(rows)
-    return f"{rows.replicates.min()}–{rows.replicates.max()} replicates" if usual is None else f"{usual} replicates"
-
-
-def _share(row: Any, relative: float | None, bias: float) -> str:
-    """A bias as a share of ‖g‖; of √variance, and marked so, where ‖g‖ is 0."""
-    if without_gradient(row.gradient_norm, row.variance):
-        return percent(bias / row.variance**0.5) + ZERO_MARK
-    return percent(relative)
-
-
-def _data_share(row: Any) -> float | None:
-    """How much of the variance is that of the minibatch."""
-    return max(row.variance_data / row.variance, 0.0) if row.variance > 0 else None
-
-
-def heavy_tailed(kurtosis: float | None) -> bool:
-    """Whether a few replicates carry the variance, so that its interval is wide and leans on them."""
-    return kurtosis is not None and kurtosis > HEAVY_TAILS
-
-
-def _footnotes(rows: pd.DataFrame) -> Iterator[RenderableType]:
-    """What the columns of a table hold, and what stands against them."""
-    if len(rows):
-        yield Text("bias: as a share of ‖g‖, and what it is at most with 97.5 % confidence", style="dim")
-    if any(without_gradient(row.gradient_norm, row.variance) for row in each(rows)):
-        yield Text(f"{ZERO_MARK} ‖g‖ = 0: as a share of √variance, the standard deviation of one gradient", style="dim")
-    if len(others := _other_replicates(rows)):
-        said = ", ".join(map(str, others))
-        yield Text(f"{OTHER_MARK} not as many replicates as the caption says: {said}", style="dim")
-    if rows.variance_data.notna().any():
-        text = "variance: latents and minibatch both drawn anew; data: the share that is the minibatch's"
-        yield Text(text, style="dim")
-    yield from cautions(rows)
-
-
-def cautions(rows: pd.DataFrame) -> Iterator[RenderableType]:
-    """What verdicts and marks of a table mean, and what stands against its rows."""
-    if (rows.verdict == "unresolved").any():
-        yield Text("unresolved n: about n replicates would decide, as far as can be told now", style="dim")
-    if rows["kurtosis"].map(heavy_tailed).any():
-        text = f"{HEAVY_MARK} heavy tails (kurtosis above {HEAVY_TAILS}): few replicates carry most of the variance"
-        yield Text(text, style="dim")
-    for hint in hints(rows):
-        yield Text(hint, style="yellow")
-
-
-def _other_replicates(rows: pd.DataFrame) -> list[int]:
-    """Numbers of replicates that differ from those in the captions."""
-    found: set[int] = set()
-    for _, target in rows.groupby(list(POINT), sort=False, dropna=False):
-        usual = usual_replicates(target)
-        found |= set() if usual is None else set(map(int, target.replicates)) - {usual}
-    return sorted(found)
-
-
-def target_title(rows: pd.DataFrame, group: str, varying: dict[str, set[str]]) -> str:
-    row = rows.iloc[0]
-    words = [str(row.problem), *([str(row["size"])] if row["size"] else [])]
-    words += varied(row.problem, row.problem_params, varying, said=str(row["size"]))
-    if isinstance(row.data, str):
-        words.append(f"{row.data} (batch {int(row.batch_size)})")
-        words.append(f"{int(row.train_steps)} steps")
-    if isinstance(row.kl, str):
-        words.append(f"{row.kl} KL")
-    words += also_varying(row, varying, shown=("data", "train_steps", "kl", "device", "dtype"))
-    norm = f"{one_line(group_title(group))}-gradient: ‖g‖ = {_norms(rows)}"
-    return one_line(" · ".join(words)) + f"\n{norm} · {_replicates(rows)} · {row.device} {row['dtype']}"
-
-
-def _norms(rows: pd.DataFrame) -> str:
-    """The norm of the reference gradient and where it is from; those of the first and the last L where it has L in it.
-
-    A bound of L samples is another objective for every L.
-    """
-    first = rows.sort_values("samples", kind="stable").drop_duplicates("samples")
-    said = [f"{number(row.gradient_norm)} ({row.reference})" for row in each(first)]
-    if len(set(said)) == 1:
-        return said[0]
-    ends = (first.iloc[0], first.iloc[-1])
-    norms = " … ".join(number(row.gradient_norm) for row in ends)
-    sources = ", ".join(dict.fromkeys(first.reference))
-    return f"{norms} for L = {ends[0].samples} … {ends[1].samples} ({sources})"
-
-
-def estimator_label(estimator: str, params: str, varying: dict[str, set[str]]) -> str:
-    """An estimator's name, with those of its parameters that vary in the run."""
-    return one_line(" ".join([estimator, *varied(estimator, params, varying)]))
-
-
-def varied(name: str, params: str, varying: dict[str, set[str]], said: str = "") -> list[str]:
-    """Those parameters of the problem or estimator ``name`` that vary in the run, in words not yet ``said``."""
-    values = written_out(name, json.loads(params))
-    words = [f"{key}={short(values[key])}" for key in sorted(varying.get(name, set())) if key in values]
-    return [word for word in words if word not in said.split()]
-
-
-def short(value: Any) -> str:
-    """A parameter's value in words."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def also_varying(row: Any, varying: dict[str, set[str]], shown: Iterable[str]) -> list[str]:
-    """What else of a row's point varies in the run, in words, such as its seed; columns that are ``shown`` are not."""
-    words = [f"{name} {row[name]}" for name in POINT if name in varying[""] and name not in shown]
-    return words + varied(row.objective, row.objective_params, varying)
-
-
-def varying_parameters(rows: pd.DataFrame) -> dict[str, set[str]]:
-    """Parameters with more than one value, by problem, objective and estimator; by "" columns that vary in one."""
-    own = [name for name in POINT if name != "problem" and name not in PARAMETERS]
-    counts = rows.groupby("problem")[own].nunique(dropna=False).max()
-    found: dict[str, set[str]] = {"": {name for name in own if counts[name] > 1}}
-    for params in PARAMETERS:
-        name = params.removesuffix("_params")
-        for key, some in rows.groupby(name)[params]:
-            tables = [written_out(str(key), json.loads(text)) for text in some.unique()]
-            names = dict.fromkeys(name for table in tables for name in table)
-            found[str(key)] = {k for k in names if len({json.dumps(t.get(k)) for t in tables}) > 1} - {"batch"}
-        if name == "problem":
-            for key, some in rows.groupby(name):
-                if some["size"].nunique() > 1:
-                    found[str(key)] -= {"hidden", "latent", "dim"}
-    return found
-
-
-def other_groups(rows: pd.DataFrame, group: str) -> Iterator[RenderableType]:
-    for other in ("phi", "theta"):
-        counts = rows[rows.group == other].verdict.value_counts()
-        if other != group and len(counts):
-            said = ", ".join(f"{counts.get(v, 0)} {v}" for v in ("unbiased", "biased", "unresolved"))
-            text = f"{group_title(other)}-gradient: {said} (gradbench show RUN --group {other})"
-            yield Text(text, style="dim")
-
-
-def not_measured(frame: pd.DataFrame) -> Iterator[RenderableType]:
-    """Skipped and failed cells with their reasons, alike ones together."""
-    for status, style in (("skipped", "dim"), ("failed", "red")):
-        rows = frame[frame.status == status]
-        if rows.empty:
-            continue
-        table = plain_table(f"{status}: {len(rows)} of {frame.cell_id.nunique()} cells", show_header=False, style=style)
-        table.add_column(no_wrap=True, justify="right")
-        table.add_column(overflow="fold")
-        for message, some in rows.groupby("message", sort=False):
-            table.add_row(f"{len(some)} ×", str(message))
-        yield from ("", table)
-
-
-def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
-    """The resolved cells of a suite, one line per target and estimator; then what is skipped, with the reasons."""
-    frame = pd.DataFrame(rows)
-    table = plain_table(one_line(title))
-    for name in ("problem", "parameters", "stage", "estimator", "L"):
-        table.add_column(name, overflow="fold", no_wrap=name == "problem")
-    previous = None
-    measured = frame[frame.skip.isna()]
-    keys = ["problem", "parameters", "stage", "estimator"]
-    for values, some in measured.groupby(keys, sort=False, dropna=False):
-        problem, parameters, stage, estimator = values  # pyright: ignore[reportGeneralTypeIssues]
-        same = (problem, parameters, stage) == previous
-        start = ("", "", "") if same else (str(problem), str(parameters), str(stage))
-        table.add_row(*start, str(estimator), ", ".join(map(str, dict.fromkeys(some.samples))))
-        previous = (problem, parameters, stage)
-    return Group(*([table] if len(measured) else []), *_skipped(frame))
-
-
-def _skipped(frame: pd.DataFrame) -> Iterator[RenderableType]:
-    rows = frame[frame.skip.notna()]
-    if rows.empty:
-        return
-    table = plain_table(f"skipped: {len(rows)} of {len(frame)} cells", show_header=False, style="dim")
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(overflow="fold")
-    for reason, some in rows.groupby("skip", sort=False):
-        table.add_row(f"{len(some)} ×", str(reason))
-    yield from ("", table)
-
-
-def each(frame: pd.DataFrame) -> Iterator[Any]:
-    """Rows with their columns as attributes."""
-    yield from frame.itertuples()
+def _staying(column: FittedColumn) -> FittedColumn:
+    return replace(column, goes=None)

@@ -5,6 +5,10 @@ from __future__ import annotations
 GREEK = {"phi": "φ", "theta": "θ"}
 ZERO_MARK = "°"
 """Marks a bias that is compared with the standard deviation of one gradient."""
+HEAVY_TAILS = 30
+"""Kurtosis of ‖ĝ − E ĝ‖ above which the tails are called heavy; 3 for one Gaussian parameter, less for more."""
+HEAVY_MARK, OTHER_MARK = "†", "‡"
+"""Marks of heavy tails, and of another number of replicates than the caption says."""
 STYLES = {"biased": "red", "unbiased": "green", "unresolved": "yellow"}
 """Of verdicts."""
 
@@ -18,3 +22,8 @@ def group_title(group: str) -> str:
 def without_gradient(norm: float | None, variance: float | None) -> bool:
     """Whether bias is compared with the standard deviation of one gradient, as the gradient itself is 0."""
     return norm == 0 and variance is not None and variance > 0
+
+
+def heavy_tailed(kurtosis: float | None) -> bool:
+    """Whether a few replicates carry the variance, so that its interval is wide and leans on them."""
+    return kurtosis is not None and kurtosis > HEAVY_TAILS

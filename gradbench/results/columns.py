@@ -72,8 +72,12 @@ class Column:
     """Whether it is kept in every row, and read only where it is asked for by name."""
     since: int = 1
     """The first schema of which every run has it."""
+    later: bool = False
+    """Whether it came to its schema when there were runs of that already, which may lack it."""
     before: Before | None = None
-    """What runs of an older schema hold that lack it."""
+    """What runs hold that lack it."""
+    rising: bool = False
+    """Whether more of it is better, of what estimators are ranked by in exports."""
 
 
 REGISTRY: tuple[Column, ...] = (
@@ -209,6 +213,16 @@ REGISTRY: tuple[Column, ...] = (
     ),
     Column("bias_p", "real", "p value of 'no bias' (sign-flip test on blocks)", "bias"),
     Column(
+        "bias_controlled",
+        "int32",
+        "tensors of the group whose bias was measured after removing noise of known mean 0; variance has that noise",
+        "bias",
+        nullable=True,
+        since=2,
+        later=True,
+        before=Before(),
+    ),
+    Column(
         "verdict",
         "text",
         "biased (Holm-corrected over its group's rows), unbiased (bias below the margin), or unresolved",
@@ -289,6 +303,7 @@ REGISTRY: tuple[Column, ...] = (
         "spread",
         averaged=True,
         slope=SlopeFigure("snr_root", "‖g‖/√variance"),
+        rising=True,
     ),
     Column(
         "snr_mean",
@@ -296,6 +311,7 @@ REGISTRY: tuple[Column, ...] = (
         "mean over parameters of |mean| / standard deviation, the floor of few replicates removed",
         "spread",
         nullable=True,
+        rising=True,
     ),
     Column(
         "kurtosis", "real", "of ||g^ - E g^||: E d^4 / (E d^2)^2; null where the variance is 0", "spread", nullable=True
@@ -311,7 +327,7 @@ REGISTRY: tuple[Column, ...] = (
     ),
     Column("mse_low", "real", "lower end of the interval of mse", "spread"),
     Column("mse_high", "real", "upper end of the interval of mse", "spread"),
-    Column("cosine", "real", "mean cosine of one gradient with the reference", "spread", nullable=True),
+    Column("cosine", "real", "mean cosine of one gradient with the reference", "spread", nullable=True, rising=True),
     Column(
         "block_variance",
         "reals",
@@ -398,6 +414,14 @@ COSTS = tuple(column.name for column in TABLE if column.spent)
 """What estimators are compared at as much of for each: ``--at``, and ``at`` of a claim."""
 AVERAGED = tuple(column.name for column in TABLE if column.averaged)
 """Figures that are known at equal cost."""
+CSV_TYPES = {
+    column.name: {"text": "object", "json": "object", "int32": "Int64", "int64": "Int64", "real": "float64"}[
+        column.type
+    ]
+    for column in TABLE
+    if column.type != "time"
+}
+"""What pandas reads the columns of an exported CSV as; the time beside them is one of ``parse_dates``."""
 TIMED = tuple(column.name for column in TABLE if column.timed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ def render(frame: pd.DataFrame, form: str) -> bytes:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain data for JSON: null where there is no value, the text "inf" for infinity, times in ISO 8601."""
+    """Rows as plain data for JSON: null where there is no value or none that is finite, times in ISO 8601."""
     return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
 
 
@@ -59,6 +60,8 @@ def _rounded(frame: pd.DataFrame, escaped: Callable[[str], str]) -> pd.DataFrame
     """Figures to four digits, empty where there is none; texts ``escaped``."""
 
     def text(value: Any) -> str:
+        if isinstance(value, float) and math.isinf(value):
+            return "∞" if value > 0 else "-∞"
         value = _plain(value)
         if isinstance(value, str):
             return escaped(value)

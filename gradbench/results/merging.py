@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from gradbench.core.errors import RunError
@@ -145,7 +146,9 @@ def _require_equal(a: pa.Table, b: pa.Table, before: Sequence[MergedPart], part:
     if len(one) != len(two) or (one[["cell_id", "group"]] != two[["cell_id", "group"]]).any(axis=None):
         raise RunError(f"{part.path}: has other groups of cells than {', '.join(where)}; merge without one of them")
     for name in names:
-        same = [_same(x, y) for x, y in zip(one[name], two[name], strict=True)]
+        later = BY_NAME[name].later  # the older of two runs may not say it
+        pairs = zip(one[name], two[name], strict=True)
+        same = [_same(x, y) or (later and (pd.isna(x) or pd.isna(y))) for x, y in pairs]
         if not all(same):
             x, y = one.iloc[same.index(False)], two.iloc[same.index(False)]
             shown = f"{x.problem} {x.estimator} L={x.samples} {x['group']}: {name} is {_short(x[name])}"

@@ -47,7 +47,7 @@ def completed(table: pa.Table, names: Sequence[str] = SCHEMA.names) -> pa.Table:
     version = min((one for one in versions if one is not None), default=SCHEMA_VERSION)
     for name in names:
         column = BY_NAME[name]
-        if name not in table.column_names and (column.bulky or version < column.since):
+        if name not in table.column_names and (column.bulky or column.later or version < column.since):
             table = table.append_column(SCHEMA.field(name), _before(column, table))
     return table.select(list(names)).cast(pa.schema([SCHEMA.field(name) for name in names]))
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from gradbench.core.errors import ContractError, GradbenchError, message_of
 from gradbench.suite.cell import Cell
-from gradbench.suite.suites import Measure
+from gradbench.suite.measure import Measure
 
 Phase = Literal["whole", "statistics", "timing"]
 """``whole`` is both: statistics, and the timing after them."""

@@ -11,14 +11,18 @@ from gradbench import plugins
 from gradbench.core.errors import RunError
 from gradbench.results import sessions, store
 from gradbench.results.cells import FOLDER
-from gradbench.results.files import TRAINED_FOLDER
+from gradbench.results.files import TRAINED_FOLDER, write_file
 from gradbench.results.growth import block_size
 from gradbench.results.manifest import FILE, has_manifest, read_manifest
 from gradbench.runner.execution import Execution
 from gradbench.runner.kept_moments import MOMENTS
 from gradbench.runner.machine import now, provenance
 from gradbench.runner.measuring import REFERENCES
-from gradbench.suite.suites import MOST_BLOCKS, Suite
+from gradbench.suite.measure import MOST_BLOCKS
+from gradbench.suite.suites import Suite
+
+SUITE_FILE = "suite.toml"
+"""Of a run that was asked for without a suite file: the suite that it is of."""
 
 
 def opened(suite: Suite, out: Path, execution: Execution) -> tuple[Suite, dict[str, Any], list[str]]:
@@ -45,6 +49,8 @@ def opened(suite: Suite, out: Path, execution: Execution) -> tuple[Suite, dict[s
     }
     manifest["sessions"] = [sessions.session(manifest)]
     manifest, said = store.create(out, manifest)
+    if suite.text is not None:
+        write_file(out, out / SUITE_FILE, suite.text.encode())
     return suite, manifest, [*notes, *said]
 
 

@@ -18,7 +18,7 @@ from gradbench.runner.measuring import guarded
 from gradbench.runner.predicted import SECONDS_PER_TIMING, Predicted
 from gradbench.runner.threads import threads_of_torch
 from gradbench.suite.cell import Cell
-from gradbench.suite.suites import Measure
+from gradbench.suite.measure import Measure
 from gradbench.target import points, reference
 
 SECONDS = 10.0

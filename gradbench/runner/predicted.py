@@ -14,7 +14,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.runner import rows
 from gradbench.suite.cell import Cell
-from gradbench.suite.suites import Measure
+from gradbench.suite.measure import Measure
 from gradbench.target.monte_carlo import MONTE_CARLO_SAMPLES
 
 SECONDS_PER_TIMING = 0.15

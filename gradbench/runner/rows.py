@@ -29,7 +29,7 @@ from gradbench.statistics import block_variances, summarise
 from gradbench.statistics.figures import Figures
 from gradbench.statistics.measurement import planned_blocks as plan_blocks
 from gradbench.suite.cell import Cell
-from gradbench.suite.suites import Measure
+from gradbench.suite.measure import Measure
 from gradbench.target.points import Point
 from gradbench.target.reference import Reference, Source
 

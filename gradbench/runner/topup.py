@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gradbench.core.bank import UNLIMITED
 from gradbench.engine.moments import Moments, joined
 from gradbench.runner.aims import Aim, endless
-from gradbench.suite.suites import MOST_BLOCKS
+from gradbench.suite.measure import MOST_BLOCKS
 
 
 def topped_up(

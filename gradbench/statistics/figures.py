@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class Figures:
     relative_bias: float | None
     relative_bias_high: float | None
     bias_p: float
+    bias_controlled: int
     variance: float
     variance_low: float
     variance_high: float
@@ -73,10 +75,12 @@ def summarise(moments: Moments, reference: Reference, precision: float) -> dict[
         columns = _columns(moments, tuple(groups), tallied.by_group(member), reference, precision, whole)
     common = {"replicates": moments.replicates, "blocks": moments.blocks, "reference": reference.kind}
     rows = zip(*(_optional(values) for values in columns.values()), strict=True)
-    return {
-        group: Figures(**common, **dict(zip(columns, row, strict=True)))
-        for group, row in zip(groups, rows, strict=True)
-    }
+    found: dict[str, Figures] = {}
+    for group, row in zip(groups, rows, strict=True):
+        named: dict[str, Any] = dict(zip(columns, row, strict=True))
+        named |= common | {"bias_controlled": int(named["bias_controlled"])}
+        found[group] = Figures(**named)
+    return found
 
 
 def _optional(values: Array) -> list[float | None]:
@@ -158,6 +162,7 @@ def _columns(
         "relative_bias": where(known, relative),
         "relative_bias_high": where(known, relative_high),
         "bias_p": bias.p,
+        "bias_controlled": tallied.controlled,
         "variance": variance,
         "variance_low": variance_low,
         "variance_high": variance_high,

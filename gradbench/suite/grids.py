@@ -12,6 +12,7 @@ import torch
 from pydantic import ConfigDict, Field
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.core.faults import Faults
 from gradbench.core.printable import shortened
 from gradbench.core.registry import Registry
 from gradbench.core.strict import StrictModel
@@ -48,11 +49,18 @@ class GridKeys(StrictModel):
     seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None = None
 
 
+OWN_KEYS = ("problem", "estimators", "size")
+"""Keys of a grid beside those of its points."""
+MOST_FAULTY = 100
+"""Points of a grid with faults, after which no more are looked at."""
+
+
 def grid_cells(
     grid: dict[str, Any],
     where: str,
     default_seed: int,
     shelf: data_sets.Shelf,
+    faults: Faults,
     *,
     seed: int | None = None,
     device: str | None = None,
@@ -62,31 +70,66 @@ def grid_cells(
 
     ``elsewhere``: it is measured on other machines, which may have a device that this one has not.
 
-    ``shelf`` has the data sets that the suite has named so far.
-
-    Raises SuiteError, UnknownNameError, or UsageError for a device that is not there.
+    ``shelf`` has the data sets that the suite has named so far. What is wrong goes into ``faults``; then not all cells
+    are made.
     """
     grid = dict(grid)
     name = grid.pop("problem", None)
+    estimators: list[tuple[str, dict[str, Any]]] = []
+    sizes: list[Any] = []
+    with faults.collected():
+        _check_problem(name, where)
+    with faults.collected():
+        for index, item in enumerate(_estimators(grid.pop("estimators", None), f"{where}.estimators")):
+            with faults.collected():
+                found = list(_named(item, ESTIMATORS, f"{where}.estimators[{index}]"))
+                estimators += [(estimator, parameters.model_dump()) for estimator, parameters in found]
+    if "objective" in grid:
+        given = grid.pop("objective")
+        with faults.collected():
+            grid["objective"] = list(_objectives(given, f"{where}.objective"))
+    with faults.collected():
+        sizes = _sizes(grid, where)
+    if not isinstance(name, str) or name not in PROBLEMS:
+        return
+    faulty = 0
+    for size in sizes:
+        points: list[dict[str, Any]] = []
+        with faults.collected():
+            points = list(_product(grid | size, where))
+        for values in points:
+            before = len(faults.texts)
+            made = None
+            with faults.collected():
+                made = _point(name, values, where, default_seed, seed, shelf)
+                chosen = resolve_device(device or made[1].device, elsewhere=elsewhere)
+                yield from (_cell(*made, estimator, params, chosen) for estimator, params in estimators)
+            faulty += made is None or len(faults.texts) > before
+            if faulty > MOST_FAULTY or not faults.few:
+                return
+
+
+def _check_problem(name: Any, where: str) -> None:
+    """Raise SuiteError or UnknownNameError unless ``name`` is that of a problem."""
+    if name is None:
+        raise SuiteError(f"{where}.problem: is missing: a grid has one problem by name; see gradbench list problems")
     if not isinstance(name, str):
         raise SuiteError(
             f"{where}.problem: expected one problem by name, got {shortened(name)}; see gradbench list problems"
         )
     if name not in PROBLEMS:
         raise UnknownNameError("problem", name, PROBLEMS, where=f"{where}.problem")
-    estimators = list(_estimators(grid.pop("estimators", None), f"{where}.estimators"))
-    if "objective" in grid:
-        grid["objective"] = list(_objectives(grid["objective"], f"{where}.objective"))
+
+
+def _sizes(grid: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """The sizes of a grid, taken out of it: tables of keys that vary together. Raises SuiteError."""
     sizes = _listed(grid.pop("size", [{}]))
     if not sizes or not all(isinstance(size, dict) for size in sizes):
         raise SuiteError(f"{where}.size: expected a table or a list of tables, such as {{hidden = 32, latent = 2}}")
     for size in sizes:
         if twice := sorted(set(size) & set(grid)):
             raise SuiteError(f"{where}.size: {twice[0]!r} is also a key of the grid; keep one of the two")
-        for values in _product(grid | size, where):
-            axes, keys = _point(name, values, where, default_seed, seed, shelf)
-            for estimator, params in estimators:
-                yield _cell(axes, keys, estimator, params, resolve_device(device or keys.device, elsewhere=elsewhere))
+    return sizes
 
 
 def _point(
@@ -95,17 +138,32 @@ def _point(
     problem = PROBLEMS[name]
     shared = {key for key in GridKeys.model_fields if key != "scale" or key not in problem.Parameters.model_fields}
     own = {key: value for key, value in values.items() if key not in shared}
-    allowed = {*GridKeys.model_fields, *problem.Parameters.model_fields, "problem", "size", "estimators"}
-    for key in own:
-        if key not in problem.Parameters.model_fields:
-            raise UnknownNameError("key", key, allowed, where=where)
-    keys = validated(GridKeys, {key: value for key, value in values.items() if key not in own}, where)
-    parameters = validated(problem.Parameters, own, where)
+    faults = Faults()
+    for key in [key for key in own if key not in problem.Parameters.model_fields]:
+        del own[key]
+        with faults.collected():
+            raise _unknown_key(key, problem, where)
+    keys = parameters = None
+    with faults.collected():
+        keys = validated(GridKeys, {key: value for key, value in values.items() if key in shared}, where)
+    with faults.collected():
+        parameters = validated(problem.Parameters, own, where)
+    faults.raise_all(where)
+    assert keys is not None, "what is not valid has been raised"
     check_answers(problem, parameters, where)
     _check_point(problem, parameters, keys, where)
     data = _data(problem, parameters, keys, where, shelf)
     given = (one for one in (seed, keys.seed, default_seed) if one is not None)
     return Axes(name, parameters, data.name, keys.train_steps, next(given), data.scale, data.contents), keys
+
+
+def _unknown_key(key: str, problem: type[Problem], where: str) -> UsageError:
+    from gradbench.suite.places import place_of
+
+    if (said := place_of(key, "grid")) is not None:
+        return SuiteError(f"{where}: unknown key {shortened(key)}; {said}")
+    allowed = {*GridKeys.model_fields, *problem.Parameters.model_fields, *OWN_KEYS}
+    return UnknownNameError("key", key, allowed, where=where)
 
 
 def _data(problem: Any, parameters: Any, keys: GridKeys, where: str, shelf: data_sets.Shelf) -> data_sets.DataSet:
@@ -164,30 +222,31 @@ def _objectives(given: Any, where: str) -> Iterator[ChosenObjective]:
     """The objectives of a grid: names, or tables with a name and parameters, whose lists are expanded."""
     if given == []:
         raise SuiteError(f"{where}: an empty list leaves nothing to measure")
-    for name, parameters in _named(_listed(given), OBJECTIVES, where):
-        yield ChosenObjective(name, None, parameters)
+    for index, item in enumerate(_listed(given)):
+        for name, parameters in _named(item, OBJECTIVES, f"{where}[{index}]"):
+            yield ChosenObjective(name, None, parameters)
 
 
-def _estimators(given: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _estimators(given: Any, where: str) -> list[Any]:
+    """The list of estimators of a grid. Raises SuiteError where it is none."""
+    if given is None:
+        raise SuiteError(f"{where}: is missing: a grid has a list of estimators; see gradbench list estimators")
     if not isinstance(given, list) or not given:
         raise SuiteError(
             f"{where}: expected a list of estimators, got {shortened(given)}; see gradbench list estimators"
         )
-    for name, parameters in _named(given, ESTIMATORS, where):
-        yield name, parameters.model_dump()
+    return given
 
 
-def _named(given: list[Any], registry: Registry[Any], where: str) -> Iterator[tuple[str, Any]]:
-    """Names with their validated parameters, from names and tables that have one."""
-    for index, item in enumerate(given):
-        here = f"{where}[{index}]"
-        table = dict(item) if isinstance(item, dict) else {"name": item}
-        name = table.pop("name", None)
-        if not isinstance(name, str):
-            raise SuiteError(f"{here}: expected a name, or a table with a name, got {shortened(item)}")
-        kind = registry.find(name, where=here)
-        for values in _product(table, here):
-            yield name, validated(kind.Parameters, values, f"{here} ({name})")
+def _named(item: Any, registry: Registry[Any], where: str) -> Iterator[tuple[str, Any]]:
+    """A name with its validated parameters, from a name or a table that has one; several where it has lists."""
+    table = dict(item) if isinstance(item, dict) else {"name": item}
+    name = table.pop("name", None)
+    if not isinstance(name, str):
+        raise SuiteError(f"{where}: expected a name, or a table with a name, got {shortened(item)}")
+    kind = registry.find(name, where=where)
+    for values in _product(table, where):
+        yield name, validated(kind.Parameters, values, f"{where} ({name})")
 
 
 def _product(table: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:

@@ -10,82 +10,45 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
+from gradbench.core.faults import Faults
 from gradbench.core.selection import choices, means
 from gradbench.core.strict import StrictModel
 from gradbench.core.validation import validated
-from gradbench.engine.options import Engine, NoiseSource, Options, Variance, parse_bytes
+from gradbench.engine.options import NoiseSource
 from gradbench.problems import data as data_sets
-from gradbench.statistics import MARGIN
 from gradbench.suite import claim_coverage
 from gradbench.suite.cell import Cell
 from gradbench.suite.claims import Claim
 from gradbench.suite.grids import GridKeys, grid_cells
 from gradbench.suite.limits import LARGEST_INTEGER, MOST_CLAIMS, check_cells, check_values
+from gradbench.suite.measure import MOST_BLOCKS, Measure
+from gradbench.suite.places import place_of
 from gradbench.suite.reading import read_toml
 from gradbench.suite.shipped import find_suite
-
-MOST_BLOCKS = 1024
-"""Blocks of a cell, at most."""
-
-MOST_REPLICATES = 10**12
-"""Of a cell: more would take years."""
-
-
-class Measure(StrictModel):
-    """How much is measured of each cell."""
-
-    replicates: Annotated[int, Field(gt=0, le=MOST_REPLICATES)] = 1024
-    blocks: Annotated[int, Field(ge=4, le=MOST_BLOCKS)] = 32
-    margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
-    engine: Engine = "auto"
-    variance: Variance = "auto"
-    noise: NoiseSource = "latent"
-    """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
-    memory: Annotated[int, Field(gt=0, le=LARGEST_INTEGER)] | None = None
-    """Memory for block means, and the blocks of a reference, such as 2GB; past it they go to temporary files."""
-
-    @field_validator("memory", mode="before")
-    @classmethod
-    def _bytes(cls, value: str | int | None) -> int | None:
-        return None if value is None else parse_bytes(value)
-
-    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Cells get more blocks until the relative half-width of the variance's interval is at most this."""
-    decide: bool = False
-    """Cells get more blocks until the bias of all, φ and θ is found, or certainly below ``margin``."""
-    budget: Annotated[float, Field(gt=0)] | None = None
-    """Seconds for the whole run, shared out among its cells; each gets its first blocks whatever they take."""
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Measure:
-        if self.replicates % self.blocks:
-            lower = self.replicates // self.blocks * self.blocks
-            near = f"{lower} or {lower + self.blocks}" if lower else f"{self.blocks}"
-            raise ValueError(f"replicates = {self.replicates} is no multiple of blocks = {self.blocks}; take {near}")
-        if self.noise == "latent+data" and self.replicates < 2 * self.blocks:
-            raise ValueError(
-                f"noise = 'latent+data' takes at least 2 replicates in a block to tell the latents' part; "
-                f"with blocks = {self.blocks} take replicates = {2 * self.blocks} or more"
-            )
-        return self
-
-    def options(self) -> Options:
-        """As the engine takes them."""
-        return Options(self.engine, self.variance, self.memory)
 
 
 class SuiteFile(StrictModel):
     """The top level of a suite file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description='a suite begins with name = "…"')]
     title: str = ""
     seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] = 0
     measure: Measure = Measure()
-    grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    grid: Annotated[
+        list[dict[str, Any]],
+        Field(min_length=1, description="a suite has at least one [[grid]], with a problem and its estimators"),
+    ]
     expect: Annotated[list[Claim], Field(max_length=MOST_CLAIMS)] = Field([])
+
+    @field_validator("grid", "expect", mode="before")
+    @classmethod
+    def _several(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, dict):
+            raise ValueError(f"is one table; write [[{info.field_name}]] with two brackets, also where there is one")
+        return value
 
 
 @dataclass(frozen=True)
@@ -97,6 +60,8 @@ class Suite:
     measure: Measure
     cells: tuple[Cell, ...]
     expect: tuple[Claim, ...] = ()
+    text: str | None = None
+    """The suite as TOML, of one that no file holds, for the run folder to keep."""
 
     def resolved(self) -> dict[str, Any]:
         """The suite as plain data, for the manifest and for telling one suite from another."""
@@ -173,7 +138,8 @@ class Settings:
 def load_suite(name: str, settings: Settings | None = None) -> Suite:
     """Read, validate and resolve a shipped suite (by name) or a file (by path).
 
-    Raises SuiteError (with file, key and remedy), UnknownNameError, or UsageError for a device that is not there.
+    Raises SuiteError (with file, key and remedy, all faults together), UnknownNameError, or UsageError for a device
+    that is not there.
     """
     path = find_suite(name)
     return resolve(read_toml(path), str(path), settings or Settings())
@@ -182,28 +148,41 @@ def load_suite(name: str, settings: Settings | None = None) -> Suite:
 def resolve(raw: dict[str, Any], where: str, settings: Settings) -> Suite:
     """A suite from parsed TOML; ``where`` names it in errors."""
     check_values(raw, where)
-    file = validated(SuiteFile, raw, where, file=True)
-    check_cells(file.grid, where)
+    faults = Faults()
+    with faults.collected():
+        validated(SuiteFile, raw, where, file=True, elsewhere=place_of)
+    grids = raw.get("grid")
+    if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
+        grids = []
+    if not faults:
+        check_cells(grids, where)
+    if settings.seed is not None:
+        validated(GridKeys, {"seed": settings.seed}, "--seed")
+    seed = raw.get("seed", 0) if not faults else 0
+    cells: dict[str, Cell] = {}
+    shelf = data_sets.Shelf()
+    found: list[Cell] = []
+    for index, grid in enumerate(grids if faults.few else []):
+        here = f"{where}: grid[{index}]"
+        found += grid_cells(
+            grid, here, seed, shelf, faults, seed=settings.seed, device=settings.device, elsewhere=settings.elsewhere
+        )
+    faults.raise_all(where)
+    file: SuiteFile = validated(SuiteFile, raw, where, file=True)
     measure = _sized(file.measure, settings)
     for key in ("engine", "variance", "noise", "memory", "precision", "decide", "budget"):
         if (value := getattr(settings, key)) is not None:
             measure = validated(Measure, {**measure.model_dump(), key: value}, f"--{key}")
-    if settings.seed is not None:
-        validated(GridKeys, {"seed": settings.seed}, "--seed")
-    cells: dict[str, Cell] = {}
-    shelf = data_sets.Shelf()
-    for index, grid in enumerate(file.grid):
-        here = f"{where}: grid[{index}]"
-        for cell in grid_cells(
-            grid, here, file.seed, shelf, seed=settings.seed, device=settings.device, elsewhere=settings.elsewhere
-        ):
-            noisy = _with_noise(cell, measure.noise)
-            cells.setdefault(noisy.cell_id, noisy)
+    for cell in found:
+        noisy = _with_noise(cell, measure.noise)
+        cells.setdefault(noisy.cell_id, noisy)
     if measure.noise == "latent+data" and all(cell.axes.data is None for cell in cells.values()):
         given = "--noise" if settings.noise else f"{where}: measure.noise"
         raise SuiteError(f"{given}: 'latent+data' draws minibatches, and no grid of {file.name} has data; use 'latent'")
     for index, claim in enumerate(file.expect):
-        claim_coverage.check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
+        with faults.collected():
+            claim_coverage.check_claim(claim, list(cells.values()), f"{where}: expect[{index}]")
+    faults.raise_all(where)
     return Suite(file.name, file.title, measure, tuple(cells.values()), tuple(file.expect))
 
 

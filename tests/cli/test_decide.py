@@ -7,7 +7,7 @@ import pytest
 
 import gradbench as library
 from gradbench.runner.aims import CLEAR, WIDER
-from gradbench.suite.suites import MOST_BLOCKS
+from gradbench.suite.measure import MOST_BLOCKS
 from tests.cli.test_run import TIMED
 
 SUITE = """

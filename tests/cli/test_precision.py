@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import gradbench as library
-from gradbench.suite.suites import MOST_BLOCKS
+from gradbench.suite.measure import MOST_BLOCKS
 from tests.cli.test_run import TIMED
 from tests.helpers import taken_apart
 

@@ -27,7 +27,7 @@ def test_show_prints_a_runs_tables_again(gradbench, run):
     assert result.code == 0
     assert "φ-gradient: ‖g‖ = 4.47 (closed-form)" in result.out
     assert "k=3" in result.out
-    assert gradbench("show", run, "--group", "phi.log_scale").out.count("φ.log_scale-gradient") == 2
+    assert gradbench("show", run, "--group", "phi.log_scale").out.count("φ.log_scale-gradient: ‖g‖") == 2
     assert len(json.loads(gradbench("show", run, "--json").out)) > 10
 
 
@@ -88,8 +88,8 @@ def test_export_keeps_every_row_and_column(gradbench, run, tmp_path, form):
     )
 
 
-def test_export_for_reading(gradbench, run):
-    markdown = gradbench("export", run, "--format", "markdown", "--group", "phi").out
+def test_export_of_rows_for_reading(gradbench, run):
+    markdown = gradbench("export", run, "--format", "markdown", "--group", "phi", "--rows").out
     assert markdown.startswith("| problem")
     latex = gradbench("export", run, "--format", "latex", "--columns", "estimator,variance_low").out
     assert r"variance\_low" in latex

@@ -34,13 +34,12 @@ def test_a_run_equals_itself(first):
     assert alarms(table).empty
 
 
-def test_a_row_over_itself_is_one_without_an_interval(first):
-    _, table = rank(first, "score-function")
-    own, other = (table[table["estimator_b"] == name] for name in ("score-function", "disarm"))
-    for figure in ("variance", "mse", "seconds", "work_variance"):
-        assert (own[[f"{figure}_ratio{part}" for part in ("", "_low", "_high")]] == 1).all(axis=None)
-    assert (other["seconds_ratio_low"] < other["seconds_ratio_high"]).all()
-    assert set(own["mark"]) == {UNDECIDED}
+def test_the_baseline_is_not_compared_with_itself(first):
+    name, table = rank(first, "score-function")
+    assert name == "score-function"
+    assert set(table["estimator_b"]) == {"disarm"}
+    assert (table["seconds_ratio_low"] < table["seconds_ratio_high"]).all()
+    assert len(rank(first, "disarm")[1]) == len(table)
 
 
 def test_what_only_one_run_has_says_why(first, tmp_path):
@@ -109,3 +108,39 @@ def test_runs_of_other_contents_alone_say_so(bits):
         UsageError, match=r"data is file:a\.npy \(.{8}…\) in one and file:a\.npy \(.{8}…\) in the other"
     ):
         compare_runs(one, run(Path("two"), **bits, data="file:a.npy"))
+
+
+def test_runs_of_other_seeds_are_compared_unpaired(first, tmp_path):
+    second = run(tmp_path / "d", seed=7)
+    table = compare_runs(first, second, ignore=["seed"])
+    compared = table[table["mark"] != INCOMPARABLE]
+    assert len(compared) == len(first.ok())
+    assert not compared["paired"].any()
+    assert set(compared["seed"]) == {"0 and 7"}
+    keys = ["estimator", "group", "problem_params"]
+    one, two = (found.ok().set_index(keys).variance for found in (first, second))
+    for row in compared.to_dict("records"):
+        key = tuple(row[name] for name in keys)
+        if one[key] > 0:
+            assert row["variance_ratio"] == pytest.approx(two[key] / one[key])
+    noisy = compared[compared["variance_ratio"].notna() & (compared["variance_ratio"] > 0)]
+    paired = compare_runs(first, first)
+    same = paired.loc[paired["variance_ratio"].notna(), "variance_ratio"]
+    assert (same == 1).all()
+    assert (noisy["variance_ratio_low"] < noisy["variance_ratio_high"]).all()
+
+
+def test_what_may_be_ignored_and_what_leaves_no_pairs(first, tmp_path):
+    with pytest.raises(UsageError, match="--ignore: unknown column 'sed'; did you mean 'seed'"):
+        compare_runs(first, first, ignore=["sed"])
+    both = run(tmp_path / "e", seed=[1, 2])
+    with pytest.raises(UsageError, match=r"several rows that differ in seed alone \(1, 2\).*\n.*--where seed=A,B"):
+        compare_runs(first, both, ignore=["seed"])
+
+
+def test_a_variance_that_is_rounding_has_no_ratio_of_rounding(tmp_path):
+    """At target ½ pairs of opposite bits have no variance, though their blocks hold rounding."""
+    found = run(tmp_path / "f", problem="gaussian-cost", estimators=["pathwise", "fixed-sample"], samples=1)
+    _, table = rank(found, "pathwise")
+    ours = table[(table["estimator_b"] == "fixed-sample") & (table["group"] == "phi")]
+    assert set(ours["variance_ratio"]) == {0.0}

@@ -25,7 +25,8 @@ def refused(*grids, **top) -> str:
     with pytest.raises(UsageError) as error:
         cells(*grids, **top)
     text = str(error.value)
-    assert len(text.splitlines()) <= 2
+    lines = text.splitlines()
+    assert len(lines) <= 2 or lines[0] == f"test.toml: {len(lines) - 1} faults"
     assert "Traceback" not in text
     assert "test.toml" in text
     return text
@@ -38,7 +39,7 @@ def refused(*grids, **top) -> str:
         (GRID | {"hidden": 2}, ["unknown key 'hidden'"]),
         (GRID | {"problem": "gausian-cost"}, ["grid[0].problem", "did you mean 'gaussian-cost'"]),
         (GRID | {"problem": ["gaussian-cost"]}, ["expected one problem by name", "gradbench list problems"]),
-        ({"estimators": ["pathwise"]}, ["grid[0].problem", "got None"]),
+        ({"estimators": ["pathwise"]}, ["grid[0].problem: is missing"]),
         (GRID | {"estimators": ["pathwize"]}, ["grid[0].estimators[0]", "did you mean 'pathwise'"]),
         (GRID | {"estimators": []}, ["grid[0].estimators", "expected a list"]),
         (GRID | {"estimators": "pathwise"}, ["grid[0].estimators", "expected a list"]),
@@ -121,12 +122,15 @@ OVER = CLAIM | {"kind": "ratio", "over": {"estimator": "pathwise"}}
         ),
         ({"expect": [CLAIM | {"kind": "big"}]}, "test.toml: expect[0].kind: input should be 'value', 'ratio'"),
         ({"expect": [CLAIM | {"tolerance": -1}]}, "test.toml: expect[0].tolerance: input should be greater than"),
-        ({"expect": [{"claim": "c"}]}, "test.toml: expect[0].kind: field required"),
+        (
+            {"expect": [{"claim": "c"}]},
+            "test.toml: 2 faults\n  expect[0].kind: is missing\n  expect[0].select: is missing",
+        ),
         ({"expect": [CLAIM | {"order": ["a"]}]}, "test.toml: expect[0]: order belongs to a claim of kind ordering"),
         ({"expect": [CLAIM | {"select": {"k": 7}}]}, "test.toml: expect[0].select.k: no cell has k = 7"),
         ({"expect": [CLAIM | {"select": {"q": 7}}]}, "test.toml: expect[0].select: unknown key 'q'"),
         ({"expect": [OVER | {"over": {"q": 7}}]}, "test.toml: expect[0].over: unknown key 'q'"),
-        ({"expect": {"claim": "c"}}, "test.toml: expect: input should be a valid list"),
+        ({"expect": {"claim": "c"}}, "test.toml: expect: is one table; write [[expect]] with two brackets"),
         ({"measure": {"high": 3}}, "test.toml: measure: unknown key 'high'; valid: blocks, budget, engine, "),
         ({"measure": {"blocks": 2}}, "test.toml: measure.blocks: input should be greater than or equal to 4, got 2"),
         ({"measure": 3}, "test.toml: measure: input should be a valid dictionary"),
@@ -159,7 +163,11 @@ def test_the_second_grid_is_named_as_the_second():
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"name = ", "not valid TOML"), (b"\xff\xfe\x00", "not valid TOML"), (b"", "name: field required")],
+    [
+        (b"name = ", "not valid TOML"),
+        (b"\xff\xfe\x00", "not valid TOML"),
+        (b"", r"name: is missing: a suite begins with name"),
+    ],
 )
 def test_a_file_that_is_no_suite_is_refused(tmp_path, content, says):
     path = tmp_path / "bad.toml"
@@ -167,7 +175,7 @@ def test_a_file_that_is_no_suite_is_refused(tmp_path, content, says):
     with pytest.raises(SuiteError, match=says) as error:
         load_suite(str(path))
     assert str(path) in str(error.value)
-    assert len(str(error.value).splitlines()) <= 2
+    assert len(str(error.value).splitlines()) <= 3
 
 
 def test_a_suite_that_is_not_there_is_answered_with_the_nearest():

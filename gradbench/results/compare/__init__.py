@@ -5,12 +5,13 @@
 """
 
 from gradbench.results.compare.marks import BETTER, INCOMPARABLE, UNDECIDED, WORSE, alarms, marked
-from gradbench.results.compare.match import compare_runs, of_group, only_in_one, rank, usual_baseline
+from gradbench.results.compare.match import IGNORABLE, compare_runs, of_group, only_in_one, rank, usual_baseline
 from gradbench.results.compare.ratios import Ratio, paired_ratio, unpaired_ratio
 from gradbench.results.compare.where import where
 
 __all__ = [
     "BETTER",
+    "IGNORABLE",
     "INCOMPARABLE",
     "UNDECIDED",
     "WORSE",

@@ -30,39 +30,74 @@ LOOKED_AT = 32
 Record = dict[str, Any]
 
 
+IGNORABLE = tuple(name for name in TARGET if name not in ("problem", "problem_params", "samples", "group"))
+"""Columns in which the rows of two runs may differ, where that is asked for."""
+
+
 def compare_runs(
-    first: Run, second: Run, figure: str = "variance", threshold: float = 0.0, cost: EqualCost | None = None
+    first: Run,
+    second: Run,
+    figure: str = "variance",
+    threshold: float = 0.0,
+    cost: EqualCost | None = None,
+    ignore: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Rows of two runs matched on identity, with the ratios of the second over the first, marks, and the rows that
     only one run has, ``not comparable`` with the reason in ``why``.
 
-    With ``cost`` they have those at equal cost as well, and marks are about those. Raises UsageError where no row is
-    in both, saying which columns never agree.
+    With ``cost`` they have those at equal cost as well, and marks are about those. ``ignore``: columns in which rows
+    may differ; those that do are compared unpaired, as they share no noise. Raises UsageError where no row is in both,
+    saying which columns never agree, and where several rows of a run differ in what is ignored alone.
     """
-    keys, names = list(IDENTITY), _names(first, second)
-    a, b = (_keyed(_by_contents(run, run.ok()), keys) for run in (first, second))
+    for name in ignore:
+        if name not in IGNORABLE:
+            raise UnknownNameError("column", name, IGNORABLE, where="--ignore")
+    keys, names = [name for name in IDENTITY if name not in ignore], _names(first, second)
+    a, b = (_keyed(_by_contents(run, run.ok()), IDENTITY) for run in (first, second))
+    for run, rows in ((first, a), (second, b)):
+        _require_one_each(run, rows, keys, ignore)
     a, b = at_one_budget(a, b, cost) if cost else (a, b)
     matched = a.merge(b, on=keys, suffixes=("_a", "_b"), validate="one_to_one")
+    for name in ignore:
+        pairs = zip(matched[f"{name}_a"], matched[f"{name}_b"], strict=True)
+        matched[name] = pd.Series([x if x == y else f"{x} and {y}" for x, y in pairs], matched.index, dtype=object)
     if matched.empty:
         differ = _difference(_named(a, names), _named(b, names), keys)
         raise UsageError(f"{first.path} and {second.path} have no row in common; {differ}")
-    table = with_ratios(matched, first, second, cost)
-    whole = pd.concat([table, *_unmatched(first, second)], ignore_index=True)
+    table = with_ratios(matched, first, second, cost, ignore)
+    whole = pd.concat([table, *_unmatched(first, second, keys)], ignore_index=True)
     return marked(_named(whole, names), cost.column(figure) if cost else figure, threshold)
 
 
-def only_in_one(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of each run that the other has no measured row for."""
-    both, names = _outer(first, second), _names(first, second)
+def _require_one_each(run: Run, rows: pd.DataFrame, keys: Sequence[str], ignore: Sequence[str]) -> None:
+    """Raise UsageError where several rows of a run differ in columns that are ignored alone."""
+    again = rows[rows.duplicated(list(keys), keep=False)]
+    if len(again):
+        name = next(name for name in ignore if again[name].nunique() > 1)
+        values = ", ".join(map(str, sorted(set(again[name]), key=str)))
+        raise UsageError(
+            f"{run.path}: has several rows that differ in {name} alone ({values}), so that ignoring it makes no pairs\n"
+            f"keep one of them in each run: --where {name}=A,B with a value of each"
+        )
+
+
+def only_in_one(first: Run, second: Run, keys: Sequence[str] = IDENTITY) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of each run that the other has no measured row for, matched on the columns ``keys``."""
+    both, names = _outer(first, second, keys), _names(first, second)
     left, right = (both[both["_merge"] == f"{side}_only"] for side in ("left", "right"))
     return _named(left, names), _named(right, names)
 
 
-def _outer(first: Run, second: Run) -> pd.DataFrame:
-    """The keys of the measured rows of both runs, data files by their contents, with the side each is on."""
-    keys = list(IDENTITY)
-    a, b = (_keyed(_by_contents(run, run.ok()), keys)[keys] for run in (first, second))
-    return a.merge(b, on=keys, how="outer", indicator=True)
+def _outer(first: Run, second: Run, keys: Sequence[str]) -> pd.DataFrame:
+    """The identities of the measured rows of both runs, data files by their contents, with the side each is on.
+
+    Of a row that both have, the first's.
+    """
+    a, b = (_keyed(_by_contents(run, run.ok()), IDENTITY)[list(IDENTITY)] for run in (first, second))
+    both = a.merge(b, on=list(keys), how="outer", indicator=True, suffixes=("", "_other"))
+    for name in set(IDENTITY) - set(keys):
+        both[name] = both[name].where(both["_merge"] != "right_only", both[f"{name}_other"])
+    return both[[*IDENTITY, "_merge"]]
 
 
 def _contents(run: Run) -> dict[str, str]:
@@ -103,6 +138,8 @@ def rank(
 ) -> tuple[str, pd.DataFrame]:
     """Every estimator over ``baseline`` on the same target, L and group; the baseline's name, and the table.
 
+    A row of the baseline is not compared with itself.
+
     With ``cost`` the table has the ratios at equal cost as well, and marks are about those: every estimator and L is
     then over the baseline at its smallest L, unless the objective is another one for every L.
 
@@ -121,6 +158,7 @@ def rank(
     of_baseline = ok[ok.estimator == baseline].sort_values("samples", kind="stable")
     base = _keyed(of_baseline, keys).drop_duplicates(keys)
     matched = base.merge(_keyed(ok, keys), on=keys, suffixes=("_a", "_b"))
+    matched = matched[matched.cell_id_a != matched.cell_id_b].reset_index(drop=True)
     return baseline, marked(with_ratios(matched, run, run, cost), cost.column(figure) if cost else figure, threshold)
 
 
@@ -152,9 +190,9 @@ def _keyed(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return rows.assign(**{key: rows[key].astype(object).where(rows[key].notna(), "-") for key in keys})
 
 
-def _unmatched(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _unmatched(first: Run, second: Run, keys: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The measured rows of each run that the other lacks, each with the reason."""
-    both, names = _outer(first, second), _names(first, second)
+    both, names = _outer(first, second, keys), _names(first, second)
     alone = [both[both["_merge"] == f"{side}_only"] for side in ("left", "right")]
     reasons = []
     for rows, others, own, other in ((alone[0], alone[1], first, second), (alone[1], alone[0], second, first)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,17 @@ from gradbench.results.store import Run
 from gradbench.suite.equal_cost import EqualCost
 
 
-def with_ratios(matched: pd.DataFrame, first: Run, second: Run, cost: EqualCost | None) -> pd.DataFrame:
+def with_ratios(
+    matched: pd.DataFrame, first: Run, second: Run, cost: EqualCost | None, ignored: Sequence[str] = ()
+) -> pd.DataFrame:
     """``matched`` with the ratio, interval and p value of each figure, and whether blocks were ``paired``.
+
+    Rows that differ in columns that are ``ignored`` share no noise, and are not paired.
 
     ``why`` is what stands against comparing a pair; None where nothing does.
     """
     blocks = np.maximum(np.minimum(*(figure_of(matched, f"blocks_{side}") for side in "ab")), 2).astype(int)
-    paired, variance = _variance(matched, first, second, blocks)
+    paired, variance = _variance(matched, first, second, blocks, ignored)
     there = matched.hardware_a.astype(str) == matched.hardware_b.astype(str)
     seconds = _unpaired(matched, "seconds", blocks).where(np.asarray(there), UNKNOWN)
     special = {
@@ -62,7 +67,7 @@ def _frame(columns: dict[str, Any], like: pd.DataFrame) -> pd.DataFrame:
 
 
 def _variance(
-    matched: pd.DataFrame, first: Run, second: Run, blocks: NDArray[np.int64]
+    matched: pd.DataFrame, first: Run, second: Run, blocks: NDArray[np.int64], ignored: Sequence[str]
 ) -> tuple[NDArray[np.bool_], Ratio]:
     """Which pairs can be compared block by block, and the ratios of all."""
     known_a = first.block_variances()
@@ -73,14 +78,27 @@ def _variance(
         for side, known in (("a", known_a), ("b", known_b))
     )
     counts = np.array([len(x) if len(x) == len(y) else 0 for x, y in zip(a, b, strict=True)], dtype=int)
+    counts[_apart(matched, ignored)] = 0
+    # where there is no variance the blocks hold rounding, whose ratio tells nothing
+    none = (figure_of(matched, "variance_a") <= 0) | (figure_of(matched, "variance_b") <= 0)
     parts = [np.array(part, dtype=float) for part in _unpaired(matched, "variance", blocks).parts()]
     for count in set(counts.tolist()) - {0}:
-        rows = np.flatnonzero(counts == count)
+        rows = np.flatnonzero((counts == count) & ~none)
+        if not len(rows):
+            continue
         for some in np.array_split(rows, -(-len(rows) * count // MOST_AT_ONCE)):
             ratio = paired_ratio(np.stack([a[row] for row in some]), np.stack([b[row] for row in some]))
             for part, value in zip(parts, ratio.parts(), strict=True):
                 part[some] = value
     return counts > 0, Ratio(*parts)
+
+
+def _apart(matched: pd.DataFrame, ignored: Sequence[str]) -> NDArray[np.bool_]:
+    """Pairs of rows that differ in what is ignored, and so share no noise."""
+    apart = np.zeros(len(matched), dtype=bool)
+    for name in ignored:
+        apart |= np.asarray(matched[f"{name}_a"].astype(str) != matched[f"{name}_b"].astype(str))
+    return apart
 
 
 MOST_AT_ONCE = 2**21
