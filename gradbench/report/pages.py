@@ -30,7 +30,7 @@ def pages(docs: Path) -> dict[str, str]:
         name: frozenset(cell.estimator for cell in load_suite(name, Settings(device="cpu")).cells) for name in shipped()
     }
     own = {f"{ESTIMATORS_FOLDER}/{name}": text for name, text in estimator_pages(runs, suites).items()}
-    return {"columns.md": columns_page(), **own}
+    return {"reference/columns.md": columns_page(), **own}
 
 
 def write(docs: Path) -> None:

@@ -1,4 +1,4 @@
-"""The examples of docs/results.md run, and give what they say."""
+"""The examples of docs/how-to/results.md run, and give what they say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from gradbench.results.columns import COLUMNS, REGISTRY
 from tests.helpers import run_grids
 
-PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "results.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 GRID = {"problem": "gaussian-vae", "data": "digits", "hidden": 8, "latent": 1, "batch": 4, "samples": [1, 2]}
 

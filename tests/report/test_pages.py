@@ -24,7 +24,7 @@ from gradbench.results.store import load_run
 ROOT = Path(__file__).parents[2]
 DOCS, KEPT = ROOT / "docs", ROOT / "results" / "reference"
 OWN = [f"{FOLDER}/{name}.md" for name in ESTIMATORS.lines]
-EVERY = ["columns.md", f"{FOLDER}/index.md", *OWN]
+EVERY = ["reference/columns.md", f"{FOLDER}/index.md", *OWN]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 made = cache(lambda: pages(DOCS))
 
