@@ -12,11 +12,11 @@ from markdown_it import MarkdownIt
 from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.report.described import documentation
-from gradbench.report.estimator_pages import ROOMS, room_of
 from gradbench.report.format import number, span
 from gradbench.report.markdown import unmarked
 from gradbench.report.pages import ESTIMATORS_FOLDER as FOLDER
 from gradbench.report.pages import pages, write
+from gradbench.report.pages.estimators import ROOMS, room_of
 from gradbench.report.sections import sections
 from gradbench.results.compare import rank
 from gradbench.results.store import load_run

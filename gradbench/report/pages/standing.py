@@ -28,7 +28,7 @@ class KeptRun:
         self.suite = suite
         self.rows = run.ok()
         self.varying = varying_parameters(self.rows)
-        self._run = run
+        self.run = run
         self._ratios: dict[str, pd.DataFrame] = {}
 
     def tables(self, name: str) -> Iterator[str]:
@@ -36,11 +36,12 @@ class KeptRun:
         for _, there in self.rows.groupby(list(POINT), sort=False, dropna=False):
             own = there[(there.estimator == name) & (there.group == "phi")]
             if len(own):
-                yield self._title(own.iloc[0], baseline := baseline_of(there))
+                yield self.title(own.iloc[0], baseline := baseline_of(there))
                 rows = [self._row(row, there, baseline) for row in each(own.sort_values("samples", kind="stable"))]
                 yield markdown_table(HEADERS, rows)
 
-    def _title(self, row: Any, baseline: str) -> str:
+    def title(self, row: Any, baseline: str) -> str:
+        """The point of ``row`` in words, with how it was measured and the ``baseline`` that ratios are over."""
         words = [row.problem, row["size"], *_parameters(row)]
         words += [f"{row['data']}, batch {row.batch_size}"] if isinstance(row["data"], str) else []
         words += [f"{row.train_steps} steps"] if row.train_steps else []
@@ -73,7 +74,7 @@ class KeptRun:
 
     def _ratio(self, row: Any, baseline: str) -> str:
         if baseline not in self._ratios:
-            self._ratios[baseline] = rank(self._run, baseline)[1]
+            self._ratios[baseline] = rank(self.run, baseline)[1]
         ratios = self._ratios[baseline]
         found = ratios[(ratios.cell_id_b == row.cell_id) & (ratios.group == row.group)]
         if found.empty and row.estimator == baseline:  # over itself

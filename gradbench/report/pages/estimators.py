@@ -10,8 +10,8 @@ from gradbench.estimators.base import CAPABILITIES, Estimator
 from gradbench.families import FAMILIES
 from gradbench.report.described import documentation, factor_row, field_of, said_of
 from gradbench.report.markdown import markdown_table, unmarked
+from gradbench.report.pages.standing import KeptRun, explained
 from gradbench.report.sections import sections
-from gradbench.report.standing import KeptRun, explained
 
 EQUATIONS = ("Estimates", "Surrogate")
 ROOMS = {
