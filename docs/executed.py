@@ -6,7 +6,7 @@ What a page may show, each in a fenced block:
 - ``python``: a program, in one namespace for the whole page; a ``text`` block right behind it is what it prints;
 - any language with ``title="FILE"``: a file that commands find.
 
-Other blocks are only shown. Commands run in an empty folder that has the clone's ``examples`` and ``results/reference``.
+Other blocks are only shown. Commands run in a folder that has the clone's ``examples`` and ``results/reference``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ PAGES = [
 ]
 """Pages that are written by hand; those that are made from the code show no commands of their own."""
 WIDTH = "80"
-FENCE = re.compile(
-    r"^```(?P<kind>[\w-]+)(?: title=\"(?P<file>[^\"]+)\")?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
+HEAD = r"```(?P<kind>[\w-]+)(?: title=\"(?P<file>[^\"]+)\")?\n"
+FENCE = re.compile(rf"^{HEAD}(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,33 +43,33 @@ class Step:
     """``command``, ``program`` or ``file``."""
     source: str
     printed: str
-    span: tuple[int, int]
+    span: tuple[int, int] | None
+    """From where to where that is; None where nothing is said of what it prints."""
     file: str = ""
 
 
 def steps(page: str) -> Iterator[Step]:
-    """What a page has to be run, in order; of programs without a ``text`` block behind them, nothing is printed."""
+    """What a page has to be run, in order."""
     blocks = list(FENCE.finditer(page))
     for block, after in zip(blocks, [*blocks[1:], None], strict=True):
         if block["file"]:
-            yield Step("file", block["text"], "", block.span("text"), block["file"])
+            yield Step("file", block["text"], "", None, block["file"])
         elif block["kind"] == "console":
             yield from _commands(block)
         elif block["kind"] == "python":
-            said = after if after is not None and after["kind"] == "text" else None
-            behind = said is not None and not page[block.end() : said.start()].strip()
-            printed, span = (said["text"], said.span("text")) if said and behind else ("", (block.end(), block.end()))
-            yield Step("program", block["text"], printed, span)
+            if after is not None and after["kind"] == "text" and not page[block.end() : after.start()].strip():
+                yield Step("program", block["text"], after["text"], after.span("text"))
+            else:
+                yield Step("program", block["text"], "", None)
 
 
 def _commands(block: re.Match[str]) -> Iterator[Step]:
     starts = [found.start() for found in re.finditer(r"^\$ ", block["text"], re.MULTILINE)]
     for start, end in zip(starts, [*starts[1:], len(block["text"])], strict=True):
         command = block["text"][start + 2 : end].partition("\n")[0]
-        begin = block.start("text") + start + 2 + len(command) + 1
-        yield Step(
-            "command", command, block["text"][start + 3 + len(command) : end], (begin, block.start("text") + end)
-        )
+        begin = start + 2 + len(command) + 1
+        span = block.start("text") + begin, block.start("text") + end
+        yield Step("command", command, block["text"][begin:end], span)
 
 
 @contextlib.contextmanager
@@ -99,7 +98,10 @@ def clone(folder: Path) -> Iterator[Path]:
 
 
 def run(step: Step, names: dict[str, object]) -> str:
-    """What a step prints on stdout, in the current folder; programs share ``names``. Raises RuntimeError if it fails."""
+    """What a step prints on stdout, in the current folder; programs share ``names``.
+
+    Raises RuntimeError where it fails.
+    """
     if step.kind == "file":
         Path(step.file).write_text(step.source, encoding="utf-8")
         return ""
@@ -108,8 +110,13 @@ def run(step: Step, names: dict[str, object]) -> str:
             exec(compile(step.source, "the page", "exec"), names)
         return _lines(out.getvalue())
     words = shlex.split(step.source, comments=True)
+    into = words[-1] if words[-2:-1] == [">"] else ""
+    words = words[:-2] if into else words
     if words[0] == "gradbench" and not {"|", ">", "&&"} & set(words):
-        return _lines(_gradbench(words[1:], step.source))
+        printed = _lines(_gradbench(words[1:], step.source))
+        if into:
+            Path(into).write_text(printed, encoding="utf-8")
+        return "" if into else printed
     done = subprocess.run(step.source, shell=True, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{step.source}: {done.stderr}")
@@ -138,7 +145,7 @@ def filled(page: str) -> str:
     names: dict[str, object] = {}
     printed = [(step, run(step, names)) for step in steps(page)]
     for step, text in reversed(printed):
-        if step.kind == "command" or (step.kind == "program" and step.span[0] < step.span[1]):
+        if step.span is not None:
             page = page[: step.span[0]] + text + page[step.span[1] :]
     return page
 
