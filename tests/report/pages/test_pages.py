@@ -1,4 +1,4 @@
-"""The pages of docs/ made from the declarations and the kept runs are up to date, whole, and valid Markdown."""
+"""The pages of docs/ made from the code and the kept runs are up to date, whole, and valid Markdown."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from gradbench.cli.pages import write, written
 from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
 from gradbench.report.described import documentation
 from gradbench.report.format import number, span
 from gradbench.report.markdown import unmarked
 from gradbench.report.pages import ESTIMATORS_FOLDER as FOLDER
-from gradbench.report.pages import pages, write
+from gradbench.report.pages import pages
 from gradbench.report.pages.estimators import ROOMS, room_of
 from gradbench.report.sections import sections
 from gradbench.results.compare import rank
 from gradbench.results.store import load_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCS, KEPT = ROOT / "docs", ROOT / "results" / "reference"
 OWN = [f"{FOLDER}/{name}.md" for name in ESTIMATORS.lines]
-EVERY = ["reference/columns.md", f"{FOLDER}/index.md", *OWN]
+API = "reference/api"
+OTHERS = ["how-to/which-estimator.md", *(f"reference/{name}.md" for name in ("cli", "columns", "suites"))]
+EVERY = [*OTHERS, f"{FOLDER}/index.md", *OWN]
+SUITES = sorted(path.parent.name for path in KEPT.glob("*/results.parquet"))
+"""Those whose figures the pages of estimators have; findings of papers have a suite for one question each."""
 MARKDOWN = MarkdownIt("commonmark").enable("table")
-made = cache(lambda: pages(DOCS))
+made = cache(lambda: written(DOCS))
 
 
 def page(name: str) -> str:
@@ -34,8 +39,13 @@ def page(name: str) -> str:
 
 
 def test_every_estimator_has_a_page_and_nothing_else_has() -> None:
-    assert set(made()) == set(EVERY)
+    assert {name for name in made() if not name.startswith(f"{API}/")} == set(EVERY)
     assert {f"{FOLDER}/{path.name}" for path in (DOCS / FOLDER).iterdir()} == {f"{FOLDER}/index.md", *OWN}
+
+
+def test_pages_of_the_api_are_those_that_are_made() -> None:
+    found = {f"{API}/{path.name}": path.read_text(encoding="utf-8") for path in (DOCS / API).iterdir()}
+    assert found == {name: text for name, text in made().items() if name.startswith(f"{API}/")}, "run make docs"
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -93,7 +103,7 @@ def test_the_page_has_its_declarations(name: str) -> None:
         assert f"| `{parameter}` |" in text
 
 
-@pytest.mark.parametrize("suite", sorted(path.name for path in KEPT.iterdir()))
+@pytest.mark.parametrize("suite", SUITES)
 def test_figures_are_those_of_the_kept_run(suite: str) -> None:
     run = load_run(KEPT / suite)
     rows = run.ok()
@@ -120,7 +130,7 @@ def test_figures_are_those_of_the_kept_run(suite: str) -> None:
 
 
 def test_what_no_kept_run_has_is_said() -> None:
-    measured = {name for path in KEPT.iterdir() for name in load_run(path).ok().estimator.unique()}
+    measured = {name for suite in SUITES for name in load_run(KEPT / suite).ok().estimator.unique()}
     for name in ESTIMATORS.lines:
         assert ("No kept run measures it." in page(name)) == (name not in measured)
         assert ("### Suite " in page(name)) == (name in measured)
@@ -132,7 +142,7 @@ def test_without_kept_runs_there_are_no_pages(tmp_path: Path) -> None:
 
 
 def test_pages_of_estimators_that_are_no_more_are_removed(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("gradbench.report.pages.pages", lambda docs: made())
+    monkeypatch.setattr("gradbench.cli.pages.written", lambda docs: made())
     old = tmp_path / "docs" / FOLDER / "of-old.md"
     old.parent.mkdir(parents=True)
     old.write_text("# of-old\n")
