@@ -51,7 +51,7 @@ class Step:
 def steps(page: str) -> Iterator[Step]:
     """What a page has to be run, in order."""
     blocks = list(FENCE.finditer(page))
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, after in zip(blocks, [*blocks[1:], None], strict=False):
         if block["file"]:
             yield Step("file", block["text"], "", None, block["file"])
         elif block["kind"] == "console":
