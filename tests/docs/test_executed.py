@@ -72,13 +72,6 @@ def test_a_page_shows_what_its_commands_print(page: Path, tmp_path: Path, fresh)
                 assert agree(printed, step.printed), f"{step.source}\n{printed}\nrun python docs/executed.py {page}"
 
 
-def test_pages_fit_a_terminal() -> None:
-    """At the 80 columns that commands were run at."""
-    for page in executed.PAGES:
-        for step in executed.steps(page.read_text(encoding="utf-8")):
-            assert max((len(line) for line in step.printed.splitlines()), default=0) <= 80, step.source
-
-
 def test_other_words_other_figures_and_missing_lines_are_seen() -> None:
     line = "disarm  2  8.62 8.52–8.77  0 %  2.6 % unbiased  7.91 ms  0.0682*\n"
     assert agree(line, line.replace("7.91 ms  0.0682*", "180 µs  1.2e-4"))
