@@ -29,63 +29,11 @@ from gradbench.suite.places import place_of
 from gradbench.suite.reading import read_toml
 from gradbench.suite.shipped import find_suite
 
-MOST_BLOCKS = 1024
-"""Blocks of a cell, at most."""
-
-MOST_REPLICATES = 10**12
-"""Of a cell: more would take years."""
-
-
-class Measure(StrictModel):
-    """How much is measured of each cell."""
-
-    replicates: Annotated[int, Field(gt=0, le=MOST_REPLICATES)] = 1024
-    """Independent draws of each gradient estimate; a multiple of ``blocks``."""
-    blocks: Annotated[int, Field(ge=4, le=MOST_BLOCKS)] = 32
-    """Independent blocks that they come in; errors are computed between blocks."""
-    margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
-    """A relative bias certainly below it counts as none."""
-    engine: Engine = "auto"
-    """How replicates are told apart: off the layers of one pass, or each gradient formed."""
-    variance: Variance = "auto"
-    """Whether variances are added up over datapoints, or taken of the whole minibatch."""
-    noise: NoiseSource = "latent"
-    """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
-    memory: Annotated[int, Field(gt=0, le=LARGEST_INTEGER)] | None = None
-    """Memory for block means, and the blocks of a reference, such as 2GB; past it they go to temporary files."""
-
-    @field_validator("memory", mode="before")
-    @classmethod
-    def _bytes(cls, value: str | int | None) -> int | None:
-        return None if value is None else parse_bytes(value)
-
-    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Cells get more blocks until the relative half-width of the variance's interval is at most this."""
-    budget: Annotated[float, Field(gt=0)] | None = None
-    """Seconds for the whole run, shared out among its cells; each gets its first blocks whatever they take."""
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Measure:
-        if self.replicates % self.blocks:
-            lower = self.replicates // self.blocks * self.blocks
-            near = f"{lower} or {lower + self.blocks}" if lower else f"{self.blocks}"
-            raise ValueError(f"replicates = {self.replicates} is no multiple of blocks = {self.blocks}; take {near}")
-        if self.noise == "latent+data" and self.replicates < 2 * self.blocks:
-            raise ValueError(
-                f"noise = 'latent+data' takes at least 2 replicates in a block to tell the latents' part; "
-                f"with blocks = {self.blocks} take replicates = {2 * self.blocks} or more"
-            )
-        return self
-
-    def options(self) -> Options:
-        """As the engine takes them."""
-        return Options(self.engine, self.variance, self.memory)
-
 
 class SuiteFile(StrictModel):
     """The top level of a suite file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description='a suite begins with name = "…"')]
     """Names the run folder: letters, digits, and ``.``, ``_``, ``-`` after the first."""
     title: str = ""
     """One line on what it measures."""
@@ -93,7 +41,10 @@ class SuiteFile(StrictModel):
     """Seed of every cell that does not set its own."""
     measure: Measure = Measure()
     """How much is measured of each cell: the table ``[measure]``."""
-    grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    grid: Annotated[
+        list[dict[str, Any]],
+        Field(min_length=1, description="a suite has at least one [[grid]], with a problem and its estimators"),
+    ]
     """What is measured: one table ``[[grid]]`` or more."""
     expect: Annotated[list[Claim], Field(max_length=MOST_CLAIMS)] = Field([])
     """What is claimed of the results: tables ``[[expect]]``."""

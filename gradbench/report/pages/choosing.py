@@ -24,7 +24,7 @@ from gradbench.statistics import ALPHA
 from gradbench.suite.equal_cost import EqualCost
 
 EVALUATIONS = EqualCost("evaluations")
-HEADERS = (
+CHOICE_HEADERS = (
     "L",
     "least variance of φ",
     "over the baseline's",
@@ -32,7 +32,7 @@ HEADERS = (
     "the next",
     "biased, yet closer",
 )
-HEAD = """\
+CHOOSING_HEAD = """\
 # Which estimator should I use?
 
 It depends on the latents, on the objective and on L. This page reads off what the kept runs measured: small models on
@@ -57,7 +57,7 @@ KL_WORDS = {"analytic": "analytic", "monte-carlo": "sampled"}
 NEAR = 0.005
 """A variance that is certainly less than so much above the least is as good: figures are shown to three digits."""
 OPEN_MARK = "†"
-FOOT = "*Made from the kept runs by `make docs`.*"
+CHOOSING_FOOT = "*Made from the kept runs by `make docs`.*"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Choices:
     """What is chosen at one point: by L, and at equal evaluations."""
 
     title: str
@@ -89,17 +89,17 @@ class Standing:
 def choosing_page(kept: Sequence[KeptRun]) -> str:
     """The page, in Markdown: a summary by latents, then a table for each point of ``kept``."""
     found = [(run.suite, standing) for run in kept for standing in standings(run)]
-    parts = [HEAD, "## In short", _summary([standing for _, standing in found])]
+    parts = [CHOOSING_HEAD, "## In short", _summary([standing for _, standing in found])]
     for family in FAMILIES:
         told = [(suite, standing) for suite, standing in found if standing.family == family]
         parts += [f"## {family.capitalize()} latents"] if told else []
         for suite, standing in told:
             rows = [_row(at, one) for at, one in (standing.by_samples | standing.at_equal_evaluations).items()]
-            parts += [f"{standing.title} Suite `{suite}`.", markdown_table(HEADERS, rows)]
-    return "\n\n".join([*parts, FOOT]) + "\n"
+            parts += [f"{standing.title} Suite `{suite}`.", markdown_table(CHOICE_HEADERS, rows)]
+    return "\n\n".join([*parts, CHOOSING_FOOT]) + "\n"
 
 
-def standings(run: KeptRun) -> Iterator[Standing]:
+def standings(run: KeptRun) -> Iterator[Choices]:
     """What is chosen at each point of a run at which two estimators or more may be, which have noise and no bias."""
     for _, there in run.rows.groupby(list(POINT), sort=False, dropna=False):
         phi = there[there.group == "phi"]
@@ -120,7 +120,7 @@ def standings(run: KeptRun) -> Iterator[Standing]:
         }
         family = PROBLEMS[str(first.problem)].family
         treatment = f", {KL_WORDS[first.kl]} KL" if first.objective == "elbo" else ""
-        yield Standing(run.title(first, baseline), family, f"{first.objective}{treatment}", by_samples, free)
+        yield Choices(run.title(first, baseline), family, f"{first.objective}{treatment}", by_samples, free)
 
 
 def _is_declared_unbiased(row: pd.Series) -> bool:
@@ -196,7 +196,7 @@ def _told(factor: tuple[float, float, float]) -> str:
     return number(factor[0]) if read_alike(*factor) else f"{number(factor[0])} ({span(*factor[1:])})"
 
 
-def _summary(found: Sequence[Standing]) -> str:
+def _summary(found: Sequence[Choices]) -> str:
     """For each family and objective: at how many points each has the least variance × evaluations."""
     by_kind: dict[tuple[str, str], list[Choice]] = {}
     for standing in found:

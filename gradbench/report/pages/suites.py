@@ -17,9 +17,10 @@ from gradbench.report.markdown import markdown_table, unmarked
 from gradbench.results.store import Run
 from gradbench.suite.claims import Claim
 from gradbench.suite.grids import GridKeys
-from gradbench.suite.suites import Measure, Suite, SuiteFile
+from gradbench.suite.measure import Measure
+from gradbench.suite.suites import Suite, SuiteFile
 
-HEAD = """\
+SUITES_HEAD = """\
 # Suites
 
 A suite is a TOML file: data, never code. [Write a suite](../how-to/suites.md) explains how its parts work together;
@@ -27,12 +28,12 @@ this page lists every key, and the suites that come with gradbench. An unknown k
 anything runs. `gradbench show FILE.toml` prints the cells that a file resolves to."""
 GRID = """\
 Every key but `problem` and `estimators` may be a list; lists make a grid. Grids that overlap measure a cell once."""
-OWN = """\
+PROBLEM_KEYS = """\
 The problem's own parameters are keys of the grid, too: `gradbench show problem:NAME` explains those of one."""
 KEPT = """\
 A small run of each suite is kept in the repository, under `results/reference`. The command that made it:"""
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table"}
-FOOT = "*Made from the code and the kept runs by `make docs`.*"
+SUITES_FOOT = "*Made from the code and the kept runs by `make docs`.*"
 
 
 def suites_page(shipped: Mapping[str, Suite], kept: Mapping[str, Run]) -> str:
@@ -41,7 +42,7 @@ def suites_page(shipped: Mapping[str, Suite], kept: Mapping[str, Run]) -> str:
         (f"`{name}`", ", ".join(f"`{key}`" for key in kind.Parameters.model_fields)) for name, kind in PROBLEMS.items()
     ]
     parts = [
-        HEAD,
+        SUITES_HEAD,
         "## The file",
         _keys(SuiteFile),
         "## `[measure]`",
@@ -49,7 +50,7 @@ def suites_page(shipped: Mapping[str, Suite], kept: Mapping[str, Run]) -> str:
         "## `[[grid]]`",
         GRID,
         _keys(GridKeys, _GRID_ALONE),
-        OWN,
+        PROBLEM_KEYS,
         markdown_table(("problem", "its parameters"), own),
         "## `[[expect]]`",
         _keys(Claim),
@@ -63,7 +64,7 @@ def suites_page(shipped: Mapping[str, Suite], kept: Mapping[str, Run]) -> str:
         KEPT,
         "```text\n" + "\n".join(_command(kept[name]) for name in shipped if name in kept) + "\n```",
     ]
-    return "\n\n".join([*parts, FOOT]) + "\n"
+    return "\n\n".join([*parts, SUITES_FOOT]) + "\n"
 
 
 _GRID_ALONE = (
