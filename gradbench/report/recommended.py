@@ -12,6 +12,7 @@ from rich.padding import Padding
 from gradbench.report.equal_cost_tables import amount, spending
 from gradbench.report.figures.cells import differing, telling
 from gradbench.report.format import interval, number, percent
+from gradbench.report.labels import Varying
 from gradbench.report.plain import Text
 from gradbench.report.tables import estimator_label, varying_parameters
 from gradbench.report.words import group_title, without_gradient
@@ -51,7 +52,7 @@ def advice_text(advice: Sequence[Advice], run: pd.DataFrame, group: str, cost: E
     return Group(*parts, "", Text(footer, style="dim"))
 
 
-def sentences(advice: Advice, varying: dict[str, set[str]], cost: EqualCost | None) -> Iterator[str]:
+def sentences(advice: Advice, varying: Varying, cost: EqualCost | None) -> Iterator[str]:
     """What is said of one target, the advice first."""
     at = f"L = {advice.target.samples.iloc[0]}: " if cost is None else ""
 

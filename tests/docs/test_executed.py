@@ -47,7 +47,7 @@ def without_clock(text: str) -> list[str]:
             start = line.index(RATIOS_OF_TIME)
             after = line[start + len(RATIOS_OF_TIME) :]
             column = slice(start - 1, len(line) - len(after.lstrip()))
-        elif not line.strip():
+        elif not line.strip() or line.startswith(("marks:", "no room")):
             column = slice(0, 0)
         lines.append(line[: column.start] + " " + line[column.stop :])
     return lines
