@@ -26,7 +26,8 @@ spec.loader.exec_module(executed)
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d.,]*(?:e-?\d+)?")
 DURATION = re.compile(r"\d[\d.]* (?:ns|µs|ms|s|min|h)\b.*")
 CLOCK = re.compile(
-    r"^(?:noisy machine: .*?quiet\s+one|\* least variance × time .*?intervals)\n", re.MULTILINE | re.DOTALL
+    r"^(?:noisy machine: .*?quiet\s+one|(?:no )?\*:? (?:no )?least variance × time .*?intervals)\n",
+    re.MULTILINE | re.DOTALL,
 )
 RATIOS_OF_TIME = "time 95 %"
 TOLERANCE = 0.1
