@@ -1,12 +1,13 @@
 # make quick    install into .venv and run the quick suite
 # make test     install into .venv and run all tests
 # make lint     ruff and pyright
-# make docs     write the pages of docs/ that are made from the code
+# make docs     write what docs/ and README.md have from the code: pages, and what commands print
+# make site     build the site of docs/, to be opened without a network: site/index.html
 # make venv     install only
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quick test lint docs venv clean
+.PHONY: quick test test-venv lint docs site venv clean
 
 quick: .venv/installed
 	$(BIN)/gradbench run quick
@@ -14,13 +15,20 @@ quick: .venv/installed
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
 
+test-venv: .venv/installed-test
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-docs: .venv/installed
-	$(BIN)/python -m gradbench.report.pages docs
+docs: .venv/installed-test
+	$(BIN)/python -m gradbench.cli.pages docs
+	$(BIN)/python docs/executed.py
+
+site: .venv/installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open site/index.html"
 
 venv: .venv/installed
 
@@ -32,7 +40,7 @@ venv: .venv/installed
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,pyro]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,docs,plot,report,pyro]'
 	-$(BIN)/python -m pip install -q -c constraints.txt -e '.[ray]'  # not to be had for every Python: its tests are skipped then
 	touch $@
 
@@ -41,4 +49,4 @@ venv: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .pytest_cache .ruff_cache

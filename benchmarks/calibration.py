@@ -1,6 +1,6 @@
 """Do the error bars hold? Intervals, tests and power over many independent runs of cases whose truth is known.
 
-    python benchmarks/calibration.py [--runs 1000] [--engine-runs 500] [--output docs/calibration.md]
+    python benchmarks/calibration.py [--runs 1000] [--engine-runs 500] [--output docs/explanation/calibration.md]
 
 Noise is that of the score function on Σ_d z_d² with q = N(1, 1) per dimension: heavy-tailed, skewed, correlated
 across parameters, with mean and variance known exactly. Replicates are drawn with numpy, so that a thousand runs take

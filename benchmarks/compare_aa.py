@@ -1,7 +1,7 @@
 """Does compare cry wolf, and does it see what it should? Runs of 100 cells compared with runs of which nothing, or
 one cell, is different.
 
-    python benchmarks/compare_aa.py [--repetitions 300] [--output docs/calibration.md]
+    python benchmarks/compare_aa.py [--repetitions 300] [--output docs/explanation/calibration.md]
 
 Each cell is a score-function gradient with respect to the mean of N(m, 1) of z², m spread over the cells, so that
 the tails are as heavy as those of real runs (kurtosis 10 to 50). Block values go through the ratios, p values and

@@ -1,6 +1,6 @@
 """Does the cost of measuring grow linearly in replicates and in L? Processor seconds of one thread, as two tables.
 
-    python benchmarks/growth.py [--rounds 5] [--output docs/engine.md]
+    python benchmarks/growth.py [--rounds 5] [--output docs/explanation/engine.md]
 
 Pathwise on a VAE of 64 inputs, hidden 200, latent 20, batch 32, in float32: block moments of 32 blocks by the engine,
 and one plain backward pass over the same replicates at once (the mean gradient alone).

@@ -1,6 +1,7 @@
 """How long until a variance is known to 5 %, for the engine and for a loop; and do the intervals hold there?
 
-    python benchmarks/precision.py [--rounds 9] [--seeds 400] [--threads 1] [--json] [--output docs/calibration.md]
+    python benchmarks/precision.py [--rounds 9] [--seeds 400] [--threads 1] [--json]
+        [--output docs/explanation/calibration.md]
 
 The digits model (64 inputs, hidden 200, latent 20, batch 32, L = 1, float32), as initialised and after 500 training
 steps. Known to 5 %: the 95 % interval that is reported of the variance is 5 % wide to either side, for half of the

@@ -1,6 +1,6 @@
 """Are right estimators called biased where an event is rare, and does the test of "no bias" hold its level in the tail?
 
-    python benchmarks/rare_events.py [--runs 200] [--tail-runs 1000000] [--output docs/calibration.md]
+    python benchmarks/rare_events.py [--runs 200] [--tail-runs 1000000] [--output docs/explanation/calibration.md]
 
 The first table measures E[(b − t)²] of one bit, through the engine as a run does, with the bit's probability close to 0
 or 1: gradients have few values, one of them all but certain. The second counts how often the test rejects at 5 %, 0.1 %

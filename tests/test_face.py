@@ -21,7 +21,7 @@ FILES = sorted(
     for pattern in (
         "gradbench/skeletons/*.txt",
         "examples/**/*.py",
-        "docs/*.md",
+        "docs/**/*.md",
         "docs/*.ipynb",
         "README.md",
         "examples/README.md",

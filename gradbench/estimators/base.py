@@ -167,7 +167,7 @@ class Estimator:
     name: str
     title: str
     surrogate: Callable[..., Any]
-    """(objective, q, noise[, state][, parameters]) -> values [R]: ``state`` only where there is a ``fit``,
+    """``(objective, q, noise[, state][, parameters]) -> values [R]``: ``state`` only where there is a ``fit``,
 
     ``parameters`` only where ``Parameters`` has fields.
     """

@@ -70,24 +70,37 @@ class Claim(StrictModel):
     claim: Annotated[str, Field(min_length=1)]
     """What is claimed, in words."""
     paper: str = ""
+    """Where it was published."""
     where: str = ""
     """Section, figure or table of the paper."""
     published: str = ""
     """What was published there."""
     kind: ClaimKind
+    """``value``: a figure lies in a band; ``ratio``: over that of the same rows with ``over`` instead; ``ordering``: it
+    rises along ``order``; ``slope``: of log figure against log ``against``; ``verdict``."""
     select: dict[str, Any]
-    """Columns, and parameters of problem and estimator, that name the rows; a list means any of them."""
+    """Keys of the grid, parameters of problem and estimator, and ``group`` (else ``phi``), that name the rows; a list
+    means any of them."""
     figure: str = "variance"
+    """The column that it is about."""
     over: dict[str, Any] = Field({})
+    """Of a ratio: the keys that the other side changes."""
     order: list[str] = Field([])
+    """Of an ordering: estimators, from the smallest figure to the largest."""
     against: str = "samples"
+    """Of a slope: ``samples`` or ``num_parameters``."""
     verdict: Literal["unbiased", "biased"] | None = None
+    """Of a claim of kind ``verdict``: what every row's is."""
     at: str | None = None
     """``evaluations`` or ``seconds``, alone or with a budget: estimators are held at as much of it for each."""
     value: float | None = None
+    """The middle of the band."""
     tolerance: Annotated[float, Field(ge=0)] = 0.05
+    """How far the band reaches to either side of ``value``: relative, but absolute for a slope."""
     above: float | None = None
+    """The lower end of the band."""
     below: float | None = None
+    """Its upper end."""
 
     @model_validator(mode="after")
     def _complete(self) -> Claim:

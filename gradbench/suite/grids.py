@@ -35,15 +35,33 @@ class GridKeys(StrictModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     data: str | None = None
+    """``digits``, ``mnist``, ``breast-cancer``, ``synthetic`` (drawn by the problem itself), or ``file:PATH``; without
+    it, the problem's own."""
     scale: Annotated[float, Field(gt=0)] | None = None
-    """What the values of a data file are divided by; a problem's own parameter of that name goes before."""
+    """What the values of a data file are divided by, 255 for pictures of 0 to 255; a problem's own parameter of that
+    name goes before."""
     train_steps: Annotated[int, Field(ge=0, le=10**9)] = 0
+    """Adam steps (learning rate 1e-3, minibatches of 64) taken before measuring."""
     objective: ChosenObjective | None = None
+    """One of ``gradbench list objectives`` by name, or a table with a name and its parameters; without it, the
+    problem's own."""
     kl: Kl | None = None
+    """``analytic``: in closed form; ``monte-carlo``: sampled with the rest; without it, the first that the
+    problem has."""
     samples: Annotated[int, Field(gt=0)] = 1
+    """L, samples of the latents per datapoint in one gradient."""
     device: Annotated[str, Field(pattern=f"^(auto|cpu|{DEVICE})$")] = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     dtype: Literal["auto", "float32", "float64"] = "auto"
+    """``auto``: float64 where everything is in closed form, else float32."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None = None
+    """Seed of initialisation, minibatch and noise; without it, the suite's."""
+
+
+OWN_KEYS = ("problem", "estimators", "size")
+"""Keys of a grid beside those of its points."""
+MOST_FAULTY = 100
+"""Points of a grid with faults, after which no more are looked at."""
 
 
 OWN_KEYS = ("problem", "estimators", "size")

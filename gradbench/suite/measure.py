@@ -22,10 +22,15 @@ class Measure(StrictModel):
     """How much is measured of each cell."""
 
     replicates: Annotated[int, Field(gt=0, le=MOST_REPLICATES)] = 1024
+    """Independent draws of each gradient estimate; a multiple of ``blocks``."""
     blocks: Annotated[int, Field(ge=4, le=MOST_BLOCKS)] = 32
+    """Independent blocks that they come in; errors are computed between blocks."""
     margin: Annotated[float, Field(gt=0, lt=1)] = MARGIN
+    """A relative bias certainly below it counts as none."""
     engine: Engine = "auto"
+    """How replicates are told apart: off the layers of one pass, or each gradient formed."""
     variance: Variance = "auto"
+    """Whether variances are added up over datapoints, or taken of the whole minibatch."""
     noise: NoiseSource = "latent"
     """What is drawn anew: the latents alone, at one minibatch, or a minibatch for every block as well."""
     memory: Annotated[int, Field(gt=0, le=LARGEST_INTEGER)] | None = None

@@ -34,14 +34,20 @@ class SuiteFile(StrictModel):
     """The top level of a suite file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description='a suite begins with name = "…"')]
+    """Names the run folder: letters, digits, and ``.``, ``_``, ``-`` after the first."""
     title: str = ""
+    """One line on what it measures."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] = 0
+    """Seed of every cell that does not set its own."""
     measure: Measure = Measure()
+    """How much is measured of each cell: the table ``[measure]``."""
     grid: Annotated[
         list[dict[str, Any]],
         Field(min_length=1, description="a suite has at least one [[grid]], with a problem and its estimators"),
     ]
+    """What is measured: one table ``[[grid]]`` or more."""
     expect: Annotated[list[Claim], Field(max_length=MOST_CLAIMS)] = Field([])
+    """What is claimed of the results: tables ``[[expect]]``."""
 
     @field_validator("grid", "expect", mode="before")
     @classmethod

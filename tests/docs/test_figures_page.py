@@ -1,4 +1,4 @@
-"""The commands and the example of docs/figures.md run."""
+"""The commands and the example of docs/how-to/figures.md run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradbench.report.figures import KINDS_OF_FIGURE
 from tests.cli.conftest import gradbench  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "how-to" / "figures.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^gradbench (.*)$", TEXT, re.MULTILINE)
 
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from scipy.stats import t
 
 from gradbench.core.errors import RunError
-from gradbench.report.columns_page import columns_page
+from gradbench.report.pages.columns import columns_page
 from gradbench.results import columns, schema, store
 from gradbench.results.columns import BY_NAME, REGISTRY, TABLE
 from gradbench.results.compare import INCOMPARABLE, UNDECIDED, compare_runs
@@ -300,7 +300,7 @@ ENTRY = """
 SCRIPT = """
 import json, sys
 from gradbench.cli import main
-from gradbench.report.columns_page import columns_page
+from gradbench.report.pages.columns import columns_page
 from gradbench.results import columns, export, schema, store
 from gradbench.results.compare import rank, where
 from gradbench.results.slopes import slopes

@@ -1,4 +1,4 @@
-"""A CSV read back as docs/columns.md says is what gradbench.load gives, type for type."""
+"""A CSV read back as docs/reference/columns.md says is what gradbench.load gives, type for type."""
 
 from __future__ import annotations
 
