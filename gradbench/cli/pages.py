@@ -54,6 +54,7 @@ def write(docs: Path) -> None:
             if old.relative_to(docs).as_posix() not in found:
                 old.unlink()
     for file, text in found.items():
+        (docs / file).parent.mkdir(parents=True, exist_ok=True)
         (docs / file).write_text(text, encoding="utf-8")
 
 

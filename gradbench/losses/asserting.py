@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gradbench.core.arrays import Array
-from gradbench.core.errors import UnknownNameError
+from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.core.isolation.guard import WHEN_LOADED, Guard
 from gradbench.core.printable import listed_names
 from gradbench.losses.against import fixed_reference, reference_given, reference_of_moments
@@ -58,10 +58,15 @@ def why_not_unbiased(
     """What speaks against ``loss`` having the mean gradient of ``reference``, in a few lines; None where it is sure to.
 
     Every look draws anew, and shares ``false_alarms`` with the others; within a look Holm's correction covers every
-    tensor, tested in any direction and along the reference.
+    tensor, tested in any direction and along the reference. Raises UsageError where the reference is the loss itself.
     """
     given = parameters_of(parameters)
     name = getattr(loss, "__name__", "loss")
+    if loss is reference:
+        raise UsageError(
+            f"reference: it is {name} itself, whose bias against itself is 0 whatever it is worth; "
+            f"give another loss, or the exact gradient"
+        )
     loss = callable_as_it_is(loss, name)
     plan = list(looks(replicates))
     unclear: list[str] = []

@@ -79,7 +79,8 @@ def measure(
         raise UsageError(f"state: expected {', '.join(REMEMBERING[:-1])} or {REMEMBERING[-1]}, got {state!r}")
     names = [name for name, _ in chosen]
     sampling = Sampling(replicates, blocks, seed, factor, state, engine, timed)
-    against = reference_given(reference, names, given, factor)
+    same = (name for (name, _), loss in chosen.items() if loss is reference)
+    against = reference_given(next(same, reference), names, given, factor)
     counts = by_loss(samples, names, "samples", 1)
     spent = by_loss(evaluations, names, "evaluations", 0)
     cells = {
@@ -158,6 +159,8 @@ class _Work:
             own = self._taken(loss, "reference" if known is None else cells[known].name)
             found.reference = reference_of_moments(own.moments.moments, self.shape, draws=own.draws)
             found.notes += [f"reference: {note}" for note in own.notes] if known is None else []
+            if known is not None:
+                found.notes.append(f"{cells[known].name}: is the reference, so that its bias is 0 whatever it is worth")
         gradient = None if found.reference is None else found.reference.gradient
         for key, loss in losses.items():
             label = _label(cells[key], cells)

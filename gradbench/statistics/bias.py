@@ -153,7 +153,7 @@ def _bounds(
     The upper one is at least ``resolved``; below ``spare`` the lower one may miss as often as both may together.
     """
     observed = np.maximum(observed, 0.0)
-    low, high = np.sqrt(observed), np.sqrt(observed)
+    low, high = np.array(np.sqrt(observed)), np.array(np.sqrt(observed))
     noisy = noise > 0
     observed, noise, flat, steep, resolved, spare = (
         value[noisy] for value in (observed, noise, flat, steep, resolved, spare)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import gradbench as gb
+from gradbench.core.errors import UsageError
 from gradbench.results.columns import TIMED
 from tests.losses.toys import F64, Autoencoder, Quadratic, bernoulli_toy
 
@@ -291,3 +292,17 @@ def test_it_prints_as_a_table(quadratic):
 
 def test_float64_data_beside_float64_parameters():
     assert Quadratic().mean.dtype == F64
+
+
+def test_a_loss_is_not_tested_against_itself() -> None:
+    """Under the same seeds the two agree in every replicate, be they right or wrong."""
+    weight = torch.tensor([0.3], requires_grad=True)
+
+    def loss():
+        return (weight * torch.randn(1)).square().sum()
+
+    with pytest.raises(UsageError, match="it is loss itself"):
+        gb.testing.assert_unbiased(loss, weight, loss)
+    for reference in (loss, "loss"):
+        found = gb.measure(loss, weight, reference=reference, replicates=64, blocks=8, timed=False)
+        assert "loss: is the reference, so that its bias is 0 whatever it is worth" in found.notes

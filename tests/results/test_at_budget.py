@@ -183,8 +183,7 @@ def test_an_evaluation_more_for_the_same_variance_shows(run):
     assert same["mark"] == "worse"
     assert (more.samples_a, more.cost_ratio) == (2, 3.0), "over the baseline at its smallest L"
     assert more.variance_at_ratio_low < 1.5 < more.variance_at_ratio_high
-    own = table[(table.estimator_b == "disarm") & (table.samples_b == 2)].iloc[0]
-    assert own[["variance_at_ratio", "variance_at_ratio_low", "variance_at_ratio_high", "mse_at_ratio"]].eq(1).all()
+    assert not ((table.estimator_b == "disarm") & (table.samples_b == 2)).any(), "the baseline itself has no ratio"
 
 
 def test_the_interval_of_a_ratio_moves_with_the_count_alone(run):
