@@ -149,7 +149,7 @@ def test_pyros_estimators_are_unbiased_where_they_say_so_measured_as_they_are():
         example.continuous,
         example.continuous_parameters,
         reference=example.exact_continuous,
-        replicates=512,
+        replicates=2048,
         timed=False,
     )
     verdicts = {loss: set(rows.verdict) for loss, rows in gaussian.frame.groupby("estimator")}

@@ -16,7 +16,7 @@ from gradbench.losses.taking import TakenLoss
 from gradbench.results.compare.ratios import paired_ratio
 from gradbench.statistics import verdicts
 
-WORDS = {"biased": "differ", "unbiased": "agree", "unresolved": "unresolved"}
+PAIR_VERDICTS = {"biased": "differ", "unbiased": "agree", "unresolved": "unresolved"}
 """What the verdict on a bias says of two losses."""
 
 
@@ -59,5 +59,5 @@ def compared_losses(taken: Mapping[str, TakenLoss], shape: Shape, precision: flo
         return frame
     numbers = (frame[name].to_numpy(float) for name in ("p", "difference_high", "gradient_norm", "variance"))
     said = verdicts(*numbers, margin=margin, groups=frame.group.to_numpy(object))
-    frame.insert(9, "verdict", [WORDS[one] for one in said])
+    frame.insert(9, "verdict", [PAIR_VERDICTS[one] for one in said])
     return frame.drop(columns=["variance"]).replace({np.nan: None})

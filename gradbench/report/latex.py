@@ -22,7 +22,7 @@ def latex_text(text: str) -> str:
     r"""``text`` on one line of LaTeX, every character of it shown.
 
     >>> print(latex_text("my_est 50% & φ"), latex_text("95 %"))
-    my\_est 50\% \& {\ensuremath{\varphi}} 95 \%
+    my\_est 50\% \& \ensuremath{\varphi} 95 \%
     """
     return _ENCODER.unicode_to_latex(one_line(text))
 

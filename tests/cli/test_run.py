@@ -131,8 +131,8 @@ def test_a_run_can_be_interrupted_and_resumed(tiny, tmp_path):
 
 BAD = {
     "not TOML": ('name = "x', "not valid TOML"),
-    "no name": ("title = 'x'\n[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']", "name: field required"),
-    "no grid": ("name = 'x'", "grid: field required"),
+    "no name": ("title = 'x'\n[[grid]]\nproblem = 'gaussian-cost'\nestimators = ['pathwise']", "name: is missing"),
+    "no grid": ("name = 'x'", "grid: is missing"),
     "unknown top key": ("name = 'x'\nmesure = 1\n[[grid]]\nproblem = 'gaussian-cost'", "did you mean 'measure'"),
     "unknown measure key": (
         "name = 'x'\n[measure]\nreplicate = 3\n[[grid]]",
@@ -175,7 +175,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_a_bad_suite_is_refused_in_two_lines_and_writes_nothing(gradbench, tmp_path, fault):
+def test_a_bad_suite_is_refused_in_a_few_lines_and_writes_nothing(gradbench, tmp_path, fault):
     text, remedy = BAD[fault]
     suite = tmp_path / "bad.toml"
     suite.write_text(text if text.startswith(("name", "title")) else f"name = 'x'\n{text}")
@@ -187,7 +187,7 @@ def test_a_bad_suite_is_refused_in_two_lines_and_writes_nothing(gradbench, tmp_p
 ARGUMENTS = {
     ("run", "quik"): "did you mean 'quick'",
     ("run", "no.toml"): "expected a suite file",
-    ("run",): "missing argument",
+    ("run",): "give a suite",
     ("run", "quick", "--device", "tpu"): "expected auto, cpu, cuda",
     ("run", "quick", "--replicates", "33"): "take 32 or 64",
     ("run", "quick", "--replicates", "-32"): "greater than 0",
@@ -205,7 +205,7 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=" ".join)
-def test_wrong_usage_is_refused_in_two_lines_and_writes_nothing(gradbench, tmp_path, arguments):
+def test_wrong_usage_is_refused_in_a_few_lines_and_writes_nothing(gradbench, tmp_path, arguments):
     _assert_refused(gradbench(*arguments), ARGUMENTS[arguments])
     assert not list(tmp_path.iterdir())
 
@@ -215,7 +215,7 @@ def _assert_refused(result, remedy: str) -> None:
     assert result.out == ""
     assert remedy in result.err
     assert "Traceback" not in result.err
-    assert 1 <= len(result.err.strip().splitlines()) <= 2
+    assert 1 <= len(result.err.strip().splitlines()) <= 4, "one for each fault, behind their number"
 
 
 @pytest.mark.slow

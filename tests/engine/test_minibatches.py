@@ -248,13 +248,13 @@ def test_blocks_whose_control_is_not_worth_while_stand_beside_those_that_have_on
     point = linear(bits)
     found = over_data(point, 64, 8).upto(8)
     task = task_of(point, "score-function")
-    original = minibatches.measure_block
+    original = minibatches.measure_moments
 
     def sometimes(task, blocks, *rest):
         part = original(task, blocks, *rest)
         return dataclasses.replace(part, adjusted={}) if blocks.start % 2 == 0 else part
 
-    monkeypatch.setattr(minibatches, "measure_block", sometimes)
+    monkeypatch.setattr(minibatches, "measure_moments", sometimes)
     moments = minibatches.measure_minibatches(task, range(4), 8, found.gradient)
     name = "phi.encoder.bias"
     same = (moments.adjusted[name] == moments.means[name]).all(1)

@@ -25,7 +25,7 @@ SCRIPTS = (
     "plotting.js", "table_of.js", "figures.js",
 )  # fmt: skip
 """In the order in which they run."""
-SECTIONS = (
+PAGE_SECTIONS = (
     ("summary", "Summary"),
     ("figures", "Figures"),
     ("rows", "Rows"),
@@ -62,7 +62,7 @@ def report_page(runs: Sequence[NamedRun], baseline: str | None = None) -> str:
         .render(
             title=", ".join(one_line(one.name) for one in runs),
             version=VERSION,
-            sections=SECTIONS,
+            sections=PAGE_SECTIONS,
             figures=figures,
             runs=[told_of(one.name, one.run) for one in runs],
             length=rows["length"],

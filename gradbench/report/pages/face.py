@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradbench
 
-SECTIONS = {
+FACE_SECTIONS = {
     "measuring": ("Measure and read", ("results", "losses", "runner"), "What measures, reads and compares results."),
     "checking": ("Check", ("checking", "testing"), "Is an estimator, problem, family or objective right?"),
     "figures": ("Figures", ("report",), "Pictures of results, for a paper."),
@@ -23,11 +23,11 @@ SECTIONS = {
 
 def face_pages() -> dict[str, str]:
     """File name to text: an index, and a page for each section that has names. Raises KeyError for a name of none."""
-    names: dict[str, list[str]] = {key: [] for key in SECTIONS}
+    names: dict[str, list[str]] = {key: [] for key in FACE_SECTIONS}
     for name in sorted(set(gradbench.__all__) - {"__version__"}, key=str.lower):
         names[_section(gradbench._WHERE[name])].append(name)
     pages = {f"{key}.md": _page(key, found) for key, found in names.items() if found}
-    rows = [f"- [{SECTIONS[key][0]}]({key}.md): {_listed(found)}" for key, found in names.items() if found]
+    rows = [f"- [{FACE_SECTIONS[key][0]}]({key}.md): {_listed(found)}" for key, found in names.items() if found]
     return {"index.md": "\n".join([INDEX, *rows]) + "\n", **pages}
 
 
@@ -40,7 +40,7 @@ alone takes neither torch nor pandas.
 
 
 def _page(key: str, names: list[str]) -> str:
-    title, _, about = SECTIONS[key]
+    title, _, about = FACE_SECTIONS[key]
     return "\n\n".join([f"# {title}", about, *(f"::: gradbench.{name}" for name in names)]) + "\n"
 
 
@@ -52,6 +52,6 @@ def _section(module: str) -> str:
     """The key of the section that a module's names are in: that of the longest room that it lies in."""
     path = module.removeprefix("gradbench.").replace(".", "/")
     found = {
-        room: key for key, (_, rooms, _) in SECTIONS.items() for room in rooms if f"{path}/".startswith(f"{room}/")
+        room: key for key, (_, rooms, _) in FACE_SECTIONS.items() for room in rooms if f"{path}/".startswith(f"{room}/")
     }
     return found[max(found, key=len)]

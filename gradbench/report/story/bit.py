@@ -76,7 +76,7 @@ def bar(share: float) -> str:
     """``share`` of BAR_WIDTH characters, to an eighth of one.
 
     >>> bar(0.31)
-    '██████▏'
+    '██████▎'
     """
     eighths = round(share * BAR_WIDTH * 8)
     return ("█" * (eighths // 8) + EIGHTHS[eighths % 8]).strip()
