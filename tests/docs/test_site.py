@@ -70,8 +70,7 @@ def browser() -> Iterator:
         yield found
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", "desk"), ("dark", "phone")])  # colours know no width
 def test_pages_open_without_network_errors_or_barriers(site: Path, browser, scheme: str, width: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
