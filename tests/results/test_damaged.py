@@ -22,7 +22,7 @@ from gradbench.results.columns import COLUMNS, TIMED
 from tests.helpers import taken_apart
 from tests.results.damaging import DAMAGES
 
-FOLDERS = int(os.environ.get("GRADBENCH_DAMAGED", "100"))
+FOLDERS = int(os.environ.get("GRADBENCH_DAMAGED", "50"))
 RESUMED = 10
 """Of so many folders one is taken up again."""
 SUITE = """
