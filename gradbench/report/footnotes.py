@@ -40,8 +40,9 @@ def footnotes(rows: pd.DataFrame, columns: Collection[str], starred: bool) -> It
         yield Text(text, style="dim")
     yield from cautions(rows)
     if "best" in columns and len(rows):
-        least = "least variance × time of the estimators not found biased, for each L, beyond the intervals"
-        yield Text(f"* {least}" if starred else f"no *: no {least}", style="dim")
+        least = "* least variance × time of the estimators not found biased, for each L, beyond the intervals"
+        none = "no *: intervals do not tell whose variance × time is the least"
+        yield Text(least if starred else none, style="dim")
     if {"seconds", "work_variance"} & set(columns):
         for said in noise_words(rows):
             yield Text(said, style="yellow")
