@@ -75,7 +75,7 @@ def test_a_budget_fills_the_time_and_no_more(gradbench, suite, tmp_path):
     gradbench("run", suite, "--out", "plain", *select)
     plain = time.perf_counter() - plain
     start = time.perf_counter()
-    assert gradbench("run", suite, "--out", "filled", "--budget", f"{plain + 1:.2f}s", *select).code == 0
+    assert gradbench("run", suite, "--out", "filled", "--budget", f"{plain + 3:.2f}s", *select).code == 0
     took = time.perf_counter() - start
     frame = library.load(tmp_path / "filled")
     assert (frame.blocks > 8).all()
