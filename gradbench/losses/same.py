@@ -25,8 +25,9 @@ def same_gradient(one: Sequence[Tensor | None], two: Sequence[Tensor | None]) ->
         if a is None or b is None or a.shape != b.shape:
             return False
         a, b = (value.to_dense() if value.is_sparse else value for value in (a, b))
-        if torch.equal(a, b) or ((a.isnan() == b.isnan()).all() and torch.equal(a.nan_to_num(), b.nan_to_num())):
-            continue
+        if not torch.equal(a.isfinite(), b.isfinite()):
+            return False
+        a, b = (value.nan_to_num(0.0, 0.0, 0.0) for value in (a, b))
         away += float((a.double() - b.double()).square().sum())
         size += float(a.double().square().sum())
     return not away > ROUNDING_OF_ONE**2 * size

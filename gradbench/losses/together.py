@@ -163,5 +163,8 @@ def _slots(loss: Loss, parameters: GivenParameters, places: Sequence[Place]) -> 
 def _close(many: Tensor | None, one: Tensor | None, row: int) -> bool:
     if many is None or one is None:
         return (many is None or not many[row].any()) and (one is None or not one.any())
-    away, size = (many[row] - one).double().norm(), one.double().norm()
-    return bool(away <= UNITS_APART * torch.finfo(one.dtype).eps * size) or not bool(away.isfinite())
+    if not torch.equal(many[row].isfinite(), one.isfinite()):
+        return False
+    eps = torch.finfo(one.dtype).eps
+    a, b = (value.nan_to_num(0.0, 0.0, 0.0).double() for value in (many[row], one))
+    return bool((a - b).norm() <= UNITS_APART * eps * b.norm())
