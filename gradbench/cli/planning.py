@@ -17,7 +17,7 @@ def print_plan(suite: Suite, out: Path | None, *, piloted: bool, as_json: bool) 
     from gradbench.cli import output
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
-    from gradbench.report.planned import plan_lines
+    from gradbench.report.planned import plan_lines, until
     from gradbench.report.plans import plan_tables
     from gradbench.runner.expected import expectation
     from gradbench.runner.plan import plan_rows
@@ -36,6 +36,7 @@ def print_plan(suite: Suite, out: Path | None, *, piloted: bool, as_json: bool) 
         output.show(
             f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates "
             f"in {suite.measure.blocks} blocks{redrawn}; about {duration(found.seconds)} and {size(found.memory)} here"
+            f"{until(suite)}"
         )
     for claim in suite.expect:
         output.show(claim_line(claim))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradbench.report.format import duration, size
+from gradbench.report.format import duration, percent, size
 from gradbench.runner.expected import Expected
 from gradbench.suite.suites import Suite
 
@@ -13,11 +13,20 @@ MOST_FAILURES = 5
 """Failures that are told one by one."""
 
 
+def until(suite: Suite) -> str:
+    """What more blocks are added for, beyond those that a plan counts; empty where there are no more."""
+    aims = ["every bias is decided"] if suite.measure.decide else []
+    if suite.measure.precision is not None:
+        aims.append(f"variance is known to {percent(suite.measure.precision)}")
+    return f"; then more blocks, not counted here, until {' and '.join(aims)}" if aims else ""
+
+
 def plan_lines(suite: Suite, found: Expected) -> Iterator[str]:
     """The summary of a plan: cells, time, memory, and what fails at once."""
     counts = ", ".join(f"{count} {name}" for name, count in found.counts.items() if count)
     measure = suite.measure
-    yield f"{len(suite.cells)} cells: {counts}; {measure.replicates} replicates in {measure.blocks} blocks"
+    size_of_each = f"{measure.replicates} replicates in {measure.blocks} blocks"
+    yield f"{len(suite.cells)} cells: {counts}; {size_of_each}{until(suite)}"
     parts = ", ".join(f"{duration(seconds)} {name}" for name, seconds in found.parts.items() if seconds > 0)
     yield f"about {duration(found.seconds)} here in one process ({parts}; {found.looked_at} cells tried)"
     apart = found.parts.get("timings", 0.0)

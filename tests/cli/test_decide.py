@@ -83,3 +83,10 @@ def test_a_suite_can_ask_for_it(gradbench, tmp_path):
     (tmp_path / "own.toml").write_text(SUITE.replace("blocks = 8", "blocks = 8\ndecide = true"))
     gradbench("run", "own.toml", "--out", "run", "--select", "estimator=double-counted")
     assert (library.load(tmp_path / "run").query("group == 'phi'").verdict == "biased").all()
+
+
+def test_a_plan_says_that_more_blocks_may_follow(gradbench, suite) -> None:
+    plain = gradbench("run", suite, "--dry-run").out
+    assert "more blocks" not in plain
+    told = " ".join(gradbench("run", suite, "--dry-run", "--decide", "--precision", "0.1").out.split())
+    assert "then more blocks, not counted here, until every bias is decided and variance is known to 10 %" in told
