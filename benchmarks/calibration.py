@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from marked import put
 from numpy.typing import NDArray
 
 from gradbench.engine.measure import measure_moments as measure
@@ -221,9 +222,7 @@ def main() -> None:
         lines.append(row(case, study(case, options.engine_runs if slow else options.runs)))
         print(lines[-1], flush=True)
     if options.output:
-        text = options.output.read_text(encoding="utf-8")
-        before, after = text.split("<!-- table -->\n")[0], text.split("<!-- end of table -->")[1]
-        options.output.write_text(f"{before}<!-- table -->\n{chr(10).join(lines)}\n<!-- end of table -->{after}")
+        put(options.output, "table", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from marked import put
 from numpy.typing import NDArray
 
 from gradbench.results.compare import UNDECIDED, WORSE, marked, paired_ratio
@@ -91,9 +92,7 @@ def main() -> None:
         )
         print(lines[-1], flush=True)
     if options.output:
-        text = options.output.read_text(encoding="utf-8")
-        before, after = text.split("<!-- compare -->\n")[0], text.split("<!-- end of compare -->")[1]
-        options.output.write_text(f"{before}<!-- compare -->\n{chr(10).join(lines)}\n<!-- end of compare -->{after}")
+        put(options.output, "compare", "\n".join(lines))
 
 
 if __name__ == "__main__":

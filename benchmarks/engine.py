@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from competitors import Case, looped, plain, reseeded, timed, vmapped
+from marked import put
 
 from gradbench.core.seeding import stream
 from gradbench.core.types import Gradients
@@ -208,9 +209,7 @@ def main() -> None:
         for one in found[len(chosen) :]:
             print(", ".join(f"{key} {value}" for key, value in one.items()))
     for file in arguments.output:
-        text = file.read_text(encoding="utf-8")
-        before, after = text.split("<!-- speed -->\n")[0], text.split("<!-- end of speed -->")[1]
-        file.write_text(f"{before}<!-- speed -->\n{table}\n<!-- end of speed -->{after}", encoding="utf-8")
+        put(file, "speed", table)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from competitors import Case, plain
 from engine import task_of
+from marked import put
 
 from gradbench.engine.measure import measure_moments as measure
 
@@ -65,10 +66,7 @@ def main() -> None:
     lines += ["", *table("L (512 replicates)", SAMPLES, [replace(CASE, samples=s) for s in SAMPLES], options.rounds)]
     print("\n".join(lines))
     if options.output:
-        text = options.output.read_text(encoding="utf-8")
-        before, after = text.split("<!-- growth -->\n")[0], text.split("<!-- end of growth -->")[1]
-        body = "\n".join(lines)
-        options.output.write_text(f"{before}<!-- growth -->\n{body}\n<!-- end of growth -->{after}", encoding="utf-8")
+        put(options.output, "growth", "\n".join(lines))
 
 
 if __name__ == "__main__":

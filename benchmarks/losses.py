@@ -4,7 +4,7 @@ Both take the same number of gradients of a VAE's training loss, turn about, in 
 medians. The loop of `gb.measure` seeds every replicate, checks what the loss leaves changed, and keeps moments of
 blocks; the bare one keeps nothing.
 
-    python -m benchmarks.losses
+    python benchmarks/losses.py
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from competitors import looped, plain, reseeded, timed
+from marked import put
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
@@ -278,10 +279,7 @@ def main() -> None:
     lines += [line(one) for one in found]
     print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
     if options.output:
-        text = options.output.read_text(encoding="utf-8")
-        before, after = text.split("<!-- precision -->\n")[0], text.split("<!-- end of precision -->")[1]
-        table = "\n".join(lines)
-        options.output.write_text(f"{before}<!-- precision -->\n{table}\n<!-- end of precision -->{after}")
+        put(options.output, "precision", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from marked import put
 from numpy.typing import NDArray
 
 from gradbench.engine.measure import measure_moments as measure
@@ -124,11 +125,8 @@ def main() -> None:
         tail.append(f"| {name} | {blocks} | {options.tail_runs} | {shares} |")
         print(tail[-1], flush=True)
     if options.output:
-        text = options.output.read_text(encoding="utf-8")
         for marker, lines in (("rare", rare), ("tail", tail)):
-            before, after = text.split(f"<!-- {marker} -->\n")[0], text.split(f"<!-- end of {marker} -->")[1]
-            text = f"{before}<!-- {marker} -->\n{chr(10).join(lines)}\n<!-- end of {marker} -->{after}"
-        options.output.write_text(text, encoding="utf-8")
+            put(options.output, marker, "\n".join(lines))
 
 
 if __name__ == "__main__":

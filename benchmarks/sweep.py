@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from marked import put
 from sweep_cases import SWEEPS, Sweep, prepare, read
 
 HERE = Path(__file__).parent
@@ -231,9 +232,7 @@ def main() -> None:
     table = "\n".join([HEADER, *map(line, found)])
     print(json.dumps(found, indent=2) if given.json else table)
     for file in given.output:
-        text = file.read_text(encoding="utf-8")
-        before, after = text.split("<!-- sweep -->\n")[0], text.split("<!-- end of sweep -->")[1]
-        file.write_text(f"{before}<!-- sweep -->\n{table}\n<!-- end of sweep -->{after}", encoding="utf-8")
+        put(file, "sweep", table)
 
 
 if __name__ == "__main__":
