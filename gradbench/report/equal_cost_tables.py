@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -90,7 +91,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: Varying, unit: str) -
             str(row.samples),
             amount(getattr(row, unit), unit),
             number(row.variance_at) + (HEAVY_MARK if bought and heavy_tailed(row.kurtosis) else ""),
-            span(row.variance_at_low, row.variance_at_high) if bought else "over budget",
+            span(row.variance_at_low, row.variance_at_high) if bought else _why_not_bought(row, unit),
             number(row.mse_at),
             span(row.mse_at_low, row.mse_at_high) if bought else "",
             verdict_text(row),
@@ -99,11 +100,15 @@ def _target_table(rows: pd.DataFrame, group: str, varying: Varying, unit: str) -
     return table
 
 
+def _why_not_bought(row: Any, unit: str) -> str:
+    return "not timed" if pd.isna(getattr(row, unit)) else "over budget"
+
+
 def _meanings(rows: pd.DataFrame, unit: str) -> Iterator[RenderableType]:
     cost = "time" if unit == "seconds" else f"{unit} per datapoint"
     yield Text(f"cost: {cost} of one gradient; the budget buys budget / cost independent ones", style="dim")
     yield Text("variance: of their average; MSE: bias² + that variance, since bias does not average out", style="dim")
-    if rows.variance_at.isna().any():
+    if (rows.variance_at.isna() & rows[unit].notna()).any():
         yield Text("over budget: one gradient costs more than the budget", style="dim")
     if unit == "seconds":
         hardware = rows.hardware.unique()

@@ -22,6 +22,7 @@ from gradbench.report.words import (
     without_gradient,
 )
 from gradbench.results.columns import POINT
+from gradbench.results.verdicts import replicates_to_resolve
 
 
 def footnotes(rows: pd.DataFrame, columns: Collection[str], starred: bool) -> Iterator[RenderableType]:
@@ -58,7 +59,7 @@ def control_note(rows: pd.DataFrame) -> Iterator[RenderableType]:
 
 def cautions(rows: pd.DataFrame) -> Iterator[RenderableType]:
     """What verdicts and marks of a table mean, and what stands against its rows."""
-    if (rows.verdict == "unresolved").any():
+    if rows[rows.verdict == "unresolved"].message.map(replicates_to_resolve).notna().any():
         yield Text("unresolved n: about n replicates would decide, as far as can be told now", style="dim")
     if rows["kurtosis"].map(heavy_tailed).any():
         text = f"{HEAVY_MARK} heavy tails (kurtosis above {HEAVY_TAILS}): few replicates carry most of the variance"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -60,7 +61,7 @@ def sentences(advice: Advice, varying: Varying, cost: EqualCost | None) -> Itera
         return label if cost is None else f"{label} with L = {row.samples}"
 
     if advice.best.empty:
-        yield f"{at}no estimator that is not biased has an error with an upper bound."
+        yield f"{at}no estimator that is not biased has an error and a cost that are known."
     for row in advice.best.itertuples():
         yield f"{at}take {name(row)}: {_evidence(row, cost)}."
     if len(advice.alike):
@@ -78,7 +79,7 @@ def sentences(advice: Advice, varying: Varying, cost: EqualCost | None) -> Itera
     if len(advice.biased):
         yield f"Biased, so not advised: {_named(advice.biased, name, _bias_words)}."
     if len(advice.unknown):
-        yield f"Error not known, as every draw gave one gradient: {_named(advice.unknown, name)}."
+        yield f"Not told of: {_named(advice.unknown, name, _why_unknown)}."
     if len(advice.dear) and cost is not None:
         yield f"Over the budget: {_named(advice.dear, name, lambda row: _price(row, cost))}."
 
@@ -117,6 +118,12 @@ def _share(row: Any, bias: float) -> str:
     if without_gradient(row.gradient_norm, row.variance):
         return f"{percent(bias / row.variance**0.5)} of √variance"
     return f"{percent(bias / row.gradient_norm)} of ‖g‖" if row.gradient_norm > 0 else number(bias)
+
+
+def _why_unknown(row: Any) -> str:
+    if pd.isna(row.mse):
+        return "no reference"
+    return "every draw gave one gradient" if np.isinf(row.variance_high) else "not timed"
 
 
 def _named(rows: pd.DataFrame, name: Any, said: Any = None) -> str:

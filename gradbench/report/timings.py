@@ -53,7 +53,7 @@ def certain_best(rows: pd.DataFrame) -> set[Any]:
     Of the estimators not found biased, it is the one whose interval lies below that of every other; none where two
     overlap, where there is nothing to compare with, or where times contradict each other.
     """
-    sound = rows[(rows.verdict != "biased") & (rows.variance_high < np.inf)]
+    sound = rows[(rows.verdict != "biased") & (rows.variance_high < np.inf) & rows.seconds.notna()]
     if len(sound) < 2:
         return set()
     low, high = work_interval(sound)

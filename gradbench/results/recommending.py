@@ -53,7 +53,7 @@ class Advice:
     biased: pd.DataFrame
     """Those found biased."""
     unknown: pd.DataFrame
-    """Those whose error has no upper bound."""
+    """Those whose error has no upper bound or no reference, or whose time was not taken."""
     dear: pd.DataFrame
     """Those of which one gradient is over the budget."""
 
@@ -100,7 +100,9 @@ class _Parts:
         error = "mse" if cost is None else "mse_at"
         biased = rows.verdict == "biased"
         dear = ~biased & ((rows.gradients < NEARLY_ONE) if cost is not None else False)
-        unknown = ~biased & ~dear & ~(np.isfinite(rows.variance_high.astype(float)) & rows[error].notna())
+        known = np.isfinite(rows.variance_high.astype(float)) & rows[error].notna()
+        known &= rows.seconds.notna() if cost is None else True
+        unknown = ~biased & ~dear & ~known
         errorless = ~biased & ~dear & ~unknown & (rows.variance == 0) & (rows.bias_high == 0)
         candidates = rows[~(biased | dear | unknown | errorless)]
         loss = candidates[error] * (candidates.seconds if cost is None else 1.0)

@@ -11,7 +11,7 @@ import pandas as pd
 from gradbench.core.printable import one_line
 from gradbench.problems import written_out
 from gradbench.report.format import number
-from gradbench.report.words import group_title
+from gradbench.report.words import group_title, sources
 from gradbench.results.columns import IDENTITY, PARAMETERS
 
 OWNERS = {name: name.removesuffix("_params") for name in PARAMETERS}
@@ -151,5 +151,4 @@ def _reference(rows: pd.DataFrame) -> str:
     if norms.empty:
         return ""
     low, high = number(norms.min()), number(norms.max())
-    sources = ", ".join(dict.fromkeys(rows.reference.dropna()))
-    return f"‖g‖ = {low if low == high else f'{low} to {high}'} ({sources})"
+    return f"‖g‖ = {low if low == high else f'{low} to {high}'} ({sources(rows.reference)})"

@@ -67,10 +67,13 @@ def what_was_measured(run: Run) -> list[str]:
         f" ({_several(others.replicates, 3, 'numbers')} of {_several(others.estimator.map(one_line), 4, 'estimators')})"
     )
     taken = f"{usual} replicates{also if len(others) else ''}"
-    references = _several(rows.reference, MOST_VALUES_NAMED, "kinds")
-    sentences.append(
-        f"Of each cell {taken}; intervals are 95 %, and bias is held against a reference gradient by {references}."
+    known = rows.reference.dropna()
+    against = (
+        f"bias is held against a reference gradient by {_several(known, MOST_VALUES_NAMED, 'kinds')}"
+        if len(known)
+        else "no bias is told, as there is no reference"
     )
+    sentences.append(f"Of each cell {taken}; intervals are 95 %, and {against}.")
     return sentences
 
 
