@@ -7,7 +7,7 @@ import pandas as pd
 from gradbench.core.printable import one_line
 from gradbench.report.format import number
 from gradbench.report.labels import Varying, each, point_words
-from gradbench.report.words import group_title, sources
+from gradbench.report.words import group_title, reference_words
 from gradbench.results.columns import POINT
 
 
@@ -46,12 +46,12 @@ def norms(rows: pd.DataFrame) -> str:
     A bound of L samples is another objective for every L.
     """
     first = rows.sort_values("samples", kind="stable").drop_duplicates("samples")
-    said = [f"{number(row.gradient_norm)} ({sources([row.reference])})" for row in each(first)]
+    said = [f"{number(row.gradient_norm)} ({reference_words([row.reference])})" for row in each(first)]
     if len(set(said)) == 1:
         return said[0]
     ends = (first.iloc[0], first.iloc[-1])
     between = " … ".join(number(row.gradient_norm) for row in ends)
-    return f"{between} for L = {ends[0].samples} … {ends[1].samples} ({sources(first.reference)})"
+    return f"{between} for L = {ends[0].samples} … {ends[1].samples} ({reference_words(first.reference)})"
 
 
 def usual_replicates(rows: pd.DataFrame) -> int | None:

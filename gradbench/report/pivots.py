@@ -16,7 +16,7 @@ from gradbench.report.format import number
 from gradbench.report.labels import Varying, each, estimator_label, point_words, varying_parameters
 from gradbench.report.row_cells import variance_is_rounding
 from gradbench.report.timings import work_interval
-from gradbench.report.words import group_title, sources
+from gradbench.report.words import group_title, reference_words
 from gradbench.results.columns import BY_NAME, POINT, TABLE
 from gradbench.suite.equal_cost import EqualCost
 
@@ -105,7 +105,7 @@ def _pivot(
         rows.append((estimator_label(estimator, params, varying), cells))
     norms = sorted({number(norm) for norm in ok.gradient_norm})
     words = list(shared_words([point_words(ok.iloc[0], varying)]).values())
-    words += [f"‖g‖ = {norms[0]} ({sources(ok.reference)})"] if len(norms) == 1 else []
+    words += [f"‖g‖ = {norms[0]} ({reference_words(ok.reference)})"] if len(norms) == 1 else []
     words += [replicates_words(ok), f"{ok.device.iloc[0]} {ok['dtype'].iloc[0]}"]
     words += [] if cost is None else [f"at equal {cost.unit}: {ok.budget.iloc[0]:.4g}"]
     title = f"{METRIC_TITLES.get(metric, metric.replace('_', ' '))} of the {group_title(group)}-gradient"

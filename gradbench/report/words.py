@@ -23,7 +23,7 @@ def group_title(group: str) -> str:
     return GREEK.get(head, head) + dot + rest
 
 
-def sources(references: Iterable[Any]) -> str:
+def reference_words(references: Iterable[Any]) -> str:
     """Where gradients that bias is held against are from, in words; losses may be measured without any."""
     known = dict.fromkeys(OF_THE_MEAN if one is None or one != one else str(one) for one in references)
     return ", ".join(known)

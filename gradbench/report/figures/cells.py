@@ -11,7 +11,7 @@ import pandas as pd
 from gradbench.core.printable import one_line
 from gradbench.problems import written_out
 from gradbench.report.format import number
-from gradbench.report.words import group_title, sources
+from gradbench.report.words import group_title, reference_words
 from gradbench.results.columns import IDENTITY, PARAMETERS
 
 OWNERS = {name: name.removesuffix("_params") for name in PARAMETERS}
@@ -151,4 +151,4 @@ def _reference(rows: pd.DataFrame) -> str:
     if norms.empty:
         return ""
     low, high = number(norms.min()), number(norms.max())
-    return f"‖g‖ = {low if low == high else f'{low} to {high}'} ({sources(rows.reference)})"
+    return f"‖g‖ = {low if low == high else f'{low} to {high}'} ({reference_words(rows.reference)})"
