@@ -24,7 +24,7 @@ FACE_SECTIONS = {
 def face_pages() -> dict[str, str]:
     """File name to text: an index, and a page for each section that has names. Raises KeyError for a name of none."""
     names: dict[str, list[str]] = {key: [] for key in FACE_SECTIONS}
-    for name in sorted(set(gradbench.__all__) - {"__version__"}, key=str.lower):
+    for name in sorted(set(gradbench.__all__) - {"__version__"}, key=lambda name: (name.lower(), name)):
         names[_section(gradbench._WHERE[name])].append(name)
     pages = {f"{key}.md": _page(key, found) for key, found in names.items() if found}
     rows = [f"- [{FACE_SECTIONS[key][0]}]({key}.md): {_listed(found)}" for key, found in names.items() if found]
