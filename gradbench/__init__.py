@@ -10,7 +10,7 @@ from gradbench.core.lazy import lazy
 from gradbench.core.version import VERSION
 
 if TYPE_CHECKING:
-    import gradbench.testing  # noqa: F401
+    import gradbench.testing  # noqa: F401  the module itself, as gb.testing
     from gradbench.checking.kinds import check
     from gradbench.core.errors import (
         ContractError,

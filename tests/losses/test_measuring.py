@@ -256,7 +256,10 @@ def test_float32_and_half_precision_parameters():
     weight = torch.tensor([0.5, -0.5], requires_grad=True)
     half = torch.tensor([0.5, -0.5], dtype=torch.bfloat16, requires_grad=True)
     for value, name in ((weight, "float32"), (half, "bfloat16")):
-        loss = lambda value=value: (value * torch.randn(2).to(value.dtype)).sum()  # noqa: E731
+
+        def loss(value=value):
+            return (value * torch.randn(2).to(value.dtype)).sum()
+
         row = gb.measure({"loss": loss}, value, timed=False, **FEW).row("loss")
         assert row.dtype == name
         assert row.variance == pytest.approx(2.0, rel=0.3)

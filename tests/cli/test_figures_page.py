@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gradbench.report.figures import KINDS_OF_FIGURE
-from tests.cli.conftest import gradbench  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "how-to" / "figures.md").read_text(encoding="utf-8")
@@ -16,7 +15,7 @@ COMMANDS = re.findall(r"^gradbench (.*)$", TEXT, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_page_runs(gradbench, line) -> None:  # noqa: F811
+def test_a_command_of_the_page_runs(gradbench, line) -> None:
     words = line.replace("results/reference", str(ROOT / "results" / "reference")).split()
     ended = gradbench(*words)
     assert ended.code == 0, ended.err

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import gradbench as gb
-from tests.cli.conftest import gradbench  # noqa: F401  the fixture of the command line
 
 WEIGHT = torch.tensor([0.3, 1.0], requires_grad=True)
 EXACT = 2 * WEIGHT.detach()
@@ -42,7 +41,7 @@ def run(request, tmp_path):
     return request.param
 
 
-def test_every_command_reads_them(run, gradbench, tmp_path) -> None:  # noqa: F811
+def test_every_command_reads_them(run, gradbench, tmp_path) -> None:
     said = {}
     for line in COMMANDS:
         word, *options = line.split()
