@@ -79,7 +79,7 @@ BELIEF_ROWS = (
 
 
 def measure_belief(bench: Bench) -> BinaryCase:
-    """SummedGradient over the states of h, and measure estimators that draw it."""
+    """Sum over the states of h, and measure estimators that draw it."""
     target = bench.belief_network()
     sums = _Sums(target)
     whole = sums.gradient(lambda log_p, log_q: log_q.exp() * (log_p - log_q))
