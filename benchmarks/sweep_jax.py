@@ -83,7 +83,6 @@ def measured(sweep: Sweep, cell: tuple[str, int], parameters: dict[str, Any], x:
     size = 4 * sum(value.size for value in parameters.values())
     chunk = min(replicates, 2 ** max(0, (CHUNK_BYTES // size).bit_length() - 1))
 
-    @jax.jit
     def step(sums: dict[str, Any], key: Any) -> tuple[dict[str, Any], Any]:
         found = gradients(parameters, x, jax.random.split(key, chunk))
         norms = sum(jnp.square(value).sum() for name, value in found.items() if name.startswith("phi."))
@@ -91,7 +90,7 @@ def measured(sweep: Sweep, cell: tuple[str, int], parameters: dict[str, Any], x:
 
     clock = time.perf_counter()
     zeros = {name: jnp.zeros_like(value) for name, value in parameters.items()}
-    compiled = step.lower(zeros, key).compile()
+    compiled = jax.jit(step).lower(zeros, key).compile()
     compiling, clock = time.perf_counter() - clock, time.perf_counter()
     sums, norms = zeros, []
     for one in jax.random.split(key, replicates // chunk):

@@ -170,8 +170,8 @@ def _line(error: BaseException) -> str:
 
 def _ray() -> Any:
     try:
-        import ray
-        import ray.util.scheduling_strategies
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.util.scheduling_strategies  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UsageError('--executor ray needs Ray: pip install "gradbench[ray]"') from error
     return ray
