@@ -20,6 +20,11 @@ PIECE = 32
 """Replicates whose gradients are compared with one another for the variance by datapoint, at L = 1."""
 SMALL_PIECE = 4
 """The same at large L, where comparing costs more, and where a pass holds few."""
+TELLING = 4
+"""A replicate's datapoints tell at least so many times as much of the variance as its whole gradient, if there are as
+many: one in so many replicates is then compared with others by datapoint."""
+FEWEST = 4
+"""Replicates of a block that are compared at least, where it has as many."""
 PROBED = 8
 """Every ``PROBED``-th replicate also contributes to cosine and kurtosis, which need the full gradient."""
 
@@ -50,6 +55,8 @@ class Plan:
     """m replicates per block, ``piece`` of them compared at a time, and ``at_once`` evaluated in one pass."""
 
     per_block: int
+    compared: int
+    """Replicates of each block, its first ones, that the variance by datapoint is from."""
     piece: int
     at_once: int
 
@@ -81,7 +88,9 @@ def plan(task: Task, per_block: int) -> Plan:
     """The plan of ``task``. It depends on sizes alone, never on what the machine has free."""
     most = per_block if task.estimator.deterministic else task.together * per_block
     at_once = replicates_at_once(task)
-    return Plan(per_block, piece_size(per_block, task.samples, at_once), min(at_once, most))
+    batch = 1 if task.point.x is None else task.point.x.shape[2]
+    compared = min(per_block, max(FEWEST, per_block // min(batch, TELLING)))
+    return Plan(per_block, compared, piece_size(compared, task.samples, at_once), min(at_once, most))
 
 
 def together(at_once: int, per_block: int) -> int:

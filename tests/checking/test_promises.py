@@ -15,7 +15,7 @@ from gradbench.checking import contract, evaluating, in_place, mixing
 from gradbench.checking.verdict import check_estimator
 from gradbench.core.errors import MeasurementError, PluginError
 from gradbench.core.isolation.process import RANDOM, Noted
-from gradbench.engine import general
+from gradbench.engine import general, passes
 from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.minibatches import fitted
 from gradbench.engine.options import Options
@@ -291,6 +291,7 @@ def test_a_state_that_is_shared_is_none() -> None:
 
 
 def test_a_declared_state_gives_the_same_variance_on_every_path(monkeypatch) -> None:
+    monkeypatch.setattr(passes, "TELLING", 1)  # the same replicates on both
     point = point_of("gaussian-vae", hidden=3, latent=2, batch=3)
     far = lambda *given: {"centre": torch.linspace(-99, 99, 3, dtype=torch.float64)[None, None]}  # noqa: E731
     task = task_of(point, replace(DECLARED, fit=far), 2)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gradbench.core.errors import MeasurementError
+from gradbench.engine import passes
 from gradbench.engine.layers import layer_norms, products
 from gradbench.engine.layers.factored import Factored
 from gradbench.engine.layers.recording import RecordingCalls, deltas
@@ -68,8 +69,11 @@ def test_variances_are_their_definitions_in_every_form(shape, careful):
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_both_forms_of_the_variance_have_one_expectation():
+@pytest.mark.parametrize("telling", [passes.TELLING, 1])
+def test_both_forms_of_the_variance_have_one_expectation(telling, monkeypatch):
     """Within standard errors, from independent blocks; and the same sums where there is one datapoint."""
+    monkeypatch.setattr(passes, "TELLING", telling)
+    monkeypatch.setattr(passes, "FEWEST", 4)
     task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), "pathwise", 2)
     values = {
         form: measure(task, range(64), 16, {n: v.detach() for n, v in task.point.problem.named_parameters().items()},
@@ -81,7 +85,8 @@ def test_both_forms_of_the_variance_have_one_expectation():
         apart = values["datapoint"].by_datapoint[group]
         error = (whole - apart).std(ddof=1) / 8
         assert abs(whole.mean() - apart.mean()) < 4.5 * error + 1e-12 * whole.mean()
-    assert values["datapoint"].by_datapoint["all"].std() < 0.9 * (values["whole"].within(["all"])[0] / 15).std()
+    most = 0.9 if telling == 1 else 1.7  # all replicates tell more by datapoint; one in three hardly less
+    assert values["datapoint"].by_datapoint["all"].std() < most * (values["whole"].within(["all"])[0] / 15).std()
     alone = task_of(point_of("gaussian-vae", **{**SMALL["gaussian-vae"], "batch": 1}), "pathwise", 2)
     reference = {n: v.detach() for n, v in alone.point.problem.named_parameters().items()}
     whole, apart = (

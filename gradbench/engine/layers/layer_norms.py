@@ -4,13 +4,14 @@ One plain pass over many replicates, one ``autograd.grad`` over the outputs of t
 the algebra of `products` yield a block's mean gradient, its variance, and what a part of its replicates tell about
 cosine and kurtosis. No replicate's gradient is formed unless that is cheaper.
 
-In float32, E‖ĝ‖² − ‖Eĝ‖² loses the variance where it is far below ‖Eĝ‖². Blocks in which any tensor comes near that
-are evaluated again with Gram matrices in float64, or with gradients formed and centred.
+In float32, E‖ĝ‖² − ‖Eĝ‖² loses the variance where it is far below ‖Eĝ‖². Layers whose variance by datapoint comes near
+that are taken again with Gram matrices in float64, or with gradients formed and centred; where the variance is that of
+whole minibatches, the blocks are evaluated again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -88,7 +89,13 @@ def layer_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tens
     """Each replicate's gradient, [R, P] by parameter tensor, formed from layers. Raises NeedsGeneralPathError."""
     check_ties(task.point.problem)
     linear, explicit = record(task, noise, replicates, by_datapoint=False, check=True)
-    parameters = task.point.problem.named_parameters()
+    return formed(linear, explicit, task.point.problem.named_parameters(), replicates)
+
+
+def formed(
+    linear: list[Linear], explicit: list[Explicit], parameters: Mapping[str, Tensor], replicates: int
+) -> dict[str, Tensor]:
+    """The gradients [R, P] by parameter tensor that are told by layers and free parameters; 0 of what neither tells."""
     found = {name: value.new_zeros(replicates, value.numel()) for name, value in parameters.items()}
     for one in linear:
         a = one.inputs.expand(replicates, *one.inputs.shape[1:]).flatten(1, 2)
@@ -118,7 +125,7 @@ def check_apart(task: Task) -> None:
 
 
 class _CancelledError(Exception):
-    """A variance was lost to rounding: take the group again, carefully."""
+    """The variance of whole minibatches was lost to rounding: take the group again, carefully."""
 
 
 class _Cell:
@@ -273,23 +280,20 @@ class _Cell:
 
     def _within_by_datapoint(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         s = self.plan.piece
-        pieces = (part.stop - part.start) // s
+        pieces = max(0, min(part.stop, self.plan.compared) - part.start) // s
         self.pieces[_rows(part)] += pieces
         if pieces == 0:
             return
-        sums: list[Tensor] = []
-        sizes: list[Tensor] = []
-        for one in linear:
-            weight, bias, size = datapoint_variances(one, part, s, careful=self.careful)
-            if size is not None and not self.careful:
-                sizes += [size]
-                sums += [torch.stack([weight.sum(), bias.sum()])]
+        some = (pieces, s)
+        found = [datapoint_variances(one, part, some, careful=self.careful) for one in linear]
+        for index in [] if self.careful else _lost(found):
+            self.careful = True
+            found[index] = datapoint_variances(linear[index], part, some, careful=True)
+        for one, (weight, bias, _) in zip(linear, found, strict=True):
             self._tally(f"{one.name}.weight", weight)
             self._tally(f"{one.name}.bias", bias)
-        if sums and bool((torch.cat(sums) < CANCELLED * torch.cat(sizes)).any()):
-            raise _CancelledError
         for one in explicit:
-            values = pieces_of(one.gradient.flatten(2), part, s)
+            values = pieces_of(one.gradient.flatten(2), part, some)
             self._tally(one.name, products.variance_within(values))
         self._fold(part)
 
@@ -382,6 +386,18 @@ class _Cell:
         fine = torch.stack([torch.isfinite(value).flatten(1).all(1) for value in values]).all(0)
         broken, total = int((~fine).sum()) or part.replicates, part.replicates  # none: their squares are not finite
         raise MeasurementError(f"{broken} of {total} replicates gave a gradient that is not finite (NaN or infinite)")
+
+
+def _lost(found: list[tuple[Tensor, Tensor, Tensor | None]]) -> list[int]:
+    """Which layers' variances, as `datapoint_variances` gives them, are lost to rounding beside their mean square."""
+    some = [
+        (index, weight.sum(), bias.sum(), size) for index, (weight, bias, size) in enumerate(found) if size is not None
+    ]
+    if not some:
+        return []
+    sums = torch.stack([torch.stack([weight, bias]) for _, weight, bias, _ in some])
+    lost = (sums < CANCELLED * torch.stack([size for *_, size in some])).any(1).tolist()  # all in one look
+    return [index for (index, *_), is_lost in zip(some, lost, strict=True) if is_lost]
 
 
 def _rows(part: Pass) -> slice:
