@@ -9,7 +9,7 @@ estimator itself; only bias is measured through the control.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,7 +21,9 @@ from gradbench.core.bank import UNLIMITED, Bank
 from gradbench.core.types import Noise, Values
 from gradbench.engine import regression
 from gradbench.engine.general import block_stream
-from gradbench.engine.layers.recording import RecordingCalls, sensitivities
+from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers.recording import RecordingCalls, check_ties, deltas, sensitivities
+from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.moments import Moments
 from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, join_noise
@@ -29,7 +31,7 @@ from gradbench.estimators.base import Estimator
 from gradbench.families.base import Family
 from gradbench.families.layered import Layered
 from gradbench.objectives.base import Objective, average
-from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of
+from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of, trainable
 
 PILOT_REPLICATES, PILOT_DRAWS = 32, 64
 """Replicates that the control of layers is fitted on: at least so many, with at least so many draws among them."""
@@ -44,6 +46,10 @@ class Control(Protocol):
         """The control at ``task``'s own draws, as a task whose gradient has mean 0."""
         ...
 
+    def block_means(self, task: Task, blocks: range, per_block: int) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """Its mean φ-gradient in each block, [blocks, parameters], a few of ``blocks`` at a time."""
+        ...
+
 
 @dataclass(frozen=True)
 class Regressed:
@@ -53,15 +59,34 @@ class Regressed:
     coefficients: dict[str, Tensor]
     """By parameter of q, [K, 1, 1, B, *its shape] for K features."""
 
+    def weights(self, noise: Noise) -> dict[str, Tensor]:
+        """What each parameter of q is weighed by in each replicate, [R, 1, B, *its shape]."""
+        features = self.features(noise)
+        return {name: (self.coefficients[name].to(value) * value).sum(0) for name, value in features.items()}
+
     def task(self, task: Task) -> Task:
         def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
-            total = torch.zeros((), dtype=task.point.dtype(), device=task.point.device)
-            for name, features in self.features(noise).items():
-                weight = (self.coefficients[name].to(features) * features).sum(0)
-                total = total + (weight * q.parameters[name]).flatten(1).sum(1)
-            return total
+            return _weighed(self.weights(noise), q)
 
         return _control_task(task, surrogate)
+
+    def block_means(self, task: Task, blocks: range, per_block: int) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """See `Control`. Weights are averaged over a block before they are taken back through the encoder."""
+        together = plan(task, per_block).together
+        most = max(together, task.together)
+        for first in range(blocks.start // most * most, blocks.stop, most):
+            # always so many at once, with zeros for blocks that nobody asked for: last bits may depend on how many
+            held = {name: value.new_zeros(most, *value.shape[2:]) for name, value in self.coefficients.items()}
+            some = range(max(first, blocks.start), min(first + most, blocks.stop))
+            for start in range(some.start, some.stop, together):
+                part = range(start, min(start + together, some.stop))
+                noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in part]))
+                for name, value in self.weights(noise).items():
+                    mean = value.unflatten(0, (len(part), -1)).mean(1)
+                    held[name][start - first : start - first + len(part)] = mean
+            rows = slice(some.start - first, some.stop - first)
+            found = {name: value[rows].reshape(len(some), -1) for name, value in _taken_back(task, held, most).items()}
+            yield slice(some.start - blocks.start, some.stop - blocks.start), found
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,36 @@ class Weighted:
             return self.coefficient * average(self.weights * q.log_prob(z))
 
         return _control_task(task, surrogate)
+
+    def block_means(self, task: Task, blocks: range, per_block: int) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """See `Control`."""
+        score, together = self.task(task), plan(task, per_block).together
+        for start in range(0, len(blocks), together):
+            rows = slice(start, start + together)
+            noises = task.noises(per_block, [block_stream(task, block) for block in blocks[rows]])
+            yield rows, _block_means(score, noises, per_block)
+
+
+def _weighed(weights: dict[str, Tensor], q: Family) -> Values:
+    """Σ weight · λ over all parameters of q, [R]."""
+    terms = [(weight * q.parameters[name]).flatten(1).sum(1) for name, weight in weights.items()]
+    return sum(terms[1:], terms[0])
+
+
+def _taken_back(task: Task, weights: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The φ-gradients of ``count`` sums of weights · λ: by layer, else by autograd."""
+    problem = task.point.problem
+    try:
+        check_ties(problem)
+        phi = RecordingCalls(problem.phi, "phi.", count)
+        told = deltas(_weighed(weights, problem.posterior(phi, task.point.x)).sum(), (phi,), check=True)
+        parameters = {f"phi.{name}": value for name, value in trainable(problem.phi).items()}
+        with torch.no_grad():
+            return layer_norms.formed(*told, parameters, count)
+    except NeedsGeneralPathError:
+        copies = PerReplicateCalls(problem.phi, count)
+        total = _weighed(weights, problem.posterior(copies, task.point.x)).sum()
+        return gradients_of(total, {"phi.": copies})
 
 
 def _control_task(task: Task, surrogate: Callable[[Objective, Family, Noise], Values]) -> Task:
@@ -147,33 +202,25 @@ def adjusted(task: Task, moments: Moments, blocks: range, budget: int = UNLIMITE
     control = control_for(task)
     if control is None:
         return moments
-    score = control.task(task)
     sizes = {name: value.shape[1] for name, value in moments.means.items() if name.startswith("phi.")}
     bank = Bank(len(blocks), sizes, task.point.dtype(), budget)
-    at_once = plan(task, moments.per_block).together
-    for start in range(0, len(blocks), at_once):
-        rows = slice(start, start + at_once)
-        noises = task.noises(moments.per_block, [block_stream(task, block) for block in blocks[rows]])
-        for name, value in _block_means(score, noises, moments.per_block).items():
+    for rows, means in control.block_means(task, blocks, moments.per_block):
+        for name, value in means.items():
             own = np.asarray(moments.means[name][rows])
-            bank.rows[name][rows] = torch.from_numpy(own - value)
+            bank.rows[name][rows] = torch.from_numpy(own - value.double().cpu().numpy())
     return replace(moments, adjusted=bank.arrays())
 
 
-def _block_means(score: Task, noises: list[Noise], per_block: int) -> dict[str, np.ndarray]:
+def _block_means(score: Task, noises: list[Noise], per_block: int) -> dict[str, Tensor]:
     """Mean φ-gradients of each block, [blocks, parameters]; one pass for all where φ sees no samples."""
     problem = score.point.problem
     phi = PerReplicateCalls(problem.phi, len(noises) * per_block)
     total = score.values(join_noise(noises), phi, Calls(problem.theta)).sum()
     if not phi.copies:
         found = gradients_of(total, {"phi.": phi}, blocks=len(noises))
-        return {name: value.reshape(len(value), -1).double().cpu().numpy() for name, value in found.items()}
+        return {name: value.reshape(len(value), -1) for name, value in found.items()}
     each = [score.gradient(noise) for noise in noises]
-    return {
-        name: torch.stack([one[name].flatten() for one in each]).double().cpu().numpy()
-        for name in each[0]
-        if name.startswith("phi.")
-    }
+    return {name: torch.stack([one[name].flatten() for one in each]) for name in each[0] if name.startswith("phi.")}
 
 
 def _sensitivities(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:

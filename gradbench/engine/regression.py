@@ -28,7 +28,8 @@ from gradbench.problems.networks import Calls
 FIRST_LOOK = 32
 """Replicates of a first look: most estimators are seen there to have no use for the control."""
 PILOT, PILOT_OF_A_MINIBATCH = 256, 64
-"""Replicates that coefficients are fitted on: once for a cell, or for each minibatch where blocks have their own."""
+"""Samples of each datapoint that coefficients are fitted on, and the fewest replicates; those alone where every block
+has a minibatch of its own, and coefficients of its own."""
 HEAVY = 30.0
 """Kurtosis of a score above which its values are too rare to be met in the pilot draws."""
 VALUES_EACH = 8
@@ -138,7 +139,7 @@ def coefficients_of(task: Task, features: Features, generator: torch.Generator, 
 
     None where a first look sees less than the share ``least`` of the noise explained, or what is not finite.
     """
-    replicates = PILOT if task.together > 1 else PILOT_OF_A_MINIBATCH
+    replicates = max(PILOT_OF_A_MINIBATCH, PILOT // task.samples if task.together > 1 else 0)
     noise = task.noise(replicates, generator)
     step = replicates_at_once(task)
     sums = _Sums(features.scales(slice_noise(noise, slice(0, min(step, FIRST_LOOK)))))
@@ -184,7 +185,9 @@ class _Sums:
 
     def _remember(self, score: ByParameter, along: Tensor | None) -> None:
         for name, value in score.items():
-            powers = [value.double().pow(power).sum((0, 1)) for power in range(5)]
+            one = value.double()
+            two = one.square()
+            powers = [part.sum((0, 1)) for part in (torch.ones_like(one), one, two, two * one, two.square())]
             known = self.powers.get(name)
             self.powers[name] = powers if known is None else [a + b for a, b in zip(known, powers, strict=True)]
         if along is not None:

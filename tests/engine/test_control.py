@@ -10,6 +10,7 @@ from gradbench.checking.declared import samples_of_q
 from gradbench.checking.violation import BrokenError
 from gradbench.core.seeding import stream
 from gradbench.engine import control, general, regression
+from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.measure import measure_moments as measure
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.draws import PAIRS, draw_samples, own
@@ -191,3 +192,26 @@ def test_who_declares_no_score_asks_for_none(name, problem, monkeypatch):
     scored = task_of(point_of("linear-gaussian"), "score-function")
     with pytest.raises(pytest.fail.Exception, match="a score"):
         scored.gradient(scored.noise(3, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("problem", ["gaussian-vae", "sigmoid-belief", "linear-gaussian", "bernoulli-cost"])
+def test_it_is_taken_back_through_the_encoder_by_layer_as_by_autograd(problem, monkeypatch):
+    task = task_of(point_of(problem), "score-function", 2)
+    found = control.control_for(task)
+    assert isinstance(found, control.Regressed)
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(5, *value.shape[2:], generator=generator, dtype=value.dtype)
+        for name, value in found.coefficients.items()
+    }
+    by_layer = control._taken_back(task, weights, 5)
+
+    def refuse(*given, **more):
+        raise NeedsGeneralPathError("not by layer")
+
+    monkeypatch.setattr(control, "deltas", refuse)
+    by_autograd = control._taken_back(task, weights, 5)
+    assert by_layer.keys() == by_autograd.keys()
+    assert any(bool(value.any()) for value in by_autograd.values())
+    for name, value in by_autograd.items():
+        torch.testing.assert_close(by_layer[name].reshape(value.shape), value, rtol=1e-10, atol=1e-12)
