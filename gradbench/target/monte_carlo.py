@@ -22,7 +22,7 @@ from gradbench.target.exact import EVALUATIONS_AT_ONCE, least_noisy, posterior
 from gradbench.target.gradients import gradient_of
 from gradbench.target.points import Point
 
-MONTE_CARLO_SAMPLES = 64
+MONTE_CARLO_SAMPLES = 8
 """Samples of z behind the reference, per replicate of the cells that it serves."""
 BOUND_REPLICATES = 4
 """The same where several samples are inside the objective: whole gradients per replicate."""
