@@ -12,6 +12,7 @@ import torch
 
 from gradbench.checking import models
 from gradbench.checking.preflight import Preflight, of_a_plugin
+from gradbench.core.allocation import keep_freed_memory
 from gradbench.core.errors import NotRestoredError
 from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.kept import Kept
@@ -49,6 +50,7 @@ class Measurer:
     """Measures the cells of a run that it is given."""
 
     def __init__(self, setup: Setup, told: Told = Told()) -> None:
+        keep_freed_memory()
         self.setup, self.told = setup, told
         self._target: _Target | None = None
 
