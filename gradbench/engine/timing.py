@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 from gradbench.engine.task import Task
 
-RUN_SECONDS, MIN_SECONDS = 1e-3, 0.05
+RUN_SECONDS, MIN_SECONDS = 1e-3, 0.03
 """A run takes as many gradients as fill the first; all runs together fill the second."""
 MIN_RUNS, MAX_RUNS = 9, 49
 """Fewer runs give a poor 95 % interval of a median: of 9 it is that from the second to the eighth."""

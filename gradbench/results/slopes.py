@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from gradbench.statistics.spread import quantile
 LINE = (*IDENTITY, "against", "figure", "slope", "slope_low", "slope_high", "points")
 """Columns of ``slopes.parquet``."""
 
+Columns = pd.DataFrame | Mapping[str, Any]
+"""Rows as a frame, or as an array for each column."""
+
 
 def slopes(rows: pd.DataFrame, axes: Iterable[str] = tuple(AXES)) -> pd.DataFrame:
     """Every slope that measured ``rows`` give along ``axes``: one row per figure and axis, its own column null."""
@@ -31,14 +34,16 @@ def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
     if axis == "num_parameters":
         without = [without_size(*one) for one in zip(rows.problem, rows.problem_params, strict=True)]
         table = rows.assign(problem_params=without)
-    for _, some in table.groupby(keys, sort=False, dropna=False):
-        x = np.asarray(some[axis], dtype=float)
-        if len(np.unique(x)) < 2 or len(np.unique(x)) < len(x):
+    values = {str(name): column.to_numpy() for name, column in table.items() if name != "block_variance"}
+    for places in table.groupby(keys, sort=False, dropna=False).indices.values():
+        x = np.asarray(values[axis][places], dtype=float)
+        if len(x) < 2 or len(np.unique(x)) < len(x):
             continue
+        some = {name: column[places] for name, column in values.items()}
         for figure in SLOPES:
             fitted = log_log_slope(x, *figure_values(some, figure))
             if fitted is not None:
-                record = {name: some.iloc[0][name] for name in keys} | {axis: None}
+                record = {name: some[name][0] for name in keys} | {axis: None}
                 yield {
                     **{name: record[name] for name in IDENTITY},
                     "against": axis,
@@ -50,7 +55,7 @@ def _along(rows: pd.DataFrame, axis: str) -> Iterator[dict[str, Any]]:
                 }
 
 
-def figure_values(rows: pd.DataFrame, figure: str) -> tuple[Array, Array]:
+def figure_values(rows: Columns, figure: str) -> tuple[Array, Array]:
     """A figure of each row, and the standard error of its logarithm; NaN where a row cannot take part.
 
     ``snr_root`` is ‖g‖ / √variance, a ratio of mean to standard deviation.
@@ -69,16 +74,16 @@ def figure_values(rows: pd.DataFrame, figure: str) -> tuple[Array, Array]:
         return _column(rows, figure), _log_error(rows, figure)
 
 
-def _column(rows: pd.DataFrame, name: str) -> Array:
+def _column(rows: Columns, name: str) -> Array:
     return np.asarray(rows[name], dtype=float)
 
 
-def _log_error(rows: pd.DataFrame, name: str) -> Array:
+def _log_error(rows: Columns, name: str) -> Array:
     """The standard error of the logarithm of a column, from its interval; NaN where it is not positive."""
     interval = BY_NAME[name].interval
     assert interval is not None, f"{name} has no interval"
     low, high = (_column(rows, end) for end in interval)
-    points = np.array([quantile(int(blocks)) for blocks in rows.blocks])
+    points = np.array([quantile(int(blocks)) for blocks in rows["blocks"]])
     return np.where(_column(rows, name) > 0, np.log(high / low) / 2 / points, np.nan)
 
 
