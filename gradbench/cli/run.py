@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -55,8 +56,14 @@ def run(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that cells are measured in side by side; 0: in this one.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that cells are measured in side by side; 0: in this one. By default one for each core, "
+            "where that saves time.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[
         str | None, typer.Option(help="Time that a cell may take, such as 90s, 10m; then it has failed.")
     ] = None,
@@ -83,6 +90,11 @@ def run(
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of tables.")] = False,
 ) -> None:
     """Measure every cell of a suite, or of a sweep that is typed, into a run folder, and print the tables."""
+    from gradbench.core.isolation import starting
+
+    beside = workers is None and executor == "local" and not dry_run and starting.can_fork()
+    if beside and sys.argv[1:] == context.obj:  # this process is the command, and nobody's who called it
+        starting.begin("gradbench.runner.executors.worker")
     from gradbench.cli import output, plugins
     from gradbench.cli.quantities import disk_of, seconds_of
     from gradbench.runner.execution import KEEP, Execution

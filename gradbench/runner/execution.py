@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ class Execution:
     """
 
     executor: str = "local"
-    workers: int = 0
-    """Processes beside this one; 0: none, each cell is measured in this process."""
+    workers: int | None = 0
+    """Processes beside this one; 0: none, each cell is measured in this process; None: as many as save time."""
     timeout: float | None = None
     """Seconds that a target, a cell, a timing may take."""
     threads: int = 1
@@ -42,21 +43,22 @@ class Execution:
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
             raise UsageError(f"executor {self.executor!r}: expected {' or '.join(EXECUTORS)}")
-        if self.workers < 0 or self.threads < 1 or (self.timeout is not None and self.timeout <= 0):
+        if (self.workers or 0) < 0 or self.threads < 1 or (self.timeout is not None and self.timeout <= 0):
             raise UsageError("expected workers of 0 or more, threads of 1 or more, and a timeout above 0")
         if self.address is not None and self.executor != "ray":
             raise UsageError("--address is of a Ray cluster: add --executor ray")
 
-    def open(self, setup: Setup, watcher: Watcher) -> Executor:
-        """The executor. Raises UsageError where Ray is not installed or not there."""
+    def open(self, setup: Setup, watcher: Watcher, processes: Callable[[], int]) -> Executor:
+        """The executor; ``processes`` says how many where nobody has. Raises UsageError where Ray is not to be had."""
         if self.executor == "ray":
             from gradbench.runner.executors.ray_cluster import RayCluster
 
-            return RayCluster(setup, watcher, self.address, self.workers, self.timeout)
-        if self.workers or self.timeout is not None:  # what hangs this process could not be ended
+            return RayCluster(setup, watcher, self.address, self.workers or 0, self.timeout)
+        workers = processes() if self.workers is None else self.workers
+        if workers or self.timeout is not None:  # what hangs this process could not be ended
             from gradbench.runner.executors.processes import Processes
 
-            return Processes(setup, watcher, self.workers or 1, self.timeout)
+            return Processes(setup, watcher, workers or 1, self.timeout)
         from gradbench.runner.executors.here import Here
 
         return Here(setup, watcher)

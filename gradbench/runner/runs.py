@@ -22,6 +22,7 @@ from gradbench.runner.machine import now
 from gradbench.runner.measuring import REFERENCES
 from gradbench.runner.predicted import SECONDS_PER_TIMING, Predicted
 from gradbench.runner.progress import Progress
+from gradbench.runner.side_by_side import longest_first, processes_for
 from gradbench.runner.standing import Standing, by_target, standing
 from gradbench.runner.watching import Watched
 from gradbench.suite.cell import Cell
@@ -91,7 +92,8 @@ class _Work:
 
     def __init__(self, suite: Suite, out: Path, setup: Setup, progress: Progress, execution: Execution) -> None:
         self.suite, self.out, self.setup, self.execution = suite, out, setup, execution
-        self.watched = Watched(progress, Predicted(suite.measure))
+        self.predicted = Predicted(suite.measure)
+        self.watched = Watched(progress, self.predicted)
         self.untimed: list[Cell] = []
         self.failed = False
 
@@ -105,7 +107,9 @@ class _Work:
         if not todo and not self.untimed:
             self.watched.start([])
             return True
-        with self.execution.open(self.setup, self.watched) as executor:
+        with self.execution.open(self.setup, self.watched, lambda: processes_for(todo, self.predicted)) as executor:
+            if executor.slots > 1:
+                todo = longest_first(todo, self.predicted)
             groups = self._groups(todo, stand, "whole" if executor.quiet else "statistics")
             timings = self._groups([*([] if executor.quiet else todo), *self.untimed], stand, "timing")
             self.watched.start([(groups, executor.slots), (timings, 1)])

@@ -1,12 +1,12 @@
 """Cells measured side by side in processes of this machine: what ends or hangs one of them fails its cell alone.
 
-The processes are spawned, and measure one cell after another. Each has a pipe of its own: in a pool with one queue, as
-in concurrent.futures, a process that is killed takes the others' cells with it, or dies with a lock in its hands.
+The processes start with nothing of this one's, and measure one cell after another. Each has a pipe of its own: in a
+pool with one queue, as in concurrent.futures, a process that is killed takes the others' cells with it, or dies with a
+lock in its hands.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from multiprocessing import connection
 from typing import Any
 
 from gradbench.core.errors import RunError
+from gradbench.core.isolation import starting
 from gradbench.core.isolation.interrupt import Interrupts
 from gradbench.runner.executors import worker
 from gradbench.runner.executors.base import Groups, Watcher, with_target
@@ -32,9 +33,9 @@ class _Worker:
     """A process, its pipe, and the job that it is at."""
 
     def __init__(self, setup: Setup) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = starting.context()
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=worker.serve, args=(theirs, setup))
+        self.process = context.Process(target=worker.serve, args=(theirs, setup))  # pyright: ignore[reportAttributeAccessIssue]
         self.process.start()
         theirs.close()
         self.up = False
