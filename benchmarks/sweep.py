@@ -69,7 +69,7 @@ def rows_of(run: Path) -> dict[tuple[str, int], dict[str, Any]]:
     import gradbench
 
     frame = gradbench.load(run)
-    rows: list[dict[str, Any]] = json.loads(frame[frame.group == "phi"].to_json(orient="records"))
+    rows: list[dict[str, Any]] = json.loads(frame[frame.group == "phi"].to_json(orient="records", date_format="iso"))
     return {(row["estimator"], row["samples"]): row for row in rows}
 
 

@@ -127,7 +127,7 @@ def _taken_back(task: Task, weights: dict[str, Tensor], count: int) -> dict[str,
         told = deltas(_weighed(weights, problem.posterior(phi, task.point.x)).sum(), (phi,), check=True)
         parameters = {f"phi.{name}": value for name, value in trainable(problem.phi).items()}
         with torch.no_grad():
-            return layer_norms.formed(*told, parameters, count)
+            return layer_norms.gradients_told(*told, parameters, count)
     except NeedsGeneralPathError:
         copies = PerReplicateCalls(problem.phi, count)
         total = _weighed(weights, problem.posterior(copies, task.point.x)).sum()

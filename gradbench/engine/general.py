@@ -144,11 +144,15 @@ def _blocks(
 def _datapoint_variances(
     task: Task, noise: Noise, blocks: int, per_block: int, chunk: int, path: Path
 ) -> dict[str, NDArray[np.float64]]:
-    """Variance of one gradient within each block, [K] by group, added up over the datapoints' own gradients."""
+    """Variance of one gradient within each block, [K] by group, added up over the datapoints' own gradients.
+
+    From as many of its replicates as on the layers path.
+    """
     batch = 1 if task.point.x is None else task.point.x.shape[2]
-    piece = min(per_block, max(chunk, 2))
+    compared = passes.plan(task, per_block).compared
+    piece = min(compared, max(chunk, 2))
     found = torch.zeros(len(task.point.names), blocks, dtype=torch.float64)
-    pieces = per_block // piece
+    pieces = compared // piece
     for datapoint in range(batch):
         only, alone = _alone(task, datapoint)
         for block in range(blocks):

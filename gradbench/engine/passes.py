@@ -23,7 +23,7 @@ SMALL_PIECE = 4
 TELLING = 4
 """A replicate's datapoints tell at least so many times as much of the variance as its whole gradient, if there are as
 many: one in so many replicates is then compared with others by datapoint."""
-FEWEST = 4
+FEWEST_COMPARED = 4
 """Replicates of a block that are compared at least, where it has as many."""
 PROBED = 8
 """Every ``PROBED``-th replicate also contributes to cosine and kurtosis, which need the full gradient."""
@@ -89,7 +89,7 @@ def plan(task: Task, per_block: int) -> Plan:
     most = per_block if task.estimator.deterministic else task.together * per_block
     at_once = replicates_at_once(task)
     batch = 1 if task.point.x is None else task.point.x.shape[2]
-    compared = min(per_block, max(FEWEST, per_block // min(batch, TELLING)))
+    compared = min(per_block, max(FEWEST_COMPARED, per_block // min(batch, TELLING)))
     return Plan(per_block, compared, piece_size(compared, task.samples, at_once), min(at_once, most))
 
 

@@ -106,12 +106,12 @@ def test_moments_are_their_definitions_however_passes_are_cut(name, samples, var
 
 
 def test_the_general_path_by_datapoint_is_its_definition_in_several_pieces(monkeypatch):
-    monkeypatch.setattr(general, "MAX_CHUNK", 12)
+    monkeypatch.setattr(general, "MAX_CHUNK", 5)
     task = given("pathwise", 1)
     reference = {name: value.detach() for name, value in task.point.problem.named_parameters().items()}
     found = measure(task, range(BLOCKS), PER_BLOCK, reference, options=Options("general", "datapoint"))
     shares = gradients("pathwise", 1, by_datapoint=True)
     for group, members in groups_of(task.point.names).items():
-        each = np.concatenate([shares[key] for key in members], -1)[:, :36].reshape(BLOCKS, 3, 12, 3, -1)
+        each = np.concatenate([shares[key] for key in members], -1)[:, :10].reshape(BLOCKS, 2, 5, 3, -1)
         expected = each.var(2, ddof=1).sum((2, 3)).mean(1)
         np.testing.assert_allclose(found.by_datapoint[group], expected, rtol=1e-6, atol=1e-12)

@@ -73,7 +73,7 @@ def test_variances_are_their_definitions_in_every_form(shape, careful):
 def test_both_forms_of_the_variance_have_one_expectation(telling, monkeypatch):
     """Within standard errors, from independent blocks; and the same sums where there is one datapoint."""
     monkeypatch.setattr(passes, "TELLING", telling)
-    monkeypatch.setattr(passes, "FEWEST", 4)
+    monkeypatch.setattr(passes, "FEWEST_COMPARED", 4)
     task = task_of(point_of("gaussian-vae", **SMALL["gaussian-vae"]), "pathwise", 2)
     values = {
         form: measure(task, range(64), 16, {n: v.detach() for n, v in task.point.problem.named_parameters().items()},

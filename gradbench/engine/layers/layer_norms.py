@@ -89,10 +89,10 @@ def layer_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tens
     """Each replicate's gradient, [R, P] by parameter tensor, formed from layers. Raises NeedsGeneralPathError."""
     check_ties(task.point.problem)
     linear, explicit = record(task, noise, replicates, by_datapoint=False, check=True)
-    return formed(linear, explicit, task.point.problem.named_parameters(), replicates)
+    return gradients_told(linear, explicit, task.point.problem.named_parameters(), replicates)
 
 
-def formed(
+def gradients_told(
     linear: list[Linear], explicit: list[Explicit], parameters: Mapping[str, Tensor], replicates: int
 ) -> dict[str, Tensor]:
     """The gradients [R, P] by parameter tensor that are told by layers and free parameters; 0 of what neither tells."""
