@@ -59,7 +59,8 @@ def bernoulli(estimator: str, samples: int, parameters: Parameters, x: Tensor) -
     """The value of one replicate with bits."""
     logits = network(parameters, "phi.encoder", x)
     q = Bernoulli(logits=logits, validate_args=False)
-    kl = kl_divergence(q, Bernoulli(logits=parameters["theta.prior.logits"], validate_args=False)).sum(-1).mean()
+    prior = parameters["theta.prior.logits"].expand_as(logits)  # torch's divergence is of two of one shape
+    kl = kl_divergence(q, Bernoulli(logits=prior, validate_args=False)).sum(-1).mean()
     if estimator == "disarm":
         noise, p = torch.rand(samples // 2, *logits.shape), logits.sigmoid()
         bits = torch.stack([noise < p, 1 - noise < p]).to(x)

@@ -14,6 +14,8 @@ PARTIAL = ".partial"
 """Ends the names of files that are being written."""
 TRAINED_FOLDER = "parameters"
 """The folder of a run that trained parameters are in."""
+REFERENCES = "references"
+"""The folder of a run, while it is under way, that references are in."""
 
 
 def default_folder(suite: str) -> Path:

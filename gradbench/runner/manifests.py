@@ -11,13 +11,12 @@ from gradbench import plugins
 from gradbench.core.errors import RunError
 from gradbench.results import sessions, store
 from gradbench.results.cells import FOLDER
-from gradbench.results.files import TRAINED_FOLDER, write_file
+from gradbench.results.files import REFERENCES, TRAINED_FOLDER, write_file
 from gradbench.results.growth import block_size
 from gradbench.results.manifest import FILE, has_manifest, read_manifest
 from gradbench.runner.execution import Execution
 from gradbench.runner.kept_moments import MOMENTS
 from gradbench.runner.machine import now, provenance
-from gradbench.runner.measuring import REFERENCES
 from gradbench.suite.measure import MOST_BLOCKS
 from gradbench.suite.suites import Suite
 

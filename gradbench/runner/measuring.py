@@ -20,7 +20,7 @@ from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
-from gradbench.results.files import TRAINED_FOLDER
+from gradbench.results.files import REFERENCES, TRAINED_FOLDER
 from gradbench.runner import rows
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup, Told
 from gradbench.runner.threads import threads_of_torch
@@ -29,9 +29,6 @@ from gradbench.target import points, reference, whole_data
 from gradbench.target.shared_reference import SharedReference
 
 Found = TypeVar("Found")
-
-REFERENCES = "references"
-"""The folder of a run, while it is under way, that references are in."""
 
 
 @dataclass

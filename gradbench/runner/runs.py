@@ -13,13 +13,13 @@ import torch
 from gradbench import plugins
 from gradbench.core.errors import NothingMeasuredError
 from gradbench.results import slopes, store
+from gradbench.results.files import REFERENCES
 from gradbench.results.schema import SCHEMA
 from gradbench.runner import manifests, rows
 from gradbench.runner.execution import Execution
 from gradbench.runner.executors.base import Executor, Groups
 from gradbench.runner.jobs import Job, Outcome, Setup
 from gradbench.runner.machine import now
-from gradbench.runner.measuring import REFERENCES
 from gradbench.runner.predicted import SECONDS_PER_TIMING, Predicted
 from gradbench.runner.progress import Progress
 from gradbench.runner.side_by_side import longest_first, processes_for

@@ -18,7 +18,7 @@ from typing import Any
 from gradbench.core.errors import RunError
 from gradbench.core.isolation import starting
 from gradbench.core.isolation.interrupt import Interrupts
-from gradbench.runner.executors import worker
+from gradbench.runner.executors import messages
 from gradbench.runner.executors.base import Groups, Watcher, with_target
 from gradbench.runner.executors.queue import Group, Queue
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup
@@ -29,13 +29,20 @@ LONGEST_WAIT = 0.5
 """Seconds after which Ctrl-C is looked for, where Python has dropped it."""
 
 
+def _serve(pipe: connection.Connection, setup: Setup) -> None:
+    """What a process does. It alone imports what measuring takes: this one, which waits, has no need of it."""
+    from gradbench.runner.executors.worker import serve
+
+    serve(pipe, setup)
+
+
 class _Worker:
     """A process, its pipe, and the job that it is at."""
 
     def __init__(self, setup: Setup) -> None:
         context = starting.context()
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=worker.serve, args=(theirs, setup))  # pyright: ignore[reportAttributeAccessIssue]
+        self.process = context.Process(target=_serve, args=(theirs, setup))  # pyright: ignore[reportAttributeAccessIssue]
         self.process.start()
         theirs.close()
         self.up = False
@@ -129,21 +136,21 @@ class Processes:
                 yield from self._died(one, queue)
                 return
             kind, *rest = message
-            if kind == worker.UNUSABLE:
+            if kind == messages.UNUSABLE:
                 raise RunError(rest[0])
-            if kind == worker.UP:
+            if kind == messages.UP:
                 one.up = True
-            elif kind == worker.NOTE:
+            elif kind == messages.NOTE:
                 self.watcher.note(rest[0])
             elif one.job is not None and one.group is not None:
-                if kind == worker.READY:
+                if kind == messages.READY:
                     queue.made(one.group)
                     one.since = time.monotonic()
-                elif kind == worker.TICK:
+                elif kind == messages.TICK:
                     self.watcher.tick(one.job, rest[0])
-                elif kind == worker.REFERENCE:
+                elif kind == messages.REFERENCE:
                     self.watcher.reference(one.job, rest[0])
-                elif kind == worker.DONE:
+                elif kind == messages.DONE:
                     yield from self._done(one, queue, rest[0])
                     if one not in self.workers:
                         return

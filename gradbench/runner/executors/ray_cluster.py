@@ -18,10 +18,10 @@ from typing import Any
 
 from gradbench.core.errors import GradbenchError, RunError, UsageError
 from gradbench.core.isolation.interrupt import Interrupts
+from gradbench.results.files import REFERENCES
 from gradbench.runner.executors.base import Groups, Watcher, with_target
 from gradbench.runner.executors.queue import Group, Queue
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup
-from gradbench.runner.measuring import REFERENCES
 
 HEAD_PATIENCE = 10.0
 """Seconds in which a cluster's head must answer."""

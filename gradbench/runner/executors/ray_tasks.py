@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from gradbench.core.errors import RunError
+from gradbench.results.files import REFERENCES
 from gradbench.runner.executors.worker import prepare, print_to_stderr
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup, Told
-from gradbench.runner.measuring import REFERENCES, Measurer
+from gradbench.runner.measuring import Measurer
 
 _measurers: dict[bytes, Measurer] = {}
 """Of the run that this process works for, by its packed set-up."""

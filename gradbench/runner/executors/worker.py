@@ -17,13 +17,12 @@ from gradbench import plugins
 from gradbench.core.errors import GradbenchError, PluginError
 from gradbench.core.printable import visible
 from gradbench.engine.loop import LoopWarning
+from gradbench.runner.executors.messages import DONE, NOTE, READY, REFERENCE, TICK, UNUSABLE, UP
 from gradbench.runner.jobs import Setup, Told
 from gradbench.runner.measuring import Measurer
 
 OUT_OF_MEMORY_SCORE = 500
 """Added to a worker's score: where memory runs out, the system ends a worker before the run that waits for it."""
-UP, READY, TICK, REFERENCE, NOTE, DONE, UNUSABLE = "up", "ready", "tick", "reference", "note", "done", "unusable"
-"""First parts of the messages that a worker sends."""
 
 
 def serve(pipe: connection.Connection, setup: Setup) -> None:
