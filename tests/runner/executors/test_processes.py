@@ -10,7 +10,6 @@ import pytest
 
 from gradbench import plugins
 from gradbench.core.errors import RunError, UsageError
-from gradbench.estimators import ESTIMATORS
 from gradbench.runner import runs
 from gradbench.runner.execution import Execution
 from gradbench.suite.suites import Settings, resolve
@@ -50,15 +49,9 @@ def serial(tmp_path_factory) -> pd.DataFrame:
 
 
 @pytest.fixture
-def brought(tmp_path):
+def brought(tmp_path, fresh):
     """The plugin's estimators take part, in this process and in those that it starts, from a copy of its file."""
-    before = dict(ESTIMATORS._things), dict(ESTIMATORS._versions), dict(plugins._loaded), dict(plugins._owners)
-    yield plugins.load_file(shutil.copy(PLUGIN, tmp_path / PLUGIN.name))
-    for now, then in zip(
-        (ESTIMATORS._things, ESTIMATORS._versions, plugins._loaded, plugins._owners), before, strict=True
-    ):
-        now.clear()
-        now.update(then)
+    return plugins.load_file(shutil.copy(PLUGIN, tmp_path / PLUGIN.name))
 
 
 class Notes(runs.Progress):
@@ -122,18 +115,10 @@ def test_what_failed_is_measured_anew_and_nothing_else(brought, tmp_path):
     pd.testing.assert_frame_equal(first.run.ok(), again.run.ok())
 
 
-def test_a_target_that_kills_its_process_fails_with_all_its_cells(tmp_path, monkeypatch):
-    text = PLUGIN.with_name("fatal_problem.py")
-    before = dict(plugins._loaded)
-    plugins.load_file(text)
-    try:
-        grid = {"problem": "fatal", "samples": 2, "estimators": NEIGHBOURS}
-        outcome = runs.run(
-            suite(grid, COST | {"estimators": NEIGHBOURS}), tmp_path / "run", execution=Execution(workers=2)
-        )
-    finally:
-        plugins._loaded.clear()
-        plugins._loaded.update(before)
+def test_a_target_that_kills_its_process_fails_with_all_its_cells(tmp_path, fresh):
+    plugins.load_file(PLUGIN.with_name("fatal_problem.py"))
+    grid = {"problem": "fatal", "samples": 2, "estimators": NEIGHBOURS}
+    outcome = runs.run(suite(grid, COST | {"estimators": NEIGHBOURS}), tmp_path / "run", execution=Execution(workers=2))
     failed = outcome.run.frame[outcome.run.frame.status == "failed"]
     assert sorted(failed.estimator) == sorted(NEIGHBOURS)
     assert failed.message.str.contains("while the model was made").all()
@@ -171,22 +156,16 @@ def test_statistics_that_are_there_are_only_timed(serial, tmp_path):
     assert resumed.run.ok().seconds.notna().all()
 
 
-def test_a_plugin_that_changes_under_way_is_refused(tmp_path):
+def test_a_plugin_that_changes_under_way_is_refused(tmp_path, fresh):
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN.read_text())
     text = file.read_text().replace("_name = _one.__name__", '_name = "own-" + _one.__name__')
     file.write_text(text)
-    before = dict(plugins._loaded)
     plugins.load_file(file)
-    try:
-        grid = COST | {"estimators": ["own-right"]}
-        chosen = suite(grid)
-        file.write_text(text + "\n# changed\n")
-        with pytest.raises(RunError, match="is not what the run began with"):
-            runs.run(chosen, tmp_path / "run", execution=Execution(workers=1))
-    finally:
-        plugins._loaded.clear()
-        plugins._loaded.update(before)
+    chosen = suite(COST | {"estimators": ["own-right"]})
+    file.write_text(text + "\n# changed\n")
+    with pytest.raises(RunError, match="is not what the run began with"):
+        runs.run(chosen, tmp_path / "run", execution=Execution(workers=1))
 
 
 def test_settings_that_make_no_sense_are_refused():
