@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -129,3 +132,21 @@ def test_the_command_shares_cells_out_by_itself_and_finds_the_same(tmp_path):
     assert len(beside) == 2
     assert len(here) == 1
     assert figures.equals(same)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_an_interrupt_while_everything_is_imported_says_nothing_of_processes(tmp_path):
+    """Ctrl-C reaches all processes of a terminal: the one that workers are to be made of leaves it to the run."""
+    environment = dict(os.environ, OMP_NUM_THREADS="2", PYTHONPATH=str(Path(gradbench.__file__).parents[1]))
+    command = [sys.executable, "-m", "gradbench", "run", "quick", "--out", str(tmp_path / "run")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    until = time.monotonic() + 60
+    while not any("forkserver" in " ".join(one.cmdline()) for one in psutil.Process(run.pid).children()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.killpg(run.pid, signal.SIGINT)
+    printed, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in printed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from multiprocessing.context import BaseContext
 
@@ -27,12 +28,19 @@ def cores() -> int:
 
 
 def begin(*modules: str) -> None:
-    """Begin the process that copies are made of; it imports ``modules`` meanwhile, and ends with this process."""
+    """Begin the process that copies are made of; it imports ``modules`` meanwhile, and ends with this process.
+
+    To be called in the main thread.
+    """
     global _begun
     from multiprocessing import forkserver
 
     multiprocessing.set_forkserver_preload(list(modules))
-    forkserver.ensure_running()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as it inherits: Ctrl-C is for this process alone
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
     _begun = True
 
 
