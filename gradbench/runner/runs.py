@@ -108,7 +108,7 @@ class _Work:
             self.watched.start([])
             return True
         with self.execution.open(self.setup, self.watched, lambda: processes_for(todo, self.predicted)) as executor:
-            if executor.slots > 1:
+            if executor.slots > 1 and self.execution.executor == "local":
                 todo = longest_first(todo, self.predicted)
             groups = self._groups(todo, stand, "whole" if executor.quiet else "statistics")
             timings = self._groups([*([] if executor.quiet else todo), *self.untimed], stand, "timing")
