@@ -76,7 +76,9 @@ class Regressed:
         most = max(together, task.together)
         for first in range(blocks.start // most * most, blocks.stop, most):
             # always so many at once, with zeros for blocks that nobody asked for: last bits may depend on how many
-            held = {name: value.new_zeros(most, *value.shape[2:]) for name, value in self.coefficients.items()}
+            shapes = {name: value.shape[2:] for name, value in self.coefficients.items()}
+            there = {"dtype": task.point.dtype(), "device": task.point.device}
+            held = {name: torch.zeros(most, *shape, **there) for name, shape in shapes.items()}
             some = range(max(first, blocks.start), min(first + most, blocks.stop))
             for start in range(some.start, some.stop, together):
                 part = range(start, min(start + together, some.stop))
