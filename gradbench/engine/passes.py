@@ -21,8 +21,10 @@ PIECE = 32
 SMALL_PIECE = 4
 """The same at large L, where comparing costs more, and where a pass holds few."""
 TELLING = 4
-"""A replicate's datapoints tell at least so many times as much of the variance as its whole gradient, if there are as
-many: one in so many replicates is then compared with others by datapoint."""
+"""One in so many replicates at most is compared with others by datapoint; of fewer datapoints or samples, one in so many.
+
+Each datapoint tells of the variance, so that replicates tell more of it than of the mean; and a mean of more samples
+has lighter tails, while comparing costs more."""
 FEWEST_COMPARED = 4
 """Replicates of a block that are compared at least, where it has as many."""
 PROBED = 8
@@ -89,7 +91,7 @@ def plan(task: Task, per_block: int) -> Plan:
     most = per_block if task.estimator.deterministic else task.together * per_block
     at_once = replicates_at_once(task)
     batch = 1 if task.point.x is None else task.point.x.shape[2]
-    compared = min(per_block, max(FEWEST_COMPARED, per_block // min(batch, TELLING)))
+    compared = min(per_block, max(FEWEST_COMPARED, per_block // min(batch, task.samples, TELLING)))
     return Plan(per_block, compared, piece_size(compared, task.samples, at_once), min(at_once, most))
 
 

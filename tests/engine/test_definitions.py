@@ -74,7 +74,7 @@ def test_moments_are_their_definitions_however_passes_are_cut(name, samples, var
     shares = gradients(name, samples, by_datapoint=True)
     probes = PER_BLOCK // passes.PROBED
     assert found.probes == probes
-    compared = PER_BLOCK // 3  # one in three of replicates of three datapoints
+    compared = PER_BLOCK // min(3, samples)  # of replicates of three datapoints, one in as many as there are samples
     piece = passes.piece_size(compared, samples, at_once)
     pieces = compared // piece
     for key, value in whole.items():
@@ -110,8 +110,9 @@ def test_the_general_path_by_datapoint_is_its_definition_in_several_pieces(monke
     task = given("pathwise", 1)
     reference = {name: value.detach() for name, value in task.point.problem.named_parameters().items()}
     found = measure(task, range(BLOCKS), PER_BLOCK, reference, options=Options("general", "datapoint"))
-    shares = gradients("pathwise", 1, by_datapoint=True)
+    shares, pieces = gradients("pathwise", 1, by_datapoint=True), PER_BLOCK // 5
     for group, members in groups_of(task.point.names).items():
-        each = np.concatenate([shares[key] for key in members], -1)[:, :10].reshape(BLOCKS, 2, 5, 3, -1)
+        each = np.concatenate([shares[key] for key in members], -1)[:, : 5 * pieces]
+        each = each.reshape(BLOCKS, pieces, 5, 3, -1)
         expected = each.var(2, ddof=1).sum((2, 3)).mean(1)
         np.testing.assert_allclose(found.by_datapoint[group], expected, rtol=1e-6, atol=1e-12)
