@@ -21,10 +21,9 @@ PIECE = 32
 SMALL_PIECE = 4
 """The same at large L, where comparing costs more, and where a pass holds few."""
 TELLING = 4
-"""One in so many replicates at most is compared with others by datapoint; of fewer datapoints or samples, one in so many.
-
-Each datapoint tells of the variance, so that replicates tell more of it than of the mean; and a mean of more samples
-has lighter tails, while comparing costs more."""
+"""One in so many replicates is compared with others by datapoint; where there are fewer datapoints, or samples, one in
+so many: each datapoint tells of the variance, and a mean of more samples has lighter tails, while comparing costs more.
+"""
 FEWEST_COMPARED = 4
 """Replicates of a block that are compared at least, where it has as many."""
 PROBED = 8

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 from scipy.special import ndtri
 
@@ -48,7 +50,17 @@ def to_decision(figures_of: Callable[[Moments], dict[str, Figures]], margin: flo
     return aim
 
 
-def is_decided(figures: Figures, margin: float) -> bool:
+def is_met(found: Sequence[dict[str, Any]], precision: float | None, margin: float | None) -> bool:
+    """Whether the rows of a cell have the ``precision`` that is asked for, and are decided at ``margin``, if asked."""
+    groups = [SimpleNamespace(**row) for row in found if row["group"] in GROUPS]
+    if precision is not None and any(
+        row.variance > 0 and (row.variance_high - row.variance_low) / 2 / row.variance > precision for row in groups
+    ):
+        return False
+    return margin is None or all(is_decided(row, margin) for row in groups)
+
+
+def is_decided(figures: Figures | SimpleNamespace, margin: float) -> bool:
     """Whether a bias is clear, or so far within the margin that no look of several is likely to find it so by luck."""
     scale = figures.gradient_norm if figures.gradient_norm > 0 else math.sqrt(figures.variance)
     high = figures.bias_norm + LONGER_ARM * (figures.bias_high - figures.bias_norm)

@@ -43,6 +43,10 @@ class Job:
     seconds: float | None = None
     growing: bool = False
     """Whether blocks of it are there already."""
+    looks: int | None = None
+    """How many times blocks may be added before others have their turn; None: as often as it takes."""
+    each: float = 0.0
+    """Seconds that a block took, as far as that is known."""
 
 
 @dataclass(frozen=True)

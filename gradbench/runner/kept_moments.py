@@ -49,10 +49,10 @@ class KeptMoments:
         found: Any = {name: {part: _joined(sides) for part, sides in own.items()} for name, own in arrays.items()}
         return Moments(**{**plain, "certain": frozenset(plain["certain"]), **found})
 
-    def write(self, cell_id: str, about: dict[str, Any], moments: Moments) -> None:
-        """Keep the moments of a cell, as far as there is room."""
+    def write(self, cell_id: str, about: dict[str, Any], moments: Moments) -> bool:
+        """Keep the moments of a cell, if there is room, and say whether they are kept."""
         if self.most <= 0:
-            return
+            return False
         plain = {name: getattr(moments, name) for name in PLAIN} | {"certain": sorted(moments.certain)}
         tensors: dict[str, torch.Tensor] = {}
         for name in (*BY_BLOCK, "deviation"):
@@ -66,9 +66,12 @@ class KeptMoments:
         if taken + sum(value.nbytes for value in tensors.values()) > self.most:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
-            return
-        with suppress(OSError):  # what is not kept is measured anew
+            return False
+        try:
             write_sealed(file, _text(cell_id, about), tensors)
+        except OSError:  # what is not kept is measured anew
+            return False
+        return True
 
 
 def _sides(value: Means) -> dict[str, np.ndarray]:

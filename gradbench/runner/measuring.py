@@ -73,7 +73,8 @@ class Measurer:
             point, source = self._point(target), self._source(target)
             self.told.ready()
             own = of_a_plugin(ESTIMATORS[job.cell.estimator], PROBLEMS[job.cell.axes.problem], job.cell.objective.kind)
-            extra = {"growing": job.growing, **({"preflight": target.preflight} if own else {})}
+            extra = {"growing": job.growing, "looks": job.looks, "each": job.each}
+            extra |= {"preflight": target.preflight} if own else {}
             with self._guard(job.cell, target):
                 found = rows.statistics_of(job.cell, self.setup, point, source, self.told.tick, until, **extra)
         if job.phase == "statistics":

@@ -69,11 +69,15 @@ def statistics_of(
     preflight: Callable[[Task], None] = lambda task: None,
     *,
     growing: bool = False,
+    looks: int | None = None,
+    each: float = 0.0,
 ) -> Statistics:
     """The statistics of a cell; ``until`` is when its share of a budget is spent.
 
     ``preflight`` is shown the task before it is measured. ``growing``: blocks that were kept are taken up, and only
-    those that are missing are measured. Raises MeasurementError where it cannot be measured.
+    those that are missing are measured. ``looks``: how many times blocks are added at most, each of which took about
+    ``each`` seconds; if they cannot be kept, so that a later round could go on from them, as often as it takes. Raises
+    MeasurementError where it cannot be measured.
     """
     started, clock, measure = datetime.now(UTC), time.perf_counter(), setup.measure
     redrawn = cell.noise == "latent+data"
@@ -106,8 +110,10 @@ def statistics_of(
         moments = first
     if drawn:
         together = 1 if redrawn else passes.plan(task, per_block).together
-        moments = topped_up(moments, measured_blocks, _aim(measure, figures_of), until, memory, together)
-        kept.write(cell.cell_id, about, moments)
+        aim = _aim(measure, figures_of)
+        moments = topped_up(moments, measured_blocks, aim, until, memory, together, looks, each)
+        if not kept.write(cell.cell_id, about, moments) and looks is not None:
+            moments = topped_up(moments, measured_blocks, aim, until, memory, together, None, each)
     if redrawn:
         moments = minibatches.probed(task, moments)
     figures = figures_of(moments)

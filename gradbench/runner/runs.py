@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from gradbench import plugins
@@ -20,8 +21,9 @@ from gradbench.runner.execution import Execution
 from gradbench.runner.executors.base import Executor, Groups
 from gradbench.runner.jobs import Job, Outcome, Setup
 from gradbench.runner.machine import now
-from gradbench.runner.predicted import SECONDS_PER_TIMING, Predicted
+from gradbench.runner.predicted import Predicted
 from gradbench.runner.progress import Progress
+from gradbench.runner.rounds import Rounds, Share
 from gradbench.runner.side_by_side import longest_first, processes_for
 from gradbench.runner.standing import Standing, by_target, standing
 from gradbench.runner.watching import Watched
@@ -94,7 +96,8 @@ class _Work:
         self.suite, self.out, self.setup, self.execution = suite, out, setup, execution
         self.predicted = Predicted(suite.measure)
         self.watched = Watched(progress, self.predicted)
-        self.untimed: list[Cell] = []
+        self.untimed: dict[str, Cell] = {}
+        self.rounds = Rounds(suite.measure)
         self.failed = False
 
     def done(self) -> bool:
@@ -102,7 +105,7 @@ class _Work:
         stand = standing(self.suite, self.out)
         for cell in stand.skip:
             store.write_cell(self.out, rows.skipped(cell, self.setup))
-        self.untimed = stand.untimed
+        self.untimed = {cell.cell_id: cell for cell in stand.untimed}
         todo = [*stand.missing, *stand.failed, *stand.growing]
         if not todo and not self.untimed:
             self.watched.start([])
@@ -110,26 +113,43 @@ class _Work:
         with self.execution.open(self.setup, self.watched, lambda: processes_for(todo, self.predicted)) as executor:
             if executor.slots > 1 and self.execution.executor == "local":
                 todo = longest_first(todo, self.predicted)
-            groups = self._groups(todo, stand, "whole" if executor.quiet else "statistics")
-            timings = self._groups([*([] if executor.quiet else todo), *self.untimed], stand, "timing")
+            at_once = executor.quiet and not self.rounds.wanted
+            groups = self._groups(todo, stand, "whole" if at_once else "statistics")
+            timings = self._groups([*([] if at_once else todo), *self.untimed.values()], stand, "timing")
             self.watched.start([(groups, executor.slots), (timings, 1)])
-            share = _Share(self.suite.measure.budget, len(todo), executor.slots, timed=not executor.quiet)
+            share = Share(self.suite.measure.budget, executor.slots, 0 if at_once else len(todo) + len(self.untimed))
+            if self.rounds.wanted:
+                self.rounds.know(self.untimed, self._table().to_pylist() if self.untimed else [])
             self.watched.progress.phase("cell", len(todo))
-            for job, outcome in executor.outcomes(groups, executor.slots, share.seconds):
-                self._statistics(job, outcome)
-                if self._stops():
-                    return False
+            groups = groups or self._next_round(share)
+            while groups:
+                for job, outcome in executor.outcomes(groups, executor.slots, share.among(groups)):
+                    self._statistics(job, outcome)
+                    if self._stops():
+                        return False
+                groups = self._next_round(share)
             return self._time(executor, stand)
+
+    def _next_round(self, share: Share) -> Groups:
+        """The cells that are to get more blocks in the next round; none without rounds, or time for one."""
+        if not self.rounds.wanted or share.is_spent():
+            return []
+        cells = self.rounds.next_cells()
+        self.watched.progress.phase(f"round {self.rounds.number}: cell", len(cells))
+        return [[self.rounds.job(cell) for cell in group] for group in by_target(cells)]
+
+    def _table(self) -> pa.Table:
+        return store.kept_rows(self.out, SCHEMA.names)
 
     def _time(self, executor: Executor, stand: Standing) -> bool:
         """Time the cells that have their statistics, one after the other: nothing else runs on the device then."""
         if not self.untimed:
             return True
-        table = store.kept_rows(self.out, SCHEMA.names)
+        table = self._table()
         where: dict[str, list[int]] = {}
         for index, cell_id in enumerate(table.column("cell_id").to_pylist()):
             where.setdefault(cell_id, []).append(index)
-        groups = self._groups(self.untimed, stand, "timing")
+        groups = self._groups(self.untimed.values(), stand, "timing")
         self.watched.progress.phase("timing", len(self.untimed))
         for job, outcome in executor.outcomes(groups, 1, lambda: None):
             if outcome.cost is not None:
@@ -142,14 +162,21 @@ class _Work:
 
     def _groups(self, cells: Iterable[Cell], stand: Standing, phase: Any) -> Groups:
         growing = {cell.cell_id for cell in stand.growing}
-        return [[Job(cell, phase, growing=cell.cell_id in growing) for cell in group] for group in by_target(cells)]
+        looks = 0 if self.rounds.wanted else None  # in rounds, all have their first blocks before any has more
+        return [
+            [Job(cell, phase, growing=cell.cell_id in growing, looks=looks) for cell in group]
+            for group in by_target(cells)
+        ]
 
     def _statistics(self, job: Job, outcome: Outcome) -> None:
         if job.phase == "statistics" and outcome.failure is None:
-            store.write_cell(self.out, outcome.rows)
-            self.untimed.append(job.cell)
+            found = self.rounds.told(job, outcome.rows) if self.rounds.wanted else outcome.rows
+            store.write_cell(self.out, found)
+            self.untimed[job.cell.cell_id] = job.cell
             self.watched.ended(job)
         else:
+            self.untimed.pop(job.cell.cell_id, None)
+            self.rounds.failed(job)
             self._write(job, outcome)
 
     def _write(self, job: Job, outcome: Outcome) -> None:
@@ -160,24 +187,6 @@ class _Work:
 
     def _stops(self) -> bool:
         return self.failed and self.execution.fail_fast
-
-
-class _Share:
-    """A run's budget, shared out: what is left of it, equally among the cells that are left."""
-
-    def __init__(self, seconds: float | None, cells: int, slots: int, *, timed: bool) -> None:
-        """``timed``: each cell is timed after all of them, which takes its part of the budget."""
-        later = cells * SECONDS_PER_TIMING if timed else 0.0
-        self.end = None if seconds is None else time.perf_counter() + max(seconds - later, 0.0)
-        self.cells, self.slots = cells, slots
-
-    def seconds(self) -> float | None:
-        """The next cell's share."""
-        if self.end is None:
-            return None
-        rounds = max(-(-self.cells // self.slots), 1)
-        self.cells -= 1
-        return max(self.end - time.perf_counter(), 0.0) / rounds
 
 
 def _remove(folder: Path) -> None:

@@ -19,19 +19,23 @@ def topped_up(
     until: float | None,
     memory: int = UNLIMITED,
     together: int = 1,
+    looks: int | None = None,
+    each: float = 0.0,
 ) -> Moments:
     """``first`` with the blocks that ``more`` measures put beside it, in files past ``memory`` bytes.
 
     As many blocks are added at a time as ``aim`` asks for, in groups of ``together``, until it is met and while the
-    clock has not reached ``until`` (as `time.perf_counter`); without an aim until the time is up. A step is no longer
-    than what is left of the time, as far as the last one tells, but for the one group that it is at least. What is
-    measured depends on the number of blocks alone.
+    clock has not reached ``until`` (as `time.perf_counter`); without an aim until the time is up; ``looks`` times at
+    most. A step is no longer than what is left of the time, as far as the last one tells (before the first: ``each``,
+    the seconds of a block), but for the one group that it is at least. What is measured depends on the number of blocks
+    alone.
     """
-    moments, each = first, 0.0
+    moments, left = first, math.inf if looks is None else looks
     if aim is None and until is None:
         return first
     aim = aim or endless
-    while moments.blocks < MOST_BLOCKS and (start := time.perf_counter()) < (math.inf if until is None else until):
+    end = math.inf if until is None else until
+    while moments.blocks < MOST_BLOCKS and left > 0 and (start := time.perf_counter()) < end:
         if (share := aim(moments)) == 0:
             break
         groups = max(int(moments.blocks * share) // together, 1)
@@ -39,5 +43,5 @@ def topped_up(
             groups = min(groups, max(int((until - start) / each / together), 1))
         step = min(groups * together, MOST_BLOCKS - moments.blocks)
         moments = joined([moments, more(range(moments.blocks, moments.blocks + step))], memory)
-        each = (time.perf_counter() - start) / step
+        each, left = (time.perf_counter() - start) / step, left - 1
     return moments
