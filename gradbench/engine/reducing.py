@@ -31,9 +31,11 @@ def reduced(
     ``sums`` are those of ĝ − centre over the replicates of each block, in float64.
     """
     means, square, fourth, shift, size, cosine = {}, {}, {}, {}, {}, {}
-    shifts = {name: (sums[name] / per_block).square().sum(-1) for name in names}
+    shifts = {}
     for name in names:
-        means[name] = (centre[name].flatten().double().cpu() + sums[name] / per_block).numpy()
+        away = sums[name] / per_block
+        shifts[name] = torch.stack([torch.dot(one, one) for one in away])
+        means[name] = away.add_(centre[name].flatten().double().to(away.device)).cpu().numpy()
     squares = {name: float(reference[name].square().sum()) for name in names}
     for group, members in groups_of(names).items():
         columns = [names.index(name) for name in members]
