@@ -33,10 +33,10 @@ def print_plan(suite: Suite, out: Path | None, *, piloted: bool, as_json: bool) 
     redrawn = ", each with a minibatch of its own" if suite.measure.noise == "latent+data" else ""
     output.show(plan_tables(plan_rows(suite), f"{suite.name}: {suite.title}" if suite.title else suite.name))
     if not piloted:
+        taken = f"{duration(found.seconds)} and {size(found.memory)} here in one process"
         output.show(
             f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates "
-            f"in {suite.measure.blocks} blocks{redrawn}; about {duration(found.seconds)} and {size(found.memory)} here"
-            f"{until(suite)}"
+            f"in {suite.measure.blocks} blocks{redrawn}; about {taken}{until(suite)}"
         )
     for claim in suite.expect:
         output.show(claim_line(claim))
