@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +50,34 @@ def digits(numbers: Tensor, base: int, places: int) -> Tensor:
     """
     powers = base ** torch.arange(places - 1, -1, -1, device=numbers.device)
     return (numbers[:, None] // powers) % base
+
+
+def multisets(size: int, places: int) -> int:
+    """How many ways there are to choose ``places`` of ``size`` values, in no order, each as often as one likes.
+
+    >>> multisets(3, 2)
+    6
+    """
+    return math.comb(size + places - 1, places)
+
+
+def each_multiset(size: int, places: int, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every choice of ``places`` of ``size`` numbered values in no order, ``at_once`` at a time.
+
+    Numbers [N, places], the first running slowest, and of each choice in how many orders it comes, [N] in float64.
+
+    >>> [(chosen.tolist(), orders.tolist()) for chosen, orders in each_multiset(2, 2, 3)]
+    [([[0, 0], [0, 1], [1, 1]], [1.0, 2.0, 1.0])]
+    """
+    every = itertools.combinations_with_replacement(range(size), places)
+    while some := list(itertools.islice(every, at_once)):
+        chosen = torch.from_numpy(np.fromiter(itertools.chain.from_iterable(some), np.int64).reshape(-1, places))
+        # of a run of equal numbers, the k-th divides the orders by k
+        length, divisor = torch.ones(len(chosen)), torch.ones(len(chosen), dtype=torch.float64)
+        for place in range(1, places):
+            length = torch.where(chosen[:, place] == chosen[:, place - 1], length + 1, 1)
+            divisor *= length
+        yield chosen, math.factorial(places) / divisor
 
 
 def along_path(sample: Callable[[Tensor], Latents], noise: Tensor, mass: Tensor, event: torch.Size) -> Support:

@@ -55,6 +55,8 @@ class Objective(ABC):
 
     f is then the logarithm of an importance weight; estimators normalise those over their samples.
     """
+    exchangeable: ClassVar[bool] = False
+    """Whether `reduce_inside` gives the same in whatever order the samples are: sums over tuples are then over sets."""
     averaged_by: ClassVar[tuple[str, ...]] = ()
     """Estimators that a Monte-Carlo reference may average, the best first; the first that can work is taken.
 
@@ -65,7 +67,7 @@ class Objective(ABC):
         """What belongs to a ``reduce`` is not inherited by a class with a reduction of its own."""
         super().__init_subclass__(**keys)
         if "reduce" in vars(cls):
-            for name in ("in_groups", "reduce_inside", "weights", "path_weights"):
+            for name in ("in_groups", "reduce_inside", "weights", "path_weights", "exchangeable"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Objective, name))
 

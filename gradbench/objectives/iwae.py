@@ -23,6 +23,7 @@ class Iwae(Objective):
 
     name = "iwae"
     title = "importance-weighted bound, L samples inside the log"
+    exchangeable = True
     averaged_by = ("iwae-dreg", "iwae-score")
 
     @classmethod

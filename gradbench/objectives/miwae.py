@@ -27,6 +27,7 @@ class Miwae(Iwae):
     name = "miwae"
     title = "importance-weighted bound of L / M samples, averaged over M groups"
     Parameters = Parameters
+    exchangeable = True
 
     @classmethod
     def inside(cls, parameters: Any, samples: int) -> int:

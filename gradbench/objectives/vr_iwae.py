@@ -28,6 +28,7 @@ class VrIwae(Iwae):
     name = "vr-iwae"
     title = "importance-weighted bound of weights to the power of 1 - alpha"
     Parameters = Parameters
+    exchangeable = True
     averaged_by = ("vr-iwae-drep", "iwae-score")
 
     def reduce(self, f: PerSample) -> Tensor:

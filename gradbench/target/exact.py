@@ -2,8 +2,9 @@
 
 All are computed in float64 at the parameter values that the cell has. Closed forms and enumeration are exact to
 rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change. Where L samples
-are inside the objective, the sum is over all L-tuples of states or nodes; where they are so in independent groups, over
-the tuples of one group, whose gradient is that of all. An objective that is a mean under the posterior is summed over
+are inside the objective, the sum is over all L-tuples of states or nodes (those that differ in their order alone are
+taken together, where the objective does not see it); where they are so in independent groups, over the tuples of one
+group, whose gradient is that of all. An objective that is a mean under the posterior is summed over
 that instead (`over_posterior`).
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from gradbench.core.errors import UsageError
 from gradbench.core.types import Gradients
 from gradbench.families.base import Family, grid_of, states_of
-from gradbench.families.support import MAX_STATES, Support, digits
+from gradbench.families.support import MAX_STATES, Support, digits, each_multiset, multisets
 from gradbench.objectives.base import Objective
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.networks import Calls
@@ -72,7 +73,8 @@ def exactly(
         if value is not None:
             return precise.problem.exact_by, gradient_of(precise, iter([value]))
     states = states_of(q)
-    if states is not None and states.size <= min(MAX_STATES, most) and states.size**inside <= min(MAX_TUPLES, most):
+    few = states is not None and states.size <= min(MAX_STATES, most)
+    if states is not None and few and _terms(states, chosen, inside) <= min(MAX_TUPLES, most):
         return "enumeration", _summed(precise, chosen, states_of, inside)
     if (gradient := _quadrature(precise, chosen, inside, most, nodes)) is not None:
         return "quadrature", gradient
@@ -108,7 +110,8 @@ def _over_posterior(
         assert grid is not None
         return over_posterior.summed(point, chosen, grid, prior, EVALUATIONS_AT_ONCE)
 
-    sizes = [(count, _size(grid_of(prior, count))) for count in QUADRATURE_NODES + POSTERIOR_NODES]
+    grids = [(count, grid_of(prior, count)) for count in QUADRATURE_NODES + POSTERIOR_NODES]
+    sizes = [(count, None if grid is None else grid.size) for count, grid in grids]
     fine = [pair for pair in sizes if pair[1] and pair[1] >= POSTERIOR_TERMS]
     gradient = _settled(point, fine or sizes[-FEWEST_REFINEMENTS:], at, most, nodes)
     return None if gradient is None else ("quadrature", gradient)
@@ -121,12 +124,29 @@ def _quadrature(point: Point, chosen: ChosenObjective, inside: int, most: float,
     def at(count: int) -> over_posterior.Sum:
         return over_posterior.Sum(_summed(point, chosen, lambda q: grid_of(q, count), inside))
 
-    sizes = [(count, _size(grid_of(q, count), inside)) for count in QUADRATURE_NODES]
+    grids = [(count, grid_of(q, count)) for count in QUADRATURE_NODES]
+    sizes = [(count, None if grid is None else _terms(grid, chosen, inside)) for count, grid in grids]
     return _settled(point, sizes, at, most, nodes)
 
 
-def _size(grid: Support | None, inside: int = 1) -> int | None:
-    return None if grid is None else grid.size**inside
+def _terms(support: Support, chosen: ChosenObjective, inside: int) -> int:
+    """Terms of the sum over ``inside``-tuples of the support, those that are alike in all but their order being one."""
+    if inside > 1 and chosen.kind.exchangeable:
+        return multisets(support.size, inside)
+    return support.size**inside
+
+
+def _chosen_values(
+    support: Support, chosen: ChosenObjective, inside: int, at_once: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Numbers [N, inside] of the values in each tuple, and in how many orders each comes."""
+    if chosen.kind.exchangeable:
+        yield from each_multiset(support.size, inside, at_once)
+        return
+    terms = support.size**inside
+    for start in range(0, terms, at_once):
+        numbers = torch.arange(start, min(start + at_once, terms))
+        yield digits(numbers, support.size, inside), torch.ones(len(numbers))
 
 
 def _settled(
@@ -209,11 +229,10 @@ def _tuples(
     objective = least_noisy(point, chosen, q)
     leaves = [value.detach().requires_grad_() for value in (mass, f)]
     step = max(1, EVALUATIONS_AT_ONCE // (f.shape[1] * inside))
-    for start in range(0, support.size**inside, step):
-        numbers = torch.arange(start, min(start + step, support.size**inside), device=f.device)
-        chosen_ones = digits(numbers, support.size, inside)
-        masses, values = (leaf[chosen_ones] for leaf in leaves)
-        (masses.prod(1) * objective.reduce_inside(values)).sum(0).mean().backward()
+    for numbers, orders in _chosen_values(support, chosen, inside, step):
+        masses, values = (leaf[numbers.to(f.device)] for leaf in leaves)
+        reduced = objective.reduce_inside(values)
+        (orders.to(reduced)[:, None] * masses.prod(1) * reduced).sum(0).mean().backward()
     derivatives = [leaf.grad for leaf in leaves]
     assert derivatives[0] is not None
     assert derivatives[1] is not None

@@ -12,6 +12,8 @@ from torch import Tensor
 from gradbench.core.errors import MeasurementError
 from gradbench.families.bernoulli import Bernoulli
 from gradbench.families.gaussian import Gaussian
+from gradbench.families.support import each_multiset, multisets
+from gradbench.objectives import OBJECTIVES
 from gradbench.objectives.chosen import ChosenObjective, natural
 from gradbench.objectives.elbo import Parameters
 from gradbench.problems.networks import Calls
@@ -70,6 +72,68 @@ def test_states_to_the_power_of_samples_are_summed_over(bits, samples, monkeypat
     assert found is not None
     expected = brute_force_bound(point, samples)
     assert distance(found[1], expected) < 1e-12 * norm(expected)
+
+
+OF_SETS = [("iwae", {}, 4), ("vr-iwae", {"alpha": 0.3}, 4), ("miwae", {"groups": 2}, 8)]
+
+
+@pytest.mark.parametrize(("name", "given", "samples"), OF_SETS)
+def test_tuples_that_differ_in_order_alone_are_summed_as_one(name, given, samples, monkeypatch):
+    kind = OBJECTIVES[name]
+    chosen = ChosenObjective(name, "monte-carlo", kind.Parameters(**given))
+    point = point_of("sigmoid-belief", latent=2, batch=2, seed=3)
+    assert chosen.inside(samples) == 4
+    monkeypatch.setattr(exact, "EVALUATIONS_AT_ONCE", 37)
+    found = exactly(point, chosen, samples)
+    monkeypatch.setattr(kind, "exchangeable", False)
+    one_by_one = exactly(point, chosen, samples)
+    assert found is not None
+    assert one_by_one is not None
+    assert distance(found[1], one_by_one[1]) < 1e-12 * norm(one_by_one[1])
+
+
+def test_orders_are_counted():
+    """Of three values in four places there are 15 sets, which come in all of the 81 orders."""
+    for at_once in (4, 100):
+        every = list(each_multiset(3, 4, at_once))
+        chosen, orders = (torch.cat(parts) for parts in zip(*every, strict=True))
+        assert len(chosen) == multisets(3, 4) == 15
+        assert float(orders.sum()) == 81
+        for row, count in zip(chosen.tolist(), orders.tolist(), strict=True):
+            assert len(set(itertools.permutations(row))) == count
+
+
+def test_eight_samples_of_four_bits_are_enumerated():
+    """490 314 sets in place of 16⁸ tuples."""
+    point = point_of("sigmoid-belief", latent=4, batch=1)
+    norms = []
+    for samples in (2, 4, 6, 8):
+        found = exactly(point, IWAE, samples)
+        assert found is not None
+        assert found[0] == "enumeration"
+        norms.append(of_part(found[1], "phi"))
+    assert norms == sorted(norms, reverse=True), "φ matters less, the more samples the bound has"
+    assert exactly(point, IWAE, 9) is None
+
+
+@pytest.mark.parametrize("name", [name for name, kind in OBJECTIVES.items() if kind.exchangeable])
+def test_what_is_declared_exchangeable_is(name):
+    kind = OBJECTIVES[name]
+    point = point_of("sigmoid-belief", latent=2, batch=3)
+    objective = ChosenObjective(name, "monte-carlo", kind.Parameters()).at(
+        point.problem, Calls(point.problem.theta), point.x
+    )
+    f = torch.randn(5, 4, 3, dtype=torch.float64)
+    for order in itertools.permutations(range(4)):
+        torch.testing.assert_close(objective.reduce_inside(f[:, list(order)]), objective.reduce_inside(f))
+
+
+def test_a_reduction_of_ones_own_is_not_taken_to_be_exchangeable():
+    class First(OBJECTIVES["iwae"]):
+        def reduce(self, f: Tensor) -> Tensor:
+            return f[:, 0]
+
+    assert not First.exchangeable
 
 
 @pytest.mark.parametrize(("latent", "samples"), [(1, 2), (1, 3)])
