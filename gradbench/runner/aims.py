@@ -13,6 +13,7 @@ from gradbench.engine.moments import Moments
 from gradbench.statistics import block_variances, skewed_interval
 from gradbench.statistics.figures import Figures
 from gradbench.statistics.levels import LEVEL
+from gradbench.suite.measure import MOST_BLOCKS
 
 GROUPS = ("all", "phi", "theta")
 """The groups of which the variance must be known, and the bias decided."""
@@ -20,6 +21,11 @@ QUARTER, TWICE = 0.25, 1.0
 """Shares of the blocks there are that are added: a width falls slowly, and few looks at a bias keep their level."""
 FOUND_AT = 1e-4
 """The p value at which a bias is decided: low enough to survive the correction over some hundred rows of a run."""
+
+OUT_OF_REACH = 2.0
+"""So many times the most replicates that a cell may have: a bias that takes more, at best, is not pursued."""
+ERRORS_FOUND = float(-ndtri(FOUND_AT / 2))
+"""Standard errors from 0 at which a bias is found."""
 
 MOST_LOOKS = 6
 """Looks at a cell of 32 blocks that is doubled to the most blocks there may be."""
@@ -41,11 +47,11 @@ def to_precision(precision: float) -> Aim:
 
 
 def to_decision(figures_of: Callable[[Moments], dict[str, Figures]], margin: float) -> Aim:
-    """Until the bias of all, φ and θ is found, or certainly below ``margin`` times the exact gradient."""
+    """Until the bias of all, φ and θ is found, or certainly below ``margin`` times the exact gradient, if it can be."""
 
     def aim(moments: Moments) -> float:
         figures = figures_of(moments)
-        return 0.0 if all(is_decided(figures[name], margin) for name in GROUPS if name in figures) else TWICE
+        return 0.0 if all(is_settled(figures[name], margin) for name in GROUPS if name in figures) else TWICE
 
     return aim
 
@@ -57,14 +63,34 @@ def is_met(found: Sequence[dict[str, Any]], precision: float | None, margin: flo
         row.variance > 0 and (row.variance_high - row.variance_low) / 2 / row.variance > precision for row in groups
     ):
         return False
-    return margin is None or all(is_decided(row, margin) for row in groups)
+    return margin is None or all(is_settled(row, margin) for row in groups)
+
+
+def is_settled(figures: Figures | SimpleNamespace, margin: float) -> bool:
+    """Whether a bias is decided, or would not be by as many blocks as there may be."""
+    return is_decided(figures, margin) or is_out_of_reach(figures, margin)
+
+
+def is_out_of_reach(figures: Figures | SimpleNamespace, margin: float) -> bool:
+    """Whether many more replicates than there may be would not decide it, were it 0 or as large as it seems.
+
+    The arm of the interval narrows as 1/√replicates, and must become as narrow as the margin, or as the bias is clear.
+    """
+    arm = figures.bias_high - figures.bias_norm
+    normal = float(ndtri(1 - (1 - LEVEL) / 2))
+    nearest = max(margin * _scale(figures) / LONGER_ARM, figures.bias_norm * normal / ERRORS_FOUND)
+    return arm**2 > OUT_OF_REACH * MOST_BLOCKS / figures.blocks * nearest**2
 
 
 def is_decided(figures: Figures | SimpleNamespace, margin: float) -> bool:
     """Whether a bias is clear, or so far within the margin that no look of several is likely to find it so by luck."""
-    scale = figures.gradient_norm if figures.gradient_norm > 0 else math.sqrt(figures.variance)
     high = figures.bias_norm + LONGER_ARM * (figures.bias_high - figures.bias_norm)
-    return figures.bias_p <= FOUND_AT or high <= margin * scale
+    return figures.bias_p <= FOUND_AT or high <= margin * _scale(figures)
+
+
+def _scale(figures: Figures | SimpleNamespace) -> float:
+    """What a bias is compared with: the gradient, or the standard deviation of one where there is no gradient."""
+    return figures.gradient_norm if figures.gradient_norm > 0 else math.sqrt(figures.variance)
 
 
 def all_of(aims: list[Aim]) -> Aim:

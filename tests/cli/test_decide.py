@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 import gradbench as library
-from gradbench.runner.aims import FOUND_AT, LONGER_ARM
+from gradbench.runner.aims import FOUND_AT, LONGER_ARM, is_out_of_reach
 from gradbench.suite.measure import MOST_BLOCKS
 from tests.cli.test_run import TIMED
 
@@ -70,6 +73,45 @@ def test_the_figures_are_those_of_as_many_blocks_at_once(gradbench, suite, tmp_p
     gradbench("run", suite, "--out", "long", "--replicates", str(32 * blocks), *select)
     both = [frame.drop(columns=[*TIMED, "suite"]) for frame in (found, library.load(tmp_path / "long"))]
     pd.testing.assert_frame_equal(*both, check_exact=True)
+
+
+def test_what_no_number_of_blocks_would_decide_is_not_pursued(gradbench, tmp_path):
+    """Where E_q f hardly depends on q, a gradient of 0.0005 is asked of f of 0.25: millions of replicates."""
+    grid = """
+[measure]
+replicates = 256
+blocks = 8
+[[grid]]
+problem = "bernoulli-cost"
+target = [0.2, 0.499]
+estimators = ["score-function"]
+samples = 1
+"""
+    (tmp_path / "toy.toml").write_text('name = "toy"' + grid)
+    gradbench("run", "toy.toml", "--out", "run", "--decide")
+    frame = library.load(tmp_path / "run").query("group == 'phi'").sort_values("gradient_norm")
+    assert list(frame.verdict) == ["unresolved", "unbiased"]
+    assert frame.blocks.iloc[0] == 8 < frame.blocks.iloc[1]
+
+
+def figures_of(norm: float, high: float, blocks: int) -> SimpleNamespace:
+    return SimpleNamespace(bias_norm=norm, bias_high=high, bias_p=0.5, gradient_norm=1.0, variance=9.0, blocks=blocks)
+
+
+@pytest.mark.parametrize("blocks", [32, 512, MOST_BLOCKS])
+def test_how_far_reach_goes(blocks):
+    """A bias of 0 is decided by at most as many blocks as there may be where its arm narrows to the margin by then."""
+    by_then = math.sqrt(MOST_BLOCKS / blocks)
+    at_last = 0.05 / LONGER_ARM * by_then
+    assert not is_out_of_reach(figures_of(0.0, at_last, blocks), 0.05)
+    assert not is_out_of_reach(figures_of(0.0, 1.4 * at_last, blocks), 0.05)
+    assert is_out_of_reach(figures_of(0.0, 1.5 * at_last, blocks), 0.05)
+    # as wide an interval, about a bias that would be found
+    assert not is_out_of_reach(figures_of(3.0 * at_last, 4.5 * at_last, blocks), 0.05)
+    # without a gradient, the margin is of the standard deviation
+    without = figures_of(0.0, 1.5 * at_last, blocks)
+    without.gradient_norm = 0.0
+    assert not is_out_of_reach(without, 0.05)
 
 
 def test_minibatches_are_decided_too(gradbench, suite, tmp_path):

@@ -173,19 +173,22 @@ class Some:
 def test_what_a_round_needs_is_known_of_the_last(monkeypatch):
     rounds = Rounds(Measure(decide=True, budget=1.0))
     cell: Any = Some()
-    assert [one["wall_seconds"] for one in rounds.told(Job(cell, "statistics"), [row(cell, 8, 1.0)])] == [2.0]
+    assert [one["wall_seconds"] for one in rounds.told(Job(cell, "statistics"), [row(cell, 8, 0.3)])] == [2.0]
     assert rounds.next_cells() == [cell]
     assert (rounds.job(cell).each, rounds.job(cell).looks, rounds.job(cell).growing) == (0.25, 1, True)
-    assert [one["wall_seconds"] for one in rounds.told(rounds.job(cell), [row(cell, 12, 1.0)])] == [4.0]
+    assert [one["wall_seconds"] for one in rounds.told(rounds.job(cell), [row(cell, 12, 0.3)])] == [4.0]
     assert rounds.job(cell).each == 0.5
     # no more blocks: no time, or none that can be had
-    rounds.told(rounds.job(cell), [row(cell, 12, 1.0)])
+    rounds.told(rounds.job(cell), [row(cell, 12, 0.3)])
     assert rounds.next_cells() == []
     rounds = Rounds(Measure(decide=True, budget=1.0))
-    rounds.told(Job(cell, "statistics"), [row(cell, MOST_BLOCKS, 1.0)])
+    rounds.told(Job(cell, "statistics"), [row(cell, MOST_BLOCKS, 0.3)])
     assert rounds.next_cells() == []
-    rounds.told(Job(cell, "statistics"), [row(cell, 8, 0.01)])
-    assert rounds.next_cells() == []
+    for high in (0.01, 3.0):  # decided, and out of reach
+        rounds.told(Job(cell, "statistics"), [row(cell, 8, high)])
+        assert rounds.next_cells() == []
+        rounds.told(Job(cell, "statistics"), [row(cell, 16, high)])
+        assert rounds.next_cells() == []
 
 
 def test_shares_are_of_what_is_left(monkeypatch):
