@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -154,7 +155,7 @@ class Layered(Family):
         def at(numbers: Tensor) -> tuple[Latents, PerSample]:
             parts: list[Latents] = []
             mass: PerSample | None = None
-            left = torch.Size(sizes).numel()
+            left = math.prod(sizes)
             for index, size in enumerate(sizes):
                 left //= size
                 support = of(self._conditional(index, parts))
@@ -165,7 +166,7 @@ class Layered(Family):
             assert mass is not None
             return layers_side_by_side(parts), mass
 
-        return Support(torch.Size(sizes).numel(), at)
+        return Support(math.prod(sizes), at)
 
 
 class TopDown:

@@ -47,8 +47,11 @@ def digits(numbers: Tensor, base: int, places: int) -> Tensor:
 
     >>> digits(torch.tensor([0, 1, 5]), 3, 2).tolist()
     [[0, 0], [0, 1], [1, 2]]
+    >>> digits(torch.tensor([2]), 2, 100).sum().item()
+    1
     """
-    powers = base ** torch.arange(places - 1, -1, -1, device=numbers.device)
+    most = torch.iinfo(torch.int64).max  # no number reaches a place that is worth more
+    powers = torch.tensor([min(base**place, most) for place in range(places - 1, -1, -1)], device=numbers.device)
     return (numbers[:, None] // powers) % base
 
 

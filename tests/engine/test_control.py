@@ -118,6 +118,20 @@ def test_it_takes_nearly_all_noise_from_what_weighs_scores(name):
     assert adjusted < plain / 20
 
 
+@pytest.mark.parametrize("name", ["score-function", "iwae-score"])
+@pytest.mark.parametrize("layers", [2, 3])
+def test_it_takes_nearly_all_noise_from_layers_too(name, layers):
+    """A bound asks for log q twice, in its weights and in its scores: both calls are of one layer at one input."""
+    point = point_of("sigmoid-belief", latent=4, batch=2, stochastic_layers=layers)
+    nothing = {key: torch.zeros_like(value) for key, value in point.problem.named_parameters().items()}
+    moments = measure(task_of(point, name, 2, "monte-carlo"), range(32), 32, nothing)
+    plain, adjusted = (
+        sum(float(np.asarray(value).var(0, ddof=1).sum()) for key, value in means.items() if key.startswith("phi."))
+        for means in (moments.means, moments.adjusted)
+    )
+    assert adjusted < plain / 20
+
+
 def test_a_mean_that_is_inherited_is_not_taken_for_that_of_another_law():
     """A subclass may have changed the law: what is exact of its base is not exact for it."""
     task = task_of(BELIEF.point(), "score-function", 2)

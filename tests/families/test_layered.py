@@ -14,8 +14,11 @@ from gradbench.families.base import Use, grid_of, states_of, training
 from gradbench.families.bernoulli import Bernoulli
 from gradbench.families.gaussian import Gaussian
 from gradbench.families.layered import Layered, TopDown
+from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.base import Free
 from gradbench.problems.networks import Calls
+from gradbench.target.exact import exactly
+from tests.helpers import point_of
 
 F64 = torch.float64
 
@@ -129,6 +132,19 @@ def test_states_are_all_states_of_all_layers_once_with_their_probabilities(layer
     assert float(mass.sum().detach()) == pytest.approx(1, abs=1e-12)
     some = torch.tensor([5, 2, 5])
     torch.testing.assert_close(support.at(some), (z[:, some], mass[:, some]))
+
+
+def test_states_of_wide_layers_are_counted_beyond_what_fits_a_machine_word():
+    def wide(calls, *above):
+        return Bernoulli(logits=0 * above[0] - 0.3)
+
+    q = Layered(free(), lambda calls: Bernoulli(logits=torch.zeros(1, 1, 2, 200)), wide)
+    support = states_of(q)
+    assert support is not None
+    assert support.size == 2**400
+    point = point_of("sigmoid-belief", latent=200, stochastic_layers=3, batch=2)
+    assert exactly(point, ChosenObjective("elbo", "monte-carlo"), 1) is None
+    assert exactly(point, ChosenObjective("iwae", "monte-carlo"), 2) is None
 
 
 def test_a_grid_has_as_many_dimensions_as_are_drawn_in_all_layers():

@@ -297,19 +297,26 @@ def sensitivities(total: Tensor, calls: RecordingCalls) -> dict[str, Tensor]:
     """Each replicate's gradient where ``calls`` handed something out, [R, numbers]: φ as the problem sees it.
 
     Everything that a module's parameters do goes through what it hands out, so that two gradients can be compared
-    here at the price of none of them. Without what is the same in all replicates.
+    here at the price of none of them. Without what is the same in all replicates. A layer that is called twice on the
+    same counts once: how often a surrogate asks for the same distribution says nothing of its gradient.
     """
-    wanted: dict[str, Any] = dict(calls.leaves)
-    wanted |= {f"call {index}": one.copies for index, one in enumerate(calls.shared)}
-    wanted |= {f"layer {index}": site.edge for index, site in enumerate(calls.sites)}
+    names: list[str] = [*calls.leaves, *(f"call {index}" for index in range(len(calls.shared)))]
+    wanted: list[Any] = [*calls.leaves.values(), *(one.copies for one in calls.shared)]
+    inputs: dict[str, list[Tensor]] = {}
+    for site in calls.sites:
+        known = inputs.setdefault(site.layer, [])
+        at = next((index for index, one in enumerate(known) if torch.equal(one, site.inputs)), len(known))
+        known += [site.inputs] if at == len(known) else []
+        names.append(f"{site.layer} at {at}")
+        wanted.append(site.edge)
     if not total.requires_grad or not wanted:
         return {}
-    found = torch.autograd.grad(total, tuple(wanted.values()), allow_unused=True)
-    return {
-        name: value.reshape(calls.replicates, -1)
-        for name, value in zip(wanted, found, strict=True)
-        if value is not None
-    }
+    found: dict[str, Tensor] = {}
+    for name, value in zip(names, torch.autograd.grad(total, wanted, allow_unused=True), strict=True):
+        if value is not None:
+            value = value.reshape(calls.replicates, -1)
+            found[name] = value if name not in found else found[name] + value
+    return found
 
 
 def _rows(site: Site, value: Tensor) -> Tensor:
