@@ -22,8 +22,11 @@ QUARTER, TWICE = 0.25, 1.0
 FOUND_AT = 1e-4
 """The p value at which a bias is decided: low enough to survive the correction over some hundred rows of a run."""
 
-OUT_OF_REACH = 2.0
-"""So many times the most replicates that a cell may have: a bias that takes more, at best, is not pursued."""
+OUT_OF_REACH = 4.0
+"""So many times the most blocks that a cell may have: a bias that would not be small by then is not pursued, unless it
+may well be so large that it is found. By luck an interval is half as wide, and no narrower."""
+LIKELY = 0.4
+"""A bias may well be so large a share of the upper end of its interval."""
 ERRORS_FOUND = float(-ndtri(FOUND_AT / 2))
 """Standard errors from 0 at which a bias is found."""
 
@@ -72,14 +75,17 @@ def is_settled(figures: Figures | SimpleNamespace, margin: float) -> bool:
 
 
 def is_out_of_reach(figures: Figures | SimpleNamespace, margin: float) -> bool:
-    """Whether many more replicates than there may be would not decide it, were it 0 or as large as it seems.
+    """Whether as many blocks as there may be would not decide it, were it 0 or as large as it may well be.
 
-    The arm of the interval narrows as 1/√replicates, and must become as narrow as the margin, or as the bias is clear.
+    The arm of the interval narrows as 1/√blocks, and must become as narrow as the margin, or as the bias is clear. Of
+    few blocks it says little, and nothing is out of reach.
     """
     arm = figures.bias_high - figures.bias_norm
     normal = float(ndtri(1 - (1 - LEVEL) / 2))
-    nearest = max(margin * _scale(figures) / LONGER_ARM, figures.bias_norm * normal / ERRORS_FOUND)
-    return arm**2 > OUT_OF_REACH * MOST_BLOCKS / figures.blocks * nearest**2
+    at_last = arm * math.sqrt(figures.blocks / MOST_BLOCKS)
+    small = at_last <= math.sqrt(OUT_OF_REACH) * margin * _scale(figures) / LONGER_ARM
+    found = at_last * ERRORS_FOUND <= LIKELY * figures.bias_high * normal
+    return not (small or found)
 
 
 def is_decided(figures: Figures | SimpleNamespace, margin: float) -> bool:
