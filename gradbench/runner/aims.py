@@ -22,6 +22,8 @@ QUARTER, TWICE = 0.25, 1.0
 FOUND_AT = 1e-4
 """The p value at which a bias is decided: low enough to survive the correction over some hundred rows of a run."""
 
+ENOUGH_TO_TELL = 256
+"""Blocks from which on an interval tells how wide it will be: one rare block in few makes it ten times as wide."""
 OUT_OF_REACH = 4.0
 """So many times the most blocks that a cell may have: a bias that would not be small by then is not pursued, unless it
 may well be so large that it is found. By luck an interval is half as wide, and no narrower."""
@@ -77,9 +79,10 @@ def is_settled(figures: Figures | SimpleNamespace, margin: float) -> bool:
 def is_out_of_reach(figures: Figures | SimpleNamespace, margin: float) -> bool:
     """Whether as many blocks as there may be would not decide it, were it 0 or as large as it may well be.
 
-    The arm of the interval narrows as 1/√blocks, and must become as narrow as the margin, or as the bias is clear. Of
-    few blocks it says little, and nothing is out of reach.
+    The arm of the interval narrows as 1/√blocks, and must become as narrow as the margin, or as the bias is clear.
     """
+    if figures.blocks < ENOUGH_TO_TELL:
+        return False
     arm = figures.bias_high - figures.bias_norm
     normal = float(ndtri(1 - (1 - LEVEL) / 2))
     at_last = arm * math.sqrt(figures.blocks / MOST_BLOCKS)

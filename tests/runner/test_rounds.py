@@ -186,7 +186,7 @@ def test_what_a_round_needs_is_known_of_the_last(monkeypatch):
     assert rounds.next_cells() == []
     for high in (0.01, 3.0):  # decided, and out of reach
         rounds = Rounds(Measure(decide=True, budget=1.0))
-        rounds.told(Job(cell, "statistics"), [row(cell, 128, high)])
+        rounds.told(Job(cell, "statistics"), [row(cell, 256, high)])
         assert rounds.next_cells() == []
 
 
