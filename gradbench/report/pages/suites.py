@@ -140,7 +140,7 @@ def _table(suites: Mapping[str, Suite]) -> list[str]:
                 ", ".join(dict.fromkeys(cell.axes.problem for cell in cells)),
                 str(len({cell.estimator for cell in cells})),
                 ", ".join(map(str, samples)),
-                f"{suite.measure.replicates} in {suite.measure.blocks}",
+                f"{suite.measure.replicates} in {suite.measure.blocks}{' or more' if suite.measure.decide else ''}",
                 str(len(suite.expect)),
             )
         )
