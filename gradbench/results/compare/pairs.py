@@ -77,7 +77,7 @@ def _variance(
         [known.get(key, nothing) for key in zip(matched[f"cell_id_{side}"], matched.group, strict=True)]
         for side, known in (("a", known_a), ("b", known_b))
     )
-    counts = np.array([len(x) if len(x) == len(y) else 0 for x, y in zip(a, b, strict=True)], dtype=int)
+    counts = np.array([min(len(x), len(y)) for x, y in zip(a, b, strict=True)], dtype=int)
     counts[_apart(matched, ignored)] = 0
     # where there is no variance the blocks hold rounding, whose ratio tells nothing
     none = (figure_of(matched, "variance_a") <= 0) | (figure_of(matched, "variance_b") <= 0)
@@ -87,7 +87,7 @@ def _variance(
         if not len(rows):
             continue
         for some in np.array_split(rows, -(-len(rows) * count // MOST_AT_ONCE)):
-            ratio = paired_ratio(np.stack([a[row] for row in some]), np.stack([b[row] for row in some]))
+            ratio = paired_ratio(*(np.stack([side[row][:count] for row in some]) for side in (a, b)))
             for part, value in zip(parts, ratio.parts(), strict=True):
                 part[some] = value
     return counts > 0, Ratio(*parts)

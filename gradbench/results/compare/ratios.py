@@ -1,7 +1,8 @@
 """Ratios with their intervals and the p values of "no difference", from block values or from two intervals.
 
-Blocks are paired where both sides have as many: estimators of one target share their noise block by block, as do two
-runs of one seed, and what the noise does to both cancels in the ratio. Where nothing is shared, pairing costs nothing.
+Blocks are paired, as many as both sides have: estimators of one target share their noise block by block, as do two runs
+of one seed, and what the noise does to both cancels in the ratio. Where nothing is shared, pairing costs nothing, and
+leaving the blocks out that one side alone has makes an interval wider by √2 at most.
 
 Every function takes one pair of figures or arrays of them, and gives ratios of the same shape.
 """
