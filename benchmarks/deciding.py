@@ -14,7 +14,7 @@ import argparse
 
 import numpy as np
 
-from gradbench.runner.aims import FOUND_AT, LONGER_ARM
+from gradbench.runner.aims import DOUBTFUL, FOUND_AT, LONGER_ARM
 from gradbench.statistics.bias import bias_of
 from gradbench.statistics.levels import ALPHA
 from gradbench.suite.measure import MOST_BLOCKS
@@ -32,7 +32,8 @@ def stopped(values: np.ndarray, first: int) -> tuple[str, float, float, int]:
         some = values[:blocks]
         found = bias_of((some @ some.T)[None], 0.0)
         p, norm, low, high = (float(value[0]) for value in (found.p, found.norm, found.low, found.high))
-        if p <= FOUND_AT or norm + LONGER_ARM * (high - norm) <= MARGIN or blocks == len(values):
+        small = p > DOUBTFUL and norm + LONGER_ARM * (high - norm) <= MARGIN
+        if p <= FOUND_AT or small or blocks == len(values):
             verdict = "biased" if p <= ALPHA else "unbiased" if high <= MARGIN else "unresolved"
             return verdict, low, high, blocks
         blocks = min(2 * blocks, len(values))

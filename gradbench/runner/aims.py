@@ -22,6 +22,9 @@ QUARTER, TWICE = 0.25, 1.0
 FOUND_AT = 1e-4
 """The p value at which a bias is decided: low enough to survive the correction over some hundred rows of a run."""
 
+DOUBTFUL = 0.01
+"""The p value above which a bias within the margin is let be; of one between, more blocks tell whether it was luck."""
+
 ENOUGH_TO_TELL = 256
 """Blocks from which on an interval tells how wide it will be: one rare block in few makes it ten times as wide."""
 OUT_OF_REACH = 4.0
@@ -94,7 +97,7 @@ def is_out_of_reach(figures: Figures | SimpleNamespace, margin: float) -> bool:
 def is_decided(figures: Figures | SimpleNamespace, margin: float) -> bool:
     """Whether a bias is clear, or so far within the margin that no look of several is likely to find it so by luck."""
     high = figures.bias_norm + LONGER_ARM * (figures.bias_high - figures.bias_norm)
-    return figures.bias_p <= FOUND_AT or high <= margin * _scale(figures)
+    return figures.bias_p <= FOUND_AT or (figures.bias_p > DOUBTFUL and high <= margin * _scale(figures))
 
 
 def _scale(figures: Figures | SimpleNamespace) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import gradbench as library
-from gradbench.runner.aims import FOUND_AT, LONGER_ARM, is_out_of_reach
+from gradbench.runner.aims import DOUBTFUL, FOUND_AT, LONGER_ARM, is_decided, is_out_of_reach
 from gradbench.suite.measure import MOST_BLOCKS
 from tests.cli.test_run import TIMED
 
@@ -42,7 +42,7 @@ def suite(tmp_path):
 
 def decided(frame: pd.DataFrame) -> pd.Series:
     high = frame.bias_norm + LONGER_ARM * (frame.bias_high - frame.bias_norm)
-    return (frame.bias_p <= FOUND_AT) | (high <= 0.05 * frame.gradient_norm)
+    return (frame.bias_p <= FOUND_AT) | ((high <= 0.05 * frame.gradient_norm) & (frame.bias_p > DOUBTFUL))
 
 
 def test_blocks_are_added_until_verdicts_are_there(gradbench, suite, tmp_path):
@@ -110,6 +110,14 @@ def test_how_far_reach_goes(blocks):
     without = figures_of(0.0, 2.1 * at_last, blocks)
     without.gradient_norm = 0.0
     assert not is_out_of_reach(without, 0.05)
+
+
+@pytest.mark.parametrize(("p", "settled"), [(1e-5, True), (1e-3, False), (0.2, True)])
+def test_a_small_bias_that_is_nearly_found_is_looked_at_again(p, settled):
+    """Luck goes with more blocks; a bias that is there is found."""
+    figures = figures_of(0.01, 0.02, 32)
+    figures.bias_p = p
+    assert is_decided(figures, 0.05) is settled  # pyright: ignore[reportArgumentType]
 
 
 def test_few_blocks_put_nothing_out_of_reach():
