@@ -82,7 +82,7 @@ def is_settled(figures: Figures | SimpleNamespace, margin: float) -> bool:
 def is_out_of_reach(figures: Figures | SimpleNamespace, margin: float) -> bool:
     """Whether as many blocks as there may be would not decide it, were it 0 or as large as it may well be.
 
-    The arm of the interval narrows as 1/√blocks, and must become as narrow as the margin, or as the bias is clear.
+    Its interval narrows as 1/√blocks, and must become as narrow as the margin, or as the bias is clear.
     """
     if figures.blocks < ENOUGH_TO_TELL:
         return False
