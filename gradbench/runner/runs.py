@@ -175,8 +175,9 @@ class _Work:
             self.untimed[job.cell.cell_id] = job.cell
             self.watched.ended(job)
         else:
-            self.untimed.pop(job.cell.cell_id, None)
-            self.rounds.failed(job)
+            if outcome.failure is not None:  # in a later round, perhaps
+                self.untimed.pop(job.cell.cell_id, None)
+                self.rounds.failed(job)
             self._write(job, outcome)
 
     def _write(self, job: Job, outcome: Outcome) -> None:

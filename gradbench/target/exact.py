@@ -4,8 +4,8 @@ All are computed in float64 at the parameter values that the cell has. Closed fo
 rounding; quadrature is exact to far less than the 1e-6 of the norm that its last refinement may change. Where L samples
 are inside the objective, the sum is over all L-tuples of states or nodes (those that differ in their order alone are
 taken together, where the objective does not see it); where they are so in independent groups, over the tuples of one
-group, whose gradient is that of all. An objective that is a mean under the posterior is summed over
-that instead (`over_posterior`).
+group, whose gradient is that of all. An objective that is a mean under the posterior is summed over that instead
+(`over_posterior`).
 """
 
 from __future__ import annotations
