@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -13,6 +14,7 @@ from gradbench.core.types import Gradients
 from gradbench.engine import control, general, loop
 from gradbench.engine.certainty import certain, rounding
 from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers.likelihoods import Likelihoods
 from gradbench.engine.layers.recording import check_ties
 from gradbench.engine.layers.trust import MixesDatapointsError, NeedsGeneralPathError
 from gradbench.engine.moments import Moments
@@ -33,16 +35,18 @@ def measure_moments(
     reference: Gradients,
     tick: Tick = lambda done: None,
     options: Options = Options(),
+    likelihoods: Likelihoods | None = None,
 ) -> Moments:
     """Moments of the given blocks of ``per_block`` replicates each; ``tick`` is told of replicates as they are done.
 
-    What a block comes out as does not depend on the other blocks that are asked for.
+    What a block comes out as does not depend on the other blocks that are asked for, nor on ``likelihoods``, which are
+    those that are known at the task's point: of samples that other estimators drew there.
     Raises MeasurementError where a replicate's gradient is not finite, or an option cannot be had.
     """
     whole = aligned(blocks, plan(task, per_block).together)
     told = _Told(tick, len(blocks) * per_block)
     budget = options.budget()
-    moments = _measured(task, whole, per_block, reference, told, options, budget)
+    moments = _measured(task, whole, per_block, reference, told, options, budget, likelihoods)
     moments = control.adjusted(task, moments, whole, budget)
     moments = replace(moments, certain=certain(task), rounding=rounding(task))
     return moments.part(slice(blocks.start - whole.start, blocks.stop - whole.start))
@@ -60,8 +64,18 @@ class _Told:
 
 
 def _measured(
-    task: Task, blocks: range, per_block: int, reference: Gradients, tick: Tick, options: Options, budget: int
+    task: Task,
+    blocks: range,
+    per_block: int,
+    reference: Gradients,
+    tick: Tick,
+    options: Options,
+    budget: int,
+    likelihoods: Likelihoods | None,
 ) -> Moments:
+    by_layers = partial(
+        layer_norms.measure_layers, task, blocks, per_block, reference, budget, tick=tick, likelihoods=likelihoods
+    )
     reason = _why_whole(task, per_block)
     if options.variance == "datapoint" and reason is not None:
         raise MeasurementError(f"variance = 'datapoint': {reason}; use 'auto' or 'whole'")
@@ -70,15 +84,11 @@ def _measured(
         try:
             check_ties(task.point.problem)
             try:
-                return layer_norms.measure_layers(
-                    task, blocks, per_block, reference, budget, by_datapoint=apart, tick=tick
-                )
+                return by_layers(by_datapoint=apart)
             except NeedsGeneralPathError:
                 if not apart or options.variance == "datapoint":
                     raise
-                return layer_norms.measure_layers(
-                    task, blocks, per_block, reference, budget, by_datapoint=False, tick=tick
-                )
+                return by_layers(by_datapoint=False)
         except NeedsGeneralPathError as fault:
             if options.variance == "datapoint" and isinstance(fault, MixesDatapointsError):
                 raise MeasurementError(f"variance = 'datapoint': {fault}; use 'auto' or 'whole'") from fault

@@ -43,7 +43,7 @@ class Elbo(Objective):
         return problem.kls(parameters)
 
     def f(self, z: Latents, q: Family) -> PerSample:
-        likelihood = self.problem.log_likelihood(self.theta, self.data, z)
+        likelihood = self.theta.of(self.problem.log_likelihood, self.data, z)
         if self.kl == "analytic":
             return likelihood
         if self._beta == 1:

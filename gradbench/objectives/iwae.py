@@ -44,7 +44,7 @@ class Iwae(Objective):
         return samples
 
     def f(self, z: Latents, q: Family) -> PerSample:
-        likelihood = self.problem.log_likelihood(self.theta, self.data, z)
+        likelihood = self.theta.of(self.problem.log_likelihood, self.data, z)
         return likelihood + self.problem.prior(self.theta).log_prob(z) - q.log_prob(z)
 
     def reduce(self, f: PerSample) -> Tensor:

@@ -10,6 +10,7 @@ taken apart again where the problem's code gets them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,10 @@ class Calls:
     def free(self, name: str) -> Tensor:
         """The free parameter ``name``, [1, 1, 1, *shape] (R first where each replicate has its own)."""
         return self.module.get_parameter(name)[None, None, None]
+
+    def of(self, function: Callable[[Calls, Tensor, Tensor], Tensor], x: Tensor, z: Tensor) -> Tensor:
+        """``function`` of these calls, of data x, and of samples z: the same wherever z is the same."""
+        return function(self, x, z)
 
     def held(self) -> Calls:
         """The same module with its parameters held constant."""

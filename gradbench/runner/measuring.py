@@ -16,6 +16,7 @@ from gradbench.core.allocation import keep_freed_memory
 from gradbench.core.errors import NotRestoredError
 from gradbench.core.isolation.guard import Guard
 from gradbench.core.isolation.kept import Kept
+from gradbench.engine.layers.likelihoods import Likelihoods
 from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
@@ -37,6 +38,7 @@ class _Target:
 
     cell: Cell
     preflight: Preflight = field(default_factory=lambda: Preflight())
+    likelihoods: Likelihoods = field(default_factory=lambda: Likelihoods())
     point: points.Point | None = None
     source: reference.Source | None = None
     kept: Kept | None = None
@@ -74,7 +76,7 @@ class Measurer:
             self.told.ready()
             own = of_a_plugin(ESTIMATORS[job.cell.estimator], PROBLEMS[job.cell.axes.problem], job.cell.objective.kind)
             extra = {"growing": job.growing, "looks": job.looks, "each": job.each}
-            extra |= {"preflight": target.preflight} if own else {}
+            extra |= {"preflight": target.preflight} if own else {"likelihoods": target.likelihoods}
             with self._guard(job.cell, target):
                 found = rows.statistics_of(job.cell, self.setup, point, source, self.told.tick, until, **extra)
         if job.phase == "statistics":

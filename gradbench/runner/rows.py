@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ import torch
 from gradbench.core.canonical import canonical
 from gradbench.core.version import VERSION
 from gradbench.engine import minibatches, passes, timing
+from gradbench.engine.layers.likelihoods import Likelihoods
 from gradbench.engine.measure import measure_moments
 from gradbench.engine.moments import Moments, groups_of, joined
 from gradbench.engine.task import Task
@@ -71,19 +72,21 @@ def statistics_of(
     growing: bool = False,
     looks: int | None = None,
     each: float = 0.0,
+    likelihoods: Likelihoods | None = None,
 ) -> Statistics:
     """The statistics of a cell; ``until`` is when its share of a budget is spent.
 
     ``preflight`` is shown the task before it is measured. ``growing``: blocks that were kept are taken up, and only
     those that are missing are measured. ``looks``: how many times blocks are added at most, each of which took about
-    ``each`` seconds; if they cannot be kept, so that a later round could go on from them, as often as it takes. Raises
-    MeasurementError where it cannot be measured.
+    ``each`` seconds; if they cannot be kept, so that a later round could go on from them, as often as it takes.
+    ``likelihoods`` are those that cells at the same point have in common. Raises MeasurementError where it cannot be
+    measured.
     """
     started, clock, measure = datetime.now(UTC), time.perf_counter(), setup.measure
     redrawn = cell.noise == "latent+data"
     task = fitted_task(cell, point)
     preflight(task)
-    take = minibatches.measure_minibatches if redrawn else measure_moments
+    take = minibatches.measure_minibatches if redrawn else partial(measure_moments, likelihoods=likelihoods)
     blocks, per_block = cell_blocks(cell, measure)
     memory = measure.options().budget()
     centred = min(measure.blocks, CENTRE_BLOCKS)

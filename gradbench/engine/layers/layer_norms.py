@@ -23,6 +23,8 @@ from gradbench.engine.general import block_stream, pilot
 from gradbench.engine.layers import apart, products
 from gradbench.engine.layers.datapoints import blocked, datapoint_variances, pieces_of
 from gradbench.engine.layers.factored import Factored
+from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter
+from gradbench.engine.layers.recalling import Recall, UnlikeError
 from gradbench.engine.layers.recording import Explicit, Linear, RecordingCalls, check_ties, deltas
 from gradbench.engine.layers.trust import MixesDatapointsError, NeedsGeneralPathError
 from gradbench.engine.moments import Moments, assembled
@@ -44,34 +46,39 @@ def measure_layers(
     *,
     by_datapoint: bool,
     tick: Callable[[int], None] = lambda done: None,
+    likelihoods: Likelihoods | None = None,
 ) -> Moments:
     """Moments of the given blocks, with block means of up to ``budget`` bytes in memory.
 
-    ``by_datapoint``: the variance is added up over datapoints.
+    ``by_datapoint``: the variance is added up over datapoints. ``likelihoods``: those that are known at the point; what
+    is found is put there.
     Raises NeedsGeneralPathError where the task is not made of linear layers (or, by datapoint, where its datapoints
     cannot be told apart), and MeasurementError where a replicate's gradient is not finite.
     """
     if by_datapoint and not apart.is_known(task):
         check_apart(task)
-    cell = _Cell(task, len(blocks), per_block, reference, budget, by_datapoint=by_datapoint)
+    cell = _Cell(task, blocks, per_block, reference, budget, by_datapoint=by_datapoint)
+    cell.likelihoods = likelihoods
     for group in cell.plan.groups(len(blocks)):
         some = blocks[group[0].first : group[0].first + group[0].blocks]
         noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in some]))
-        try:
-            cell.take(group, noise, careful=False)
-        except _CancelledError:
-            cell.take(group, noise, careful=True)
+        cell.evaluate(group, noise)
         tick(len(some) * per_block)
     return cell.moments()
 
 
 def record(
-    task: Task, noise: Noise, replicates: int, *, by_datapoint: bool, check: bool
+    task: Task, noise: Noise, replicates: int, *, by_datapoint: bool, check: bool, recall: Recall | None = None
 ) -> tuple[list[Linear], list[Explicit]]:
-    """Layers and free parameters of ``replicates`` with their δ; ``check``: see `deltas`."""
+    """Layers and free parameters of ``replicates`` with their δ; ``check``: see `deltas`.
+
+    ``recall``: without the layers of a likelihood that it knows.
+    """
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     phi = RecordingCalls(task.point.problem.phi, "phi.", replicates, batch if by_datapoint else 1)
     theta = RecordingCalls(task.point.problem.theta, "theta.", replicates, batch if by_datapoint else 1)
+    if recall is not None:
+        recall.watch(theta)
     linear, explicit = deltas(task.values(noise, phi, theta).sum(), (phi, theta), check=check)
     names = {one.name for one in explicit}
     for one in linear:
@@ -134,57 +141,76 @@ class _Cell:
     def __init__(
         self,
         task: Task,
-        blocks: int,
+        blocks: range,
         per_block: int,
         reference: Gradients,
         budget: int,
         *,
         by_datapoint: bool,
     ) -> None:
-        self.task, self.per_block, self.by_datapoint, self.careful = task, per_block, by_datapoint, False
+        self.task, self.blocks, self.per_block = task, blocks, per_block
+        self.by_datapoint, self.careful = by_datapoint, False
+        self.likelihoods: Likelihoods | None = None
         self.plan = plan(task, per_block)
         parameters = task.point.problem.named_parameters()
         self.shapes = {name: _matrix(value) for name, value in parameters.items()}
         self.reference = {name: reference[name].to(value).reshape(_matrix(value)) for name, value in parameters.items()}
         self.norms = {name: float(value.square().sum()) for name, value in reference.items()}
         sizes = {name: value.numel() for name, value in parameters.items()}
-        self.bank = Bank(blocks, sizes, task.point.dtype(), budget, zeroed=False)
+        self.bank = Bank(len(blocks), sizes, task.point.dtype(), budget, zeroed=False)
         self.row = {name: index for index, name in enumerate(parameters)}
-        self.within = torch.zeros(len(parameters), blocks, dtype=torch.float64)
-        self.pieces = torch.zeros(blocks, dtype=torch.float64)
-        self.probes = torch.zeros(3, len(parameters), blocks, self.plan.probes, dtype=torch.float64)
+        self.within = torch.zeros(len(parameters), len(blocks), dtype=torch.float64)
+        self.pieces = torch.zeros(len(blocks), dtype=torch.float64)
+        self.probes = torch.zeros(3, len(parameters), len(blocks), self.plan.probes, dtype=torch.float64)
         self.factors: dict[str, tuple[Tensor, Tensor]] = {}
         self.centre: Gradients = {}
         self.told: dict[str, Tensor] = {}
         self.written: set[str] = set()
         """Parameters whose means the group at hand has put into the bank."""
 
-    def take(self, group: list[Pass], noise: Noise, *, careful: bool) -> None:
-        """Evaluate whole blocks. Raises _CancelledError where a variance is lost to rounding, and none has been yet."""
+    def evaluate(self, group: list[Pass], noise: Noise) -> None:
+        """Evaluate whole blocks: by what is known, or from the start; carefully, where it turns out that it must be."""
+        try:
+            self._take_all(group, noise, careful=False)
+        except UnlikeError:
+            self.likelihoods = None  # so it will be in every other group
+            self.evaluate(group, noise)
+        except _CancelledError:
+            self._take_all(group, noise, careful=True)
+
+    def _take_all(self, group: list[Pass], noise: Noise, *, careful: bool) -> None:
+        """Raises _CancelledError where a variance is lost to rounding, and none has been yet."""
         self.careful = careful
-        if careful:
-            rows = _rows(group[0])
-            self.within[:, rows], self.pieces[rows] = 0, 0
-            for left, _ in self.factors.values():
-                left[rows] = 0
+        rows = _rows(group[0])
+        self.within[:, rows], self.pieces[rows] = 0, 0
+        for left, _ in self.factors.values():
+            left[rows] = 0
         self.told.clear()
         self.written.clear()
         for part in group:
             self._take(part, noise if part.whole else slice_noise(noise, slice(part.start, part.stop)))
 
     def _take(self, part: Pass, noise: Noise) -> None:
+        recall, check = self._recall(part), part.first == part.start == 0
         linear, explicit = record(
-            self.task, noise, part.replicates, by_datapoint=self.by_datapoint, check=part.first == part.start == 0
+            self.task, noise, part.replicates, by_datapoint=self.by_datapoint, check=check, recall=recall
         )
         with torch.no_grad():
+            known = None if recall is None else recall.known()
+            if known is not None:
+                self._take_over(known, part)
             self._add_means(linear, explicit, part)
             self._find_centre(part)
             if self.by_datapoint:
                 self._within_by_datapoint(linear, explicit, part)
             else:
                 self._within_whole(linear, explicit, part)
+            if known is not None and self.careful:  # what is known was made without
+                raise UnlikeError
             self._check(linear, explicit, part)
             self._probe(linear, explicit, part)
+            if recall is not None and known is None and not self.careful:
+                recall.keep(lambda name: self._told(name, part))
 
     def moments(self) -> Moments:
         """What all passes told."""
@@ -194,6 +220,30 @@ class _Cell:
         factors = {name: Factored(left.numpy(), a.numpy()) for name, (left, a) in self.factors.items()}
         means = self.bank.arrays() | factors
         return assembled(self.per_block, means, within, self.probes.numpy(), self.norms, by_datapoint=self.by_datapoint)
+
+    # likelihoods that are known
+
+    def _recall(self, part: Pass) -> Recall | None:
+        """What is known of the likelihood of a pass; None where nothing can be: it is known of whole blocks alone."""
+        if self.likelihoods is None or not self.by_datapoint or not part.whole:
+            return None
+        sizes = (self.task.samples, part.blocks, part.per_block, self.plan.compared, self.plan.piece)
+        drawn = self.task.estimator.draws
+        return Recall(self.likelihoods, (drawn, *sizes), self.blocks[part.first], self.reference)
+
+    def _told(self, name: str, part: Pass) -> OfParameter:
+        row, rows = self.row[name], _rows(part)
+        return OfParameter(
+            self.bank.rows[name][rows].clone(), self.within[row, rows].clone(), self.probes[:, row, rows].clone()
+        )
+
+    def _take_over(self, known: Known, part: Pass) -> None:
+        rows = _rows(part)
+        for name, told in known.told.items():
+            self.bank.rows[name][rows] = told.means
+            self.written.add(name)
+            self.within[self.row[name], rows] = told.within
+            self.probes[:, self.row[name], rows] = told.probes
 
     # block means
 

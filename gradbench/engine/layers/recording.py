@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradbench.engine.layers.chain import Chain, steps, unaltered
+from gradbench.engine.layers.likelihoods import Known
 from gradbench.engine.layers.trust import NeedsGeneralPathError, check_rows, check_uses, is_plain_stack
 from gradbench.problems.base import Problem
 from gradbench.problems.networks import Calls, Form, leading, trainable
@@ -51,6 +52,23 @@ class Shared:
     form: Form
     single: Tensor | None = None
     """One copy for all replicates, where a term that is the same in all of them asked for it."""
+
+
+@dataclass
+class Term:
+    """What was made of samples z by one function, such as a likelihood; or known before, and then by no call."""
+
+    x: Tensor
+    z: Tensor
+    values: Tensor
+    edge: GradientEdge
+    layers: frozenset[str] = frozenset()
+    """Those that made it; none where anything else had a part in it, too."""
+    calls: int = 0
+    """Of these layers."""
+    known: Known | None = None
+    upstream: Tensor | None = None
+    """The gradient in the values, once it is found."""
 
 
 @dataclass
@@ -89,6 +107,32 @@ class RecordingCalls(Calls):
         self.shared: list[Shared] = []
         self.leaves: dict[str, Tensor] = {}
         self.single_leaves: dict[str, Tensor] = {}
+        self.find: Callable[[Tensor, Tensor], Known | None] | None = None
+        """Who knows what was made of data and samples before; None: nobody, and no term is noted."""
+        self.terms: list[Term] = []
+        self.others = 0
+        """How often anything was asked for but a layer, of what differs between replicates."""
+
+    def of(self, function: Callable[[Calls, Tensor, Tensor], Tensor], x: Tensor, z: Tensor) -> Tensor:
+        if self.find is None:
+            return super().of(function, x, z)
+        known = None if z.requires_grad else self.find(x, z)
+        if known is not None:
+            values = known.values.detach().requires_grad_()
+            self.terms.append(Term(x, z, values, get_gradient_edge(values), known=known))
+            return values
+        before, others = len(self.sites), self.others
+        values = super().of(function, x, z)
+        if values.requires_grad:
+            layers = [site.layer for site in self.sites[before:]] if self.others == others else []
+            edge = get_gradient_edge(values)
+            self.terms.append(Term(x, z.detach(), values.detach(), edge, frozenset(layers), len(layers)))
+        return values
+
+    @property
+    def layers(self) -> set[str]:
+        """The layers that were called."""
+        return {site.layer for site in self.sites}
 
     def _call(self, name: str, inputs: tuple[Tensor, ...], form: Form) -> Tensor:
         if all(value.shape[0] == 1 and not value.requires_grad for value in inputs):
@@ -110,6 +154,7 @@ class RecordingCalls(Calls):
         return output
 
     def free(self, name: str) -> Tensor:
+        self.others += 1
         if name not in self.leaves:
             value = super().free(name).detach()
             self.leaves[name] = value.expand(self.replicates, 1, self.batch, *value.shape[3:]).requires_grad_()
@@ -119,6 +164,7 @@ class RecordingCalls(Calls):
         return _OnceCalls(self)
 
     def _share(self, name: str, inputs: tuple[Tensor, ...], form: Form) -> Tensor:
+        self.others += 1
         lead = leading(inputs)
         stack = steps(self.module.get_submodule(name), self.prefix + name) if len(inputs) == 1 else None
         sites: list[Site] = []
@@ -170,12 +216,13 @@ class _OnceCalls(Calls):
             output, again = self.owner._call(name, inputs, form), handed_out[-1:]
             if not again or output is not again[0].copies:
                 return form.split(output)
+        self.owner.others += 1
         if again[0].single is None:
             again[0].single = again[0].output.detach().requires_grad_()
         return again[0].form.split(again[0].single)
 
     def free(self, name: str) -> Tensor:
-        leaves = self.owner.single_leaves
+        leaves, self.owner.others = self.owner.single_leaves, self.owner.others + 1
         if name not in leaves:
             leaves[name] = self.owner.free(name).detach()[:1].requires_grad_()
         return leaves[name]
@@ -227,10 +274,13 @@ def deltas(
         for _, one in shared:
             if one.chain is None and one.output.requires_grad:
                 check_uses(one.output, [site.edge.node for site in one.sites], names)
-    asked = wanted + [value for value in single if value is not None]
+    terms = [one for group in calls for one in group.terms]
+    asked = wanted + [value for value in single if value is not None] + [one.edge for one in terms]
     found = list(torch.autograd.grad(total, asked, allow_unused=True))
     rest = iter(found[len(wanted) :])
     alike = [None if value is None else next(rest) for value in single]
+    for one, upstream in zip(terms, rest, strict=True):
+        one.upstream = upstream
     handed_out = zip((group for group, _ in shared + free), found[len(sites) : len(wanted)], alike, strict=True)
     weights = [_each(one, all_, group.replicates) for group, one, all_ in handed_out]
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}

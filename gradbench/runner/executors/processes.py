@@ -47,11 +47,12 @@ class _Worker:
         theirs.close()
         self.up = False
         self.job: Job | None = None
+        self.last: Job | None = None
         self.group: Group | None = None
         self.since = time.monotonic()
 
     def give(self, job: Job, group: Group) -> None:
-        self.job, self.group, self.since = job, group, time.monotonic()
+        self.job, self.last, self.group, self.since = job, job, group, time.monotonic()
         with suppress(OSError):  # one that has ended meanwhile is found so
             self.pipe.send(job)
 
@@ -120,7 +121,7 @@ class Processes:
         for one in self.workers:
             if not one.up or one.job is not None or busy >= slots:
                 continue
-            if (found := queue.next(one.group)) is None:
+            if (found := queue.next(one.group, one.last)) is None:
                 continue
             job, group = found
             one.give(replace(job, seconds=seconds()), group)
