@@ -50,15 +50,15 @@ def one_round(folder: Path) -> dict[str, float]:
     from gradbench.engine import control, timing
     from gradbench.report import tables  # noqa: F401
     from gradbench.results import store
-    from gradbench.runner import kept_moments, rows, runs  # noqa: F401
+    from gradbench.runner import cell_statistics, kept_moments, runs  # noqa: F401
     from gradbench.target import reference
 
     spent["start-up"] = time.perf_counter() - start
-    clocked(rows, "measure_moments", "engine", spent)
+    clocked(cell_statistics, "measure_moments", "engine", spent)
     clocked(control, "adjusted", "control", spent)
     clocked(timing, "cost", "timing", spent)
     clocked(reference.TargetReference, "upto", "reference", spent)
-    clocked(rows, "summarise", "statistics", spent)
+    clocked(cell_statistics, "summarise", "statistics", spent)
     clocked(kept_moments.KeptMoments, "write", "files", spent)
     clocked(store, "write_cell", "files", spent)
     clocked(store, "finish", "files", spent)

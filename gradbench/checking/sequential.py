@@ -127,7 +127,7 @@ def _worth_another(last: dict[int, Look], i: int, sharpened: bool) -> bool:
 
 
 def _measure(target: Target, task: Task, index: int, count: int, tick: Callable[[str, int], None]) -> Measured:
-    blocks, per_block = measurement.planned_blocks(task.estimator, count, BLOCKS)
+    blocks, per_block = task.estimator.planned(count, BLOCKS)
     first = index * BLOCKS
     return measurement.measure_figures(
         task,

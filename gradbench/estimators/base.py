@@ -25,6 +25,9 @@ from gradbench.objectives.base import Kl
 from gradbench.objectives.chosen import ChosenObjective
 from gradbench.problems.base import Problem
 
+CONSTANT_REPLICATES = 4
+"""Replicates of an estimator that draws nothing: enough to see that they are all the same number."""
+
 
 class EstimatorParameters(StrictModel):
     """What a suite may set of an estimator; see `StrictModel`.
@@ -220,6 +223,10 @@ class Estimator:
     def deterministic(self) -> bool:
         """Nothing is drawn: every replicate is the same number."""
         return self.draws.nothing
+
+    def planned(self, replicates: int, blocks: int) -> tuple[int, int]:
+        """Blocks, and replicates in each, of ``replicates`` in ``blocks``: a few where every one is the same number."""
+        return (CONSTANT_REPLICATES, 1) if self.deterministic else (blocks, replicates // blocks)
 
     def cost(self, setting: Setting) -> Evaluations:
         """What one gradient takes in ``setting``."""

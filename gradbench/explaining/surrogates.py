@@ -80,7 +80,7 @@ def lines(
     """
     found: dict[str, Line] = {}
     for index, count in enumerate(LOOK_REPLICATES[:most]):
-        blocks, per_block = measurement.planned_blocks(surrogate.task.estimator, count, LOOK_BLOCKS)
+        blocks, per_block = surrogate.task.estimator.planned(count, LOOK_BLOCKS)
         first = index * LOOK_BLOCKS
         with surrogate.run():
             measured = measurement.measure_figures(

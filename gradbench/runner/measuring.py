@@ -22,7 +22,7 @@ from gradbench.families import FAMILIES
 from gradbench.objectives import OBJECTIVES
 from gradbench.problems import PROBLEMS
 from gradbench.results.files import REFERENCES, TRAINED_FOLDER
-from gradbench.runner import rows
+from gradbench.runner import cell_statistics, rows
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup, Told
 from gradbench.runner.threads import threads_of_torch
 from gradbench.suite.cell import Cell
@@ -78,20 +78,22 @@ class Measurer:
             extra = {"growing": job.growing, "looks": job.looks, "each": job.each}
             extra |= {"preflight": target.preflight} if own else {"likelihoods": target.likelihoods}
             with self._guard(job.cell, target):
-                found = rows.statistics_of(job.cell, self.setup, point, source, self.told.tick, until, **extra)
+                found = cell_statistics.statistics_of(
+                    job.cell, self.setup, point, source, self.told.tick, until, **extra
+                )
         if job.phase == "statistics":
             return Outcome(found.rows)
         with self._guard(job.cell, target):
-            cost = rows.cost_of(found.task, self.setup.timing_threads)
+            cost = cell_statistics.cost_of(found.task, self.setup.timing_threads)
         return Outcome(rows.with_timing(found.rows, cost))
 
     def _timed(self, job: Job, target: _Target) -> Outcome:
         with threads_of_torch(self.setup.threads):
             point = self._point(target)
             with self._guard(job.cell, target):
-                task = rows.fitted_task(job.cell, point)
+                task = cell_statistics.fitted_task(job.cell, point)
         with self._guard(job.cell, target):
-            return Outcome(cost=rows.cost_of(task, self.setup.timing_threads))
+            return Outcome(cost=cell_statistics.cost_of(task, self.setup.timing_threads))
 
     def _point(self, target: _Target) -> points.Point:
         if target.point is None:
@@ -132,7 +134,7 @@ class Measurer:
 
         folder = self.setup.folder / REFERENCES
         found = SharedReference(folder, self._name(cell, per_block), make, cell.device, most)
-        found.upto(min(measure.blocks, rows.CENTRE_BLOCKS))
+        found.upto(min(measure.blocks, cell_statistics.CENTRE_BLOCKS))
         found.upto(measure.blocks)
         return found
 

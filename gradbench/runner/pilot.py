@@ -12,7 +12,7 @@ import torch
 from gradbench.core.errors import GradbenchError
 from gradbench.engine import minibatches, passes
 from gradbench.engine.measure import measure_moments
-from gradbench.runner import rows
+from gradbench.runner import cell_statistics, rows
 from gradbench.runner.jobs import Failure
 from gradbench.runner.measuring import guarded
 from gradbench.runner.predicted import SECONDS_PER_TIMING, Predicted
@@ -121,7 +121,7 @@ def _reference_seconds(point: points.Point, cell: Cell, measure: Measure) -> flo
 def _cell_seconds(cell: Cell, measure: Measure, point: points.Point, zero: dict[str, torch.Tensor]) -> float:
     """Fitting, and one group of blocks for all of them."""
     clock = time.perf_counter()
-    task = rows.fitted_task(cell, point)
+    task = cell_statistics.fitted_task(cell, point)
     fitted = time.perf_counter()
     blocks, per_block = rows.cell_blocks(cell, measure)
     redrawn = cell.noise == "latent+data"

@@ -18,13 +18,9 @@ from gradbench.engine.measure import measure_moments
 from gradbench.engine.moments import Moments, groups_of
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
-from gradbench.estimators.base import Estimator
 from gradbench.statistics import Figures, summarise
 from gradbench.statistics.figures import rounding_sq
 from gradbench.target.reference import Reference
-
-CONSTANT_REPLICATES = 4
-"""Replicates of an estimator that draws nothing: enough to see that they are all the same number."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +73,6 @@ class Measured:
 
 def _flat(value: torch.Tensor) -> Array:
     return value.detach().flatten().double().cpu().numpy()
-
-
-def planned_blocks(estimator: Estimator, replicates: int, blocks: int) -> tuple[int, int]:
-    """Blocks, and replicates in each; a few where every replicate is the same number."""
-    if estimator.deterministic:
-        return CONSTANT_REPLICATES, 1
-    return blocks, replicates // blocks
 
 
 def measure_figures(

@@ -7,7 +7,7 @@ import pytest
 
 from gradbench.core.errors import RunError, SuiteError
 from gradbench.engine import measure as engine
-from gradbench.runner import rows, runs
+from gradbench.runner import cell_statistics, runs
 from gradbench.runner.execution import Execution
 from gradbench.suite.suites import Settings, resolve
 from tests.helpers import TIMED
@@ -46,7 +46,7 @@ def measured(monkeypatch) -> list[range]:
         found.append(blocks)
         return original(task, blocks, *given, **named)
 
-    monkeypatch.setattr(rows, "measure_moments", measure)
+    monkeypatch.setattr(cell_statistics, "measure_moments", measure)
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gradbench.results import store
 from gradbench.results.columns import COLUMNS
-from gradbench.runner import rows, runs
+from gradbench.runner import cell_statistics, runs
 from gradbench.runner.execution import Execution
 from gradbench.runner.jobs import Job
 from gradbench.runner.rounds import Rounds, Share
@@ -53,14 +53,14 @@ def decided(tmp_path_factory):
 def asked(monkeypatch):
     """What cells were measured, in their order, and the blocks that each had then."""
     found: list[tuple[str, int]] = []
-    inner = rows.statistics_of
+    inner = cell_statistics.statistics_of
 
     def statistics_of(cell: Any, *given: Any, **more: Any) -> Any:
         ended = inner(cell, *given, **more)
         found.append((cell.cell_id, ended.rows[0]["blocks"]))
         return ended
 
-    monkeypatch.setattr(rows, "statistics_of", statistics_of)
+    monkeypatch.setattr(cell_statistics, "statistics_of", statistics_of)
     return found
 
 
@@ -122,7 +122,7 @@ def test_an_interrupted_run_goes_on_with_those_that_are_open(decided, tmp_path, 
 
 
 def test_a_cell_that_fails_later_has_no_further_round(tmp_path, monkeypatch):
-    inner = rows.statistics_of
+    inner = cell_statistics.statistics_of
     seen: list[str] = []
 
     def statistics_of(cell: Any, *given: Any, **more: Any) -> Any:
@@ -131,7 +131,7 @@ def test_a_cell_that_fails_later_has_no_further_round(tmp_path, monkeypatch):
             raise RuntimeError("once too often")
         return inner(cell, *given, **more)
 
-    monkeypatch.setattr(rows, "statistics_of", statistics_of)
+    monkeypatch.setattr(cell_statistics, "statistics_of", statistics_of)
     outcome = outcome_of(tmp_path / "run", decide=True, budget=ENOUGH)
     frame = outcome.run.frame
     assert len(seen) == 1

@@ -11,12 +11,12 @@ import torch
 
 from gradbench.core.errors import UsageError
 from gradbench.estimators import ESTIMATORS
+from gradbench.estimators.base import CONSTANT_REPLICATES
 from gradbench.problems.data import loading
 from gradbench.results import store
 from gradbench.results.columns import COLUMNS
 from gradbench.results.compare import compare_runs
 from gradbench.runner import runs
-from gradbench.statistics import measurement
 from gradbench.suite.suites import Settings, resolve
 from tests.helpers import TIMED, run_grids, taken_apart
 
@@ -65,7 +65,7 @@ def test_rows_are_the_groups(first):
 
 def test_replicates_are_those_asked_for_except_where_nothing_is_drawn(first):
     for name, cell in first.run.frame.groupby("estimator"):
-        expected = (measurement.CONSTANT_REPLICATES, measurement.CONSTANT_REPLICATES) if name == "exact" else (128, 8)
+        expected = (CONSTANT_REPLICATES, CONSTANT_REPLICATES) if name == "exact" else (128, 8)
         assert set(zip(cell.replicates, cell.blocks, strict=True)) == {expected}
 
 
