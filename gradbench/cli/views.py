@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from gradbench.report.tables import View
+    from gradbench.report.view import View
     from gradbench.results.store import Run
     from gradbench.suite.equal_cost import EqualCost
 
@@ -27,7 +27,7 @@ Full = Annotated[bool, typer.Option("--full", help="Every row, column and slope,
 
 def view_of(columns: str | None, sort: str | None, group_by: str | None, relative: bool, full: bool) -> View:
     """What the options say. Raises UnknownNameError for a column that there is not."""
-    from gradbench.report.tables import View
+    from gradbench.report.view import View
 
     view = View(_names(columns), sort, _names(group_by), relative, full)
     view.check()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from gradbench.core.errors import UnknownNameError
 from gradbench.report.captions import gradient_line, shared_words, title_of, usual_replicates
 from gradbench.report.fitted import CellText, FittedColumn, FittedTable, FittedTables
 from gradbench.report.footnotes import footnotes, other_groups
@@ -20,49 +19,15 @@ from gradbench.report.row_cells import (
     Beside,
     CellColumn,
     chosen_columns,
-    names_of_columns,
     usual_columns,
 )
 from gradbench.report.timings import certain_best
 from gradbench.report.unmeasured import not_measured
-from gradbench.results.columns import IDENTITY, PARAMETERS, POINT
+from gradbench.report.view import AS_USUAL, View
+from gradbench.results.columns import POINT
 from gradbench.results.store import Run
 
-GROUPED_BY = tuple(name for name in (*IDENTITY, "size") if name not in (*PARAMETERS, "group"))
-"""Columns that tables may be made by."""
 REMEDY = "--full, --columns, or a wider terminal"
-
-
-@dataclass(frozen=True)
-class View:
-    """What of a run is shown, and how."""
-
-    columns: Sequence[str] | None = None
-    sort: str | None = None
-    """A column; with a minus before it, the largest first."""
-    group_by: Sequence[str] | None = None
-    """Columns that the rows of one table share; those of a point unless given."""
-    relative: bool = False
-    """Whether variance/‖g‖² stands beside the variance, and ‖bias‖ beside its share."""
-    full: bool = False
-    """Whether every row and column is shown, however wide."""
-
-    def check(self) -> None:
-        """Raise UnknownNameError for a column that there is not."""
-        chosen_columns(self.columns or ())
-        if self.sort is not None and self.sort.removeprefix("-") not in names_of_columns():
-            raise UnknownNameError("column", self.sort.removeprefix("-"), names_of_columns(), where="--sort")
-        for name in self.group_by or ():
-            if name not in GROUPED_BY:
-                raise UnknownNameError("column", name, GROUPED_BY, where="--group-by")
-
-    @property
-    def wide(self) -> bool:
-        """Whether lines may be longer than the terminal."""
-        return self.full or self.columns is not None
-
-
-AS_USUAL = View()
 
 
 def run_tables(run: Run, group: str = "phi", view: View = AS_USUAL) -> RenderableType:

@@ -9,7 +9,8 @@ import pytest
 
 from gradbench.core.errors import UnknownNameError
 from gradbench.report.summaries import summary_lines
-from gradbench.report.tables import View, run_tables
+from gradbench.report.tables import run_tables
+from gradbench.report.view import View
 from gradbench.results import store
 from tests.helpers import run_grids
 from tests.report.test_tables import lines, printed
