@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 import typer
 
@@ -65,7 +69,7 @@ def options(
     """Bias and variance of ELBO gradient estimators, with error bars, against exact gradients."""
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: errors are one or two lines on stderr, and an exit code."""
     with Streams() as streams:
         code = _exit_code(arguments)
@@ -75,6 +79,22 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(f"stdout cannot be written ({failure.strerror}): not all of the results were printed")
             code = code or UsageError.exit_code
     sys.exit(code)
+
+
+def command() -> NoReturn:
+    """Be the command, and end this process with it: what is in memory is left to the system.
+
+    To take torch and pandas apart module by module would take half a second.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # closed, or nobody reads it, which main has said
+            stream.flush()
+    os._exit(code)
 
 
 def _exit_code(arguments: list[str] | None) -> int:

@@ -14,6 +14,10 @@ from gradbench.cli.plugins import Plugins
 from gradbench.cli.sweeps import Estimators, Keys, Problem, Samples, Size, refuse_mixture, sweep_of
 from gradbench.cli.views import Columns, Full, GroupBy, Relative, Sort, print_run, view_of
 
+LATER = ("gradbench.report.tables", "gradbench.report.claims", "gradbench.results.at_budget")
+LATER += ("gradbench.results.export", "gradbench.results.outcomes", "gradbench.statistics.bias")
+"""What a run takes when it has rows."""
+
 
 def run(
     context: typer.Context,
@@ -113,18 +117,15 @@ def run(
         fail_fast,
         fresh,
         KEEP if keep is None else disk_of(keep, "--keep"),
+        LATER,
     )
     plugins.load_plugins(plugin)
     view = view_of(columns, sort, group_by, relative, full)
     from gradbench.cli.planning import print_dry_run
     from gradbench.cli.progress import Bar
     from gradbench.cli.resuming import resuming
-    from gradbench.report.claims import check_failed, claims_table
     from gradbench.report.format import duration
-    from gradbench.results.at_budget import brought_to
-    from gradbench.results.export import records
     from gradbench.results.files import default_folder
-    from gradbench.results.outcomes import verify
     from gradbench.runner import runs
     from gradbench.suite import suites
 
@@ -153,6 +154,11 @@ def run(
     out = out or default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = runs.run(chosen, out, bar, execution)
+    from gradbench.report.claims import check_failed, claims_table
+    from gradbench.results.at_budget import brought_to
+    from gradbench.results.export import records
+    from gradbench.results.outcomes import verify
+
     claims = verify(outcome.run, chosen.expect)
     if json_:
         frame = outcome.run.frame

@@ -64,7 +64,8 @@ def gathered(path: Path, manifest: Mapping[str, Any] | None, names: Sequence[str
 
 def _gathered(path: Path, manifest: Mapping[str, Any] | None, names: list[str]) -> Gathered:
     cells = None if manifest is None else data_names(manifest)
-    found, tables, seen = Gathered(SCHEMA.empty_table().select(names)), [], pa.array([], pa.string())
+    # not by empty_table or pyarrow.array, which import pandas: a run begins without
+    found, tables, seen = Gathered(pa.Table.from_batches([], SCHEMA).select(names)), [], pa.nulls(0, pa.string())
     if (path / FOLDER).is_symlink():
         found.unreadable[FOLDER] = "is a link, and not followed"
     for file in row_files(path):

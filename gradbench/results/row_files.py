@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from gradbench.results.sound_rows import sound_rows
 SEAL_KEY = "gradbench_checksum"
 ALWAYS_READ = ("schema_version", "cell_id")
 """Columns that every file is read with."""
-_FOR_PANDAS = pa.Schema.from_pandas(as_frame(SCHEMA.empty_table()), preserve_index=False).metadata
 
 
 class DamagedError(Exception):
@@ -40,7 +40,7 @@ class FileRows:
 
 def write_rows(path: Path, file: Path, table: pa.Table, manifest: Mapping[str, Any] | None = None) -> None:
     """Write rows, of every column, to a file of the run folder ``path`` in one step. Raises StorageError."""
-    metadata = dict(_FOR_PANDAS or {})
+    metadata = dict(_for_pandas())
     if manifest is not None:
         metadata[EMBEDDED] = json.dumps(manifest).encode()
     table = table.select(SCHEMA.names).cast(SCHEMA).replace_schema_metadata(metadata)
@@ -49,6 +49,12 @@ def write_rows(path: Path, file: Path, table: pa.Table, manifest: Mapping[str, A
         writer.write_table(table)
         writer.add_key_value_metadata({SEAL_KEY: BLANK})
     write_file(path, file, seal(out.getvalue().to_pybytes()))
+
+
+@cache
+def _for_pandas() -> dict[bytes, bytes]:
+    """What pandas reads the types of the columns from."""
+    return pa.Schema.from_pandas(as_frame(SCHEMA.empty_table()), preserve_index=False).metadata or {}
 
 
 def read_rows(path: Path, file: Path, names: Sequence[str] = COLUMNS, where: pc.Expression | None = None) -> FileRows:

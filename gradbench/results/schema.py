@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
 from gradbench.results.columns import BY_NAME, REGISTRY, SCHEMA_VERSION, TABLE, Before, Column, Type
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 arrow_compute: Any = pyarrow.compute
 """Arrow's functions, which are made when it is imported, so that type checkers do not know them."""
@@ -70,6 +72,8 @@ def _before(column: Column, table: pa.Table) -> pa.Array | pa.ChunkedArray:
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
     """As pandas, with whole numbers whole even where some rows have none, and None for a text that is not there."""
+    import pandas as pd  # where there are rows: a run begins without
+
     columns = {}
     for field in table.schema:
         values = table.column(field.name)
@@ -84,6 +88,8 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
 
 def _texts(values: pa.ChunkedArray) -> pd.Series:
     """Texts as objects, those that are equal one object; None where there is none."""
+    import pandas as pd  # where there are rows: a run begins without
+
     coded = values.combine_chunks().dictionary_encode()
     known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
     return pd.Series(known[np.asarray(coded.indices.fill_null(len(known) - 1))], dtype=object)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from gradbench.core.arrays import Array
 from gradbench.core.canonical import canonical
@@ -15,15 +14,20 @@ from gradbench.results.columns import AXES, BY_NAME, IDENTITY, SLOPES
 from gradbench.statistics.regression import log_log_slope
 from gradbench.statistics.spread import quantile
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 LINE = (*IDENTITY, "against", "figure", "slope", "slope_low", "slope_high", "points")
 """Columns of ``slopes.parquet``."""
 
-Columns = pd.DataFrame | Mapping[str, Any]
+Columns: TypeAlias = "pd.DataFrame | Mapping[str, Any]"
 """Rows as a frame, or as an array for each column."""
 
 
 def slopes(rows: pd.DataFrame, axes: Iterable[str] = tuple(AXES)) -> pd.DataFrame:
     """Every slope that measured ``rows`` give along ``axes``: one row per figure and axis, its own column null."""
+    import pandas as pd  # where there are rows: a run begins without
+
     found = [record for axis in axes for record in _along(rows, axis)]
     return pd.DataFrame(found, columns=list(LINE))
 

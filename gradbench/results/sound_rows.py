@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -86,7 +85,7 @@ def _is_table(text: str | None) -> bool:
 
 
 def _mask(values: pa.ChunkedArray) -> Mask:
-    return np.asarray(pd.Series(values.to_numpy()).fillna(False), dtype=bool)
+    return np.asarray(values.cast(pa.bool_()).fill_null(False), dtype=bool)
 
 
 def _rows(count: int) -> str:

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,6 +38,9 @@ from gradbench.results.manifest import FILE, TABLE_FILE, has_manifest, read_mani
 from gradbench.results.row_files import DamagedError, read_rows, write_rows
 from gradbench.results.schema import SCHEMA, arrow_compute, as_frame
 from gradbench.results.verdicts import replicates_to_resolve, with_verdicts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -248,6 +250,8 @@ def load(path: str | Path, columns: Sequence[str] | None = None, where: Where | 
     run = load_run(path)
     frame = run.frame
     if "block_variance" in names:
+        import pandas as pd
+
         blocks = run.block_variances()
         keys = zip(frame.cell_id, frame.group, strict=True)
         frame = frame.assign(block_variance=pd.Series([blocks.get(key) for key in keys], frame.index, dtype=object))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from gradbench.statistics import MARGIN, replicates_needed, verdicts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNRESOLVED_MESSAGE = "replicates that would decide, about: "
 NO_REFERENCE = "no reference was given: what is measured is spread alone"
@@ -17,6 +19,8 @@ NO_REFERENCE = "no reference was given: what is measured is spread alone"
 
 def with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame:
     """The rows of a run with ``verdict`` and, where it is open, in ``message`` what would decide it."""
+    import pandas as pd  # where there are rows: a run begins without
+
     ok = frame.status == "ok"
     rows = frame[ok]
     margin = _margin(manifest)

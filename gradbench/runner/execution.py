@@ -39,6 +39,8 @@ class Execution:
     """Measure every cell anew, whatever the folder holds of the suite."""
     keep: int = KEEP
     """Bytes that the moments of finished cells may take in the run folder."""
+    meanwhile: tuple[str, ...] = ()
+    """Modules that this process imports while it waits for processes beside it, to have them when all is measured."""
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -58,7 +60,7 @@ class Execution:
         if workers or self.timeout is not None:  # what hangs this process could not be ended
             from gradbench.runner.executors.processes import Processes
 
-            return Processes(setup, watcher, workers or 1, self.timeout)
+            return Processes(setup, watcher, workers or 1, self.timeout, self.meanwhile)
         from gradbench.runner.executors.here import Here
 
         return Here(setup, watcher)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gradbench.runner.aims import is_met
 from gradbench.runner.executors.base import Groups
 from gradbench.runner.jobs import Job
 from gradbench.runner.predicted import SECONDS_PER_TIMING
@@ -65,6 +64,8 @@ class Rounds:
         return Job(cell, "statistics", growing=True, looks=1, each=self.each.get(cell.cell_id, 0.0))
 
     def _note(self, cell: Cell, rows: list[dict[str, Any]]) -> None:
+        from gradbench.runner.aims import is_met  # which takes scipy: most runs have no rounds
+
         name, blocks = cell.cell_id, rows[0]["blocks"]
         self.blocks[name] = blocks
         self.seconds.setdefault(name, rows[0]["wall_seconds"])

@@ -77,13 +77,15 @@ def _run(suite: Suite, out: Path, progress: Progress, execution: Execution) -> R
         execution.keep,
     )
     interrupted = stopped = False
+    work = _Work(suite, out, setup, progress, execution)
     try:
-        stopped = not _Work(suite, out, setup, progress, execution).done()
+        stopped = not work.done()
         if not stopped:
             manifest = {**manifest, "finished": now()}
             _remove(out / REFERENCES)
     except KeyboardInterrupt:
         interrupted = True
+    work.write_skipped()
     finished = store.finish(out, manifest)
     store.write_table(out / store.SLOPES_TABLE, slopes.slopes(finished.ok()))
     return RunOutcome(finished, interrupted, time.perf_counter() - clock, stopped)
@@ -99,12 +101,12 @@ class _Work:
         self.untimed: dict[str, Cell] = {}
         self.rounds = Rounds(suite.measure)
         self.failed = False
+        self.skip: list[Cell] = []
 
     def done(self) -> bool:
         """Do it. False where it stopped at a failed cell."""
         stand = standing(self.suite, self.out)
-        for cell in stand.skip:
-            store.write_cell(self.out, rows.skipped(cell, self.setup))
+        self.skip = stand.skip
         self.untimed = {cell.cell_id: cell for cell in stand.untimed}
         todo = [*stand.missing, *stand.failed, *stand.growing]
         if not todo and not self.untimed:
@@ -129,6 +131,11 @@ class _Work:
                         return False
                 groups = self._next_round(share)
             return self._time(executor, stand)
+
+    def write_skipped(self) -> None:
+        """Write the rows of cells that cannot work: at the end, for what writing takes would hold up the others."""
+        for cell in self.skip:
+            store.write_cell(self.out, rows.skipped(cell, self.setup))
 
     def _next_round(self, share: Share) -> Groups:
         """The cells that are to get more blocks in the next round; none without rounds, or time for one."""

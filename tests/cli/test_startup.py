@@ -368,3 +368,35 @@ def test_a_run_imports_what_its_figures_need(tmp_path: Path) -> None:
     ended = command("run", tmp_path / "one.toml", "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
     assert not set(NOT_FOR_A_RUN) & ended.modules
+
+
+def test_a_run_begins_without_what_its_rows_take(tmp_path) -> None:
+    code = """
+import sys
+from gradbench.cli import main
+from gradbench.runner.executors import processes
+
+
+def outcomes(self, groups, slots, seconds):
+    print("\\nmodules", *sys.modules, file=sys.stderr)
+    raise KeyboardInterrupt
+
+
+processes.Processes.outcomes = outcomes
+main(["run", *sys.argv[1:]])
+"""
+    ended = python("-c", code, "quick", "--workers", "2", "--out", tmp_path / "run")
+    assert ended.code == 130, ended.err
+    assert "torch" in ended.imported()
+    assert not ended.imported() & {"pandas", *FIGURE, *FORMAT}
+    assert not ended.modules & {"sympy", "torch._dynamo"}
+
+
+@pytest.mark.parametrize(("line", "code"), [("--version", 0), ("show nowhere", 2)])
+def test_a_command_ends_as_processes_do(line, code) -> None:
+    """Nothing is taken apart, but whoever asked to be told of the end is told, and all is printed."""
+    told = "atexit.register(lambda: print('told') or print('\\nmodules', *sys.modules, file=sys.stderr))"
+    ended = python("-c", f"import atexit, sys; {told}; from gradbench.cli import command; command()", *line.split())
+    assert ended.code == code
+    assert ended.out.endswith("told\n")
+    assert (VERSION in ended.out) == (code == 0)

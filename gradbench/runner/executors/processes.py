@@ -7,7 +7,9 @@ lock in its hands.
 
 from __future__ import annotations
 
+import importlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -80,12 +82,18 @@ class _Worker:
 
 
 class Processes:
-    """Measures in ``workers`` processes; ``timeout`` is how many seconds a target, a cell, a timing may take."""
+    """Measures in ``workers`` processes; ``timeout`` is how many seconds a target, a cell, a timing may take.
+
+    While they are at their first jobs, this one imports ``meanwhile``.
+    """
 
     quiet = False
 
-    def __init__(self, setup: Setup, watcher: Watcher, workers: int, timeout: float | None) -> None:
+    def __init__(
+        self, setup: Setup, watcher: Watcher, workers: int, timeout: float | None, meanwhile: tuple[str, ...] = ()
+    ) -> None:
         self.setup, self.watcher, self.slots, self.timeout = setup, watcher, workers, timeout
+        self.meanwhile = meanwhile
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> Processes:
@@ -105,6 +113,9 @@ class Processes:
         queue = Queue(groups)
         while True:
             self._hand_out(queue, slots, seconds)
+            if self.meanwhile and any(one.job is not None for one in self.workers):
+                threading.Thread(target=_import, args=(self.meanwhile,), daemon=True).start()
+                self.meanwhile = ()
             if not len(queue) and all(one.job is None for one in self.workers):
                 return
             connection.wait([one.pipe for one in self.workers], self._patience())
@@ -206,6 +217,11 @@ class Processes:
             return LONGEST_WAIT
         ends = [one.since + self.timeout - time.monotonic() for one in self.workers if one.job is not None]
         return max(0.0, min([LONGEST_WAIT, *ends]))
+
+
+def _import(names: tuple[str, ...]) -> None:
+    for name in names:
+        importlib.import_module(name)
 
 
 def _ending(code: int) -> str:
