@@ -133,7 +133,7 @@ class Measurer:
             return reference.TargetReference(*asked)
 
         folder = self.setup.folder / REFERENCES
-        found = SharedReference(folder, self._name(cell, per_block), make, cell.device, most)
+        found = SharedReference(folder, self._name(cell, per_block), make, cell.device, most, self.told.ready)
         found.upto(min(measure.blocks, cell_statistics.CENTRE_BLOCKS))
         found.upto(measure.blocks)
         return found

@@ -5,7 +5,7 @@ A reference is computed once for a target, and grown where cells come to need mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
@@ -54,6 +54,15 @@ class Source(Protocol):
         ...
 
 
+Share = Callable[[range, Callable[[int], Gradients]], Iterable[tuple[int, Gradients]]]
+"""Blocks, and what makes one, to each block's gradient with its number, in whatever order."""
+
+
+def by_itself(blocks: range, gradient: Callable[[int], Gradients]) -> Iterator[tuple[int, Gradients]]:
+    """Every block made here."""
+    return ((block, gradient(block)) for block in blocks)
+
+
 class TargetReference:
     """The reference of one objective at one point. Exact ones are found when they are first asked for."""
 
@@ -67,6 +76,8 @@ class TargetReference:
         self.point = point.under(chosen)
         self.chosen, self.samples, self.per_block = chosen, samples, per_block
         self.kept = BlockGradients(self.point, budget)
+        self.share: Share = by_itself
+        """How the gradients of blocks are come by, if not made one after the other."""
         self._latest: Reference | None = None
 
     def upto(self, blocks: int) -> Reference:
@@ -77,11 +88,27 @@ class TargetReference:
         if self._exact is not None:
             return self._exact
         if self._latest is None or self._latest.count != blocks:
-            self.kept.grow(
-                blocks, lambda block: block_gradient(self.point, self.chosen, self.samples, self.per_block, block)
-            )
+            self.kept.grow(blocks, self._of_block, self.share)
             self._latest = Reference("monte-carlo", self.kept.mean(blocks), self.kept.first(blocks))
         return self._latest
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it is Monte-Carlo, of blocks. May be said, by who knows it; else it is tried to find an exact one."""
+        return self._exact is None
+
+    @is_sampled.setter
+    def is_sampled(self, known: bool) -> None:
+        if known:
+            self._exact = None
+
+    @property
+    def bytes_of_a_block(self) -> int:
+        """Bytes that the gradient of one block takes."""
+        return sum(value.numel() * value.element_size() for value in self.point.problem.named_parameters().values())
+
+    def _of_block(self, block: int) -> Gradients:
+        return block_gradient(self.point, self.chosen, self.samples, self.per_block, block)
 
     @cached_property
     def _exact(self) -> Reference | None:
@@ -97,16 +124,17 @@ class BlockGradients:
         self.count = 0
         self.bank: Bank | None = None
 
-    def grow(self, blocks: int, gradient: Callable[[int], Gradients]) -> None:
-        """Ask ``gradient`` for those of the first ``blocks`` that are not there yet.
+    def grow(self, blocks: int, gradient: Callable[[int], Gradients], share: Share = by_itself) -> None:
+        """Ask ``gradient`` for those of the first ``blocks`` that are not there yet, or whoever ``share`` leaves it to.
 
         Raises MeasurementError where one is not finite.
         """
         if blocks <= self.count:
             return
         self._make_room(blocks)
-        for block in range(self.count, blocks):
-            self._put(block, gradient(block))
+        for block, found in share(range(self.count, blocks), gradient):
+            self._put(block, found)
+        self.count = blocks
 
     def _put(self, block: int, gradient: Gradients) -> None:
         if not all(bool(torch.isfinite(value).all()) for value in gradient.values()):
@@ -114,7 +142,6 @@ class BlockGradients:
         assert self.bank is not None
         for name, value in gradient.items():
             self.bank.rows[name][block] = value.flatten()
-        self.count = block + 1
 
     def first(self, blocks: int) -> Gradients:
         """The gradients of the first ``blocks``, [K, *shape]."""
