@@ -116,9 +116,13 @@ def steady(folder: Path, threads: int) -> dict[str, float | None]:
 
 
 def engine(folder: Path) -> float:
-    """Seconds that the engine takes for moments and figures of all cells, after one that is not counted."""
+    """Seconds that the engine takes for moments and figures of all cells, after one that is not counted.
+
+    As in a run, what cells with the same samples have in common is made once.
+    """
     import torch
 
+    from gradbench.engine.layers.likelihoods import Likelihoods
     from gradbench.engine.measure import measure_moments
     from gradbench.engine.task import Task
     from gradbench.estimators import ESTIMATORS
@@ -132,11 +136,12 @@ def engine(folder: Path) -> float:
     point = points.build(first.axes, "cpu", torch.float32).under(first.objective)
     source = TargetReference(point, first.objective, 1, STEADY_PART // 32, 2**30)
     reference = source.upto(32)
-    total = 0.0
+    total, likelihoods = 0.0, Likelihoods()
     for index, cell in enumerate((first, *cells)):
+        known = likelihoods if index else None
         task = Task(point, ESTIMATORS[cell.estimator], cell.estimator_params, cell.samples, cell.objective).fitted()
         clock = time.perf_counter()
-        moments = measure_moments(task, range(32), STEADY_PART // 32, reference.gradient)
+        moments = measure_moments(task, range(32), STEADY_PART // 32, reference.gradient, likelihoods=known)
         summarise(moments, reference, torch.finfo(torch.float32).eps)
         total += time.perf_counter() - clock if index else 0.0
     return total
