@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from gradbench.engine import passes
+from gradbench.engine.general import block_stream
 from gradbench.engine.layers import layer_norms, recalling
 from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter
 from gradbench.engine.measure import measure_moments as measure
@@ -185,33 +187,31 @@ def test_other_samples_and_other_data_are_not_known():
     point, likelihoods = gaussian(), Likelihoods()
     moments(task_of(point, "pathwise", 2), likelihoods)
     ((plan, own),) = likelihoods.known.items()
-    first, known = next(iter(own.items()))
+    place, known = next(iter(own.items()))
     moved = known.z.clone()
     moved[-1, -1, -1, -1] += 1e-6
     turned = {name: -value for name, value in known.reference.items()}
-    assert likelihoods.find(plan, first, known.x, known.z, known.reference) is known
-    assert likelihoods.find(plan, first, known.x, moved, known.reference) is None
-    assert likelihoods.find(plan, first, 1 - known.x, known.z, known.reference) is None
-    assert likelihoods.find(plan, first, known.x, known.z, turned) is None
-    assert likelihoods.find(plan, first + 1, known.x, known.z, known.reference) is None
+    assert likelihoods.find(plan, place, known.x, known.z, known.reference) is known
+    assert likelihoods.find(plan, place, known.x, moved, known.reference) is None
+    assert likelihoods.find(plan, place, 1 - known.x, known.z, known.reference) is None
+    assert likelihoods.find(plan, place, known.x, known.z, turned) is None
+    assert likelihoods.find(plan, (place[0] + 1, *place[1:]), known.x, known.z, known.reference) is None
 
 
 def entry(numbers: int) -> Known:
     value = torch.zeros(numbers)
     told = OfParameter(torch.zeros(0), torch.zeros(0), torch.zeros(0))
-    return Known(value, value, torch.zeros(0), torch.zeros(0), frozenset(), {"theta.w": told}, {})
+    return Known(value, value, torch.zeros(0), torch.zeros(0), frozenset(), {"theta.w": told}, {}, {}, None)
 
 
 def test_what_is_known_takes_no_more_room_than_it_may():
     likelihoods = Likelihoods(most=1000)
-    for first in range(4):
-        likelihoods.keep("old", first, entry(100))  # 400 bytes each
-    assert list(likelihoods.known["old"]) == [0, 1], "a plan makes no room for itself: its first passes are asked first"
-    likelihoods.keep("new", 0, entry(100))
+    kept = [likelihoods.keep("old", (block, 0, 1), entry(100)) for block in range(4)]  # 400 bytes each
+    assert kept == [True, True, False, False], "a plan makes no room for itself: its first passes are asked first"
+    assert likelihoods.keep("new", (0, 0, 1), entry(100))
     assert list(likelihoods.known) == ["new"], "the plan that was not asked for lately made room"
     assert likelihoods.size == 400
-    likelihoods.keep("large", 0, entry(10_000))
-    assert not likelihoods.known.get("large")
+    assert not likelihoods.keep("large", (0, 0, 1), entry(10_000))
 
 
 @pytest.mark.parametrize("made", [gaussian, bits])
@@ -222,3 +222,54 @@ def test_whole_minibatches_are_not_known(made):
     task, options = task_of(point, "score-function", 2), Options(variance="whole")
     measure(task, BLOCKS, PER_BLOCK, reference, options=options, likelihoods=likelihoods)
     assert not likelihoods.known
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Blocks of 16 replicates that take three passes each, the last of them a short one."""
+    monkeypatch.setattr(passes, "replicates_at_once", lambda task: 7)
+
+
+@pytest.mark.parametrize("kl", ["analytic", "monte-carlo"])
+def test_blocks_in_several_passes_are_known_part_by_part(in_parts, taken, kl):
+    likelihoods, point = Likelihoods(), gaussian()
+    for name in ("pathwise", "score-function", "score-function-loo"):
+        task = task_of(point, name, 2, kl)
+        assert same(moments(task, likelihoods), moments(task)), name
+    places = {place for own in likelihoods.known.values() for place in own}
+    assert len(places) > len(BLOCKS)
+    assert taken.count(True) >= 2 * len(BLOCKS)
+    assert False not in taken
+
+
+def test_a_part_is_known_only_where_those_before_it_are(in_parts, taken):
+    """What a part told counts in what came before it in its block."""
+    likelihoods, point = Likelihoods(), gaussian()
+    task = task_of(point, "score-function", 2)
+
+    def moved(objective, q, noise):
+        if noise.shape[0] > 1 and torch.equal(noise[0], first):  # the first part of the first block
+            noise = noise.clone()
+            noise[0] += 1
+        return task.estimator.surrogate(objective, q, noise)
+
+    stream = block_stream(task, 0)
+    first = task.noise(PER_BLOCK, stream)[0]
+    other = replace(task, estimator=replace(task.estimator, surrogate=moved))
+    alone = moments(other)
+    assert not same(alone, moments(task))
+    moments(task, likelihoods)
+    assert same(moments(other, likelihoods), alone)
+    assert taken, "the other blocks are known"
+
+
+def test_another_centre_is_another_measurement(in_parts, taken, monkeypatch):
+    likelihoods, point = Likelihoods(), gaussian()
+    moments(task_of(point, "pathwise", 2), likelihoods)
+    original = layer_norms.pilot
+    monkeypatch.setattr(
+        layer_norms, "pilot", lambda *given: {name: value + 1 for name, value in original(*given).items()}
+    )
+    task = task_of(point, "score-function", 2)
+    assert same(moments(task, likelihoods), moments(task))
+    assert taken == [True], "the samples were known, and the distances were not"

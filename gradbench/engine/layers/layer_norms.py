@@ -151,6 +151,8 @@ class _Cell:
         self.task, self.blocks, self.per_block = task, blocks, per_block
         self.by_datapoint, self.careful = by_datapoint, False
         self.likelihoods: Likelihoods | None = None
+        self.known: Known | None = None
+        """What is known of the blocks at hand, from their first replicate on."""
         self.plan = plan(task, per_block)
         parameters = task.point.problem.named_parameters()
         self.shapes = {name: _matrix(value) for name, value in parameters.items()}
@@ -205,12 +207,13 @@ class _Cell:
                 self._within_by_datapoint(linear, explicit, part)
             else:
                 self._within_whole(linear, explicit, part)
-            if known is not None and self.careful:  # what is known was made without
+            if known is not None and (self.careful or not self._centred_alike(known)):  # what is known was made without
                 raise UnlikeError
             self._check(linear, explicit, part)
             self._probe(linear, explicit, part)
             if recall is not None and known is None and not self.careful:
-                recall.keep(lambda name: self._told(name, part))
+                known = recall.keep(lambda name: self._told(name, part), {} if part.whole else self.centre)
+            self.known = known
 
     def moments(self) -> Moments:
         """What all passes told."""
@@ -224,12 +227,17 @@ class _Cell:
     # likelihoods that are known
 
     def _recall(self, part: Pass) -> Recall | None:
-        """What is known of the likelihood of a pass; None where nothing can be: it is known of whole blocks alone."""
-        if self.likelihoods is None or not self.by_datapoint or not part.whole:
+        """What is known of the likelihood of a pass; None where nothing can be: single datapoints tell it alone."""
+        if part.start == 0:
+            self.known = None
+        if self.likelihoods is None or not self.by_datapoint or (part.start > 0 and self.known is None):
             return None
         sizes = (self.task.samples, part.blocks, part.per_block, self.plan.compared, self.plan.piece)
-        drawn = self.task.estimator.draws
-        return Recall(self.likelihoods, (drawn, *sizes), self.blocks[part.first], self.reference)
+        place = (self.blocks[part.first], part.start, part.stop)
+        return Recall(self.likelihoods, (self.task.estimator.draws, *sizes), place, self.reference, self.known)
+
+    def _centred_alike(self, known: Known) -> bool:
+        return all(torch.equal(value, self.centre[name]) for name, value in known.centre.items())
 
     def _told(self, name: str, part: Pass) -> OfParameter:
         row, rows = self.row[name], _rows(part)

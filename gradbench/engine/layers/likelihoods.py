@@ -20,16 +20,20 @@ MOST_KNOWN = 2**28
 """Bytes that what is known of a target may take."""
 
 
+Place = tuple[int, int, int]
+"""The first block of a pass, and of its replicates the first, and the one after the last."""
+
+
 @dataclass(frozen=True)
 class OfParameter:
-    """What a group of whole blocks told of one parameter."""
+    """What the blocks of a pass told of one parameter, from their first replicate to the last of the pass."""
 
     means: Tensor
     """[blocks, numbers]."""
     within: Tensor
     """Σ of the variances within the pieces of each block, [blocks]."""
     probes: Tensor
-    """[3, blocks, probes]."""
+    """[3, blocks, probes]; 0 of those that are still to come."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Known:
     told: dict[str, OfParameter]
     reference: Gradients
     """Of these parameters; the probes are inner products with it."""
+    centre: Gradients
+    """Likewise, what distances are from; empty where it follows from ``told``."""
+    before: Known | None
+    """What was known of the same blocks' replicates before these, which ``told`` counts in."""
 
     @property
     def size(self) -> int:
@@ -55,21 +63,21 @@ class Known:
 
 
 class Likelihoods:
-    """What is known at one target, by the plan of its passes and the block that a pass begins with."""
+    """What is known at one target, by the plan of its passes and where a pass begins."""
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
         self.most, self.size = most, 0
-        self.known: dict[Hashable, dict[int, Known]] = {}
+        self.known: dict[Hashable, dict[Place, Known]] = {}
 
-    def find(self, plan: Hashable, first: int, x: Tensor, z: Tensor, reference: Gradients) -> Known | None:
+    def find(self, plan: Hashable, place: Place, x: Tensor, z: Tensor, reference: Gradients) -> Known | None:
         """What is known of these very samples. ``reference`` is that which probes are to be held to."""
-        found = self.known.get(plan, {}).get(first)
+        found = self.known.get(plan, {}).get(place)
         if found is None or not (torch.equal(found.z, z) and torch.equal(found.x, x)):
             return None
         same = all(torch.equal(value, reference[name]) for name, value in found.reference.items())
         return found if same else None
 
-    def keep(self, plan: Hashable, first: int, known: Known) -> None:
+    def keep(self, plan: Hashable, place: Place, known: Known) -> bool:
         """Know this from now on, if there is room; plans that were not asked for lately make room, their own not."""
         own = self.known.pop(plan, {})
         self.known[plan] = own  # the latest
@@ -77,9 +85,11 @@ class Likelihoods:
             if self.size + known.size <= self.most:
                 break
             self.size -= _size(self.known.pop(other).values())
-        if first not in own and self.size + known.size <= self.most:
-            own[first] = known
-            self.size += known.size
+        if place in own or self.size + known.size > self.most:
+            return False
+        own[place] = known
+        self.size += known.size
+        return True
 
 
 def _size(known: Iterable[Known]) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradbench.core.types import Gradients
-from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter
+from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter, Place
 from gradbench.engine.layers.recording import RecordingCalls, Term
 
 
@@ -17,13 +17,17 @@ class UnlikeError(Exception):
 
 
 class Recall:
-    """The likelihood of a pass over whole blocks, beginning with ``first``.
+    """The likelihood of one pass.
 
-    ``plan`` is everything else that decides what is evaluated together; ``reference`` what probes are held to.
+    ``plan`` is what decides, beside ``place``, what is evaluated together; ``reference`` what probes are held to;
+    ``before`` what was known of the same blocks in the pass before.
     """
 
-    def __init__(self, likelihoods: Likelihoods, plan: Hashable, first: int, reference: Gradients) -> None:
-        self.likelihoods, self.plan, self.first, self.reference = likelihoods, plan, first, reference
+    def __init__(
+        self, likelihoods: Likelihoods, plan: Hashable, place: Place, reference: Gradients, before: Known | None
+    ) -> None:
+        self.likelihoods, self.plan, self.place = likelihoods, plan, place
+        self.reference, self.before = reference, before
 
     def watch(self, theta: RecordingCalls) -> None:
         """Let ``theta`` take what is known, and note what is made."""
@@ -31,7 +35,8 @@ class Recall:
         theta.find = self._find
 
     def _find(self, x: Tensor, z: Tensor) -> Known | None:
-        return self.likelihoods.find(self.plan, self.first, x, z, self.reference)
+        found = self.likelihoods.find(self.plan, self.place, x, z, self.reference)
+        return found if found is not None and found.before is self.before else None
 
     def known(self) -> Known | None:
         """What the values that were taken told; None where none were. Raises UnlikeError where it may not be so here.
@@ -48,10 +53,13 @@ class Recall:
             raise UnlikeError
         return found
 
-    def keep(self, told: Callable[[str], OfParameter]) -> None:
-        """Know from now on what was made, if it was by layers that did nothing else: ``told`` of a parameter."""
+    def keep(self, told: Callable[[str], OfParameter], centre: Gradients) -> Known | None:
+        """Know from now on what was made, if it was by layers that did nothing else: ``told`` of a parameter.
+
+        ``centre``: what distances are taken from, where it does not follow from what was told.
+        """
         if len(self.theta.terms) != 1 or not _by_layers_alone(self.theta, (term := self.theta.terms[0])):
-            return
+            return None
         names = [name for name in self.reference if name.rpartition(".")[0] in term.layers]
         assert term.upstream is not None
         known = Known(
@@ -62,8 +70,10 @@ class Recall:
             term.layers,
             {name: told(name) for name in names},
             {name: self.reference[name] for name in names},
+            {name: centre[name] for name in names if name in centre},
+            self.before,
         )
-        self.likelihoods.keep(self.plan, self.first, known)
+        return known if self.likelihoods.keep(self.plan, self.place, known) else None
 
 
 def _same(one: Tensor | None, other: Tensor) -> bool:
