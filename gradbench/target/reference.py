@@ -108,7 +108,8 @@ class TargetReference:
         return sum(value.numel() * value.element_size() for value in self.point.problem.named_parameters().values())
 
     def _of_block(self, block: int) -> Gradients:
-        return block_gradient(self.point, self.chosen, self.samples, self.per_block, block)
+        found = block_gradient(self.point, self.chosen, self.samples, self.per_block, block)
+        return {name: value.to(self.point.dtype()) for name, value in found.items()}  # as it is kept
 
     @cached_property
     def _exact(self) -> Reference | None:
