@@ -54,7 +54,7 @@ class Source(Protocol):
         ...
 
 
-Share = Callable[[range, Callable[[int], Gradients]], Iterable[tuple[int, Gradients]]]
+Sharing = Callable[[range, Callable[[int], Gradients]], Iterable[tuple[int, Gradients]]]
 """Blocks, and what makes one, to each block's gradient with its number, in whatever order."""
 
 
@@ -76,7 +76,7 @@ class TargetReference:
         self.point = point.under(chosen)
         self.chosen, self.samples, self.per_block = chosen, samples, per_block
         self.kept = BlockGradients(self.point, budget)
-        self.share: Share = by_itself
+        self.share: Sharing = by_itself
         """How the gradients of blocks are come by, if not made one after the other."""
         self._latest: Reference | None = None
 
@@ -125,7 +125,7 @@ class BlockGradients:
         self.count = 0
         self.bank: Bank | None = None
 
-    def grow(self, blocks: int, gradient: Callable[[int], Gradients], share: Share = by_itself) -> None:
+    def grow(self, blocks: int, gradient: Callable[[int], Gradients], share: Sharing = by_itself) -> None:
         """Ask ``gradient`` for those of the first ``blocks`` that are not there yet, or whoever ``share`` leaves it to.
 
         Raises MeasurementError where one is not finite.

@@ -10,10 +10,10 @@ from gradbench.core.canonical import canonical, digest
 from gradbench.core.sealed import SealError, read_sealed, write_sealed
 from gradbench.core.types import Gradients
 
-PART = 8
+BLOCKS_OF_A_FILE = 8
 """Blocks in a file, at most."""
 
-Found = list[tuple[int, Gradients]]
+Made = list[tuple[int, Gradients]]
 
 
 class SharedBlocks:
@@ -38,7 +38,7 @@ class SharedBlocks:
         for part in left:
             yield from self._read(part) or self._made(part, gradient, patience=-1) or ()
 
-    def _made(self, part: range, gradient: Callable[[int], Gradients], patience: float) -> Found | None:
+    def _made(self, part: range, gradient: Callable[[int], Gradients], patience: float) -> Made | None:
         """What a part comes out as, by whoever makes it; None where another is at it, longer than ``patience`` s."""
         with locked(self._file(part)[0], patience) as free:
             if not free:
@@ -51,7 +51,7 @@ class SharedBlocks:
                 write_sealed(*self._file(part), tensors)
             return found
 
-    def _read(self, part: range) -> Found | None:
+    def _read(self, part: range) -> Made | None:
         try:
             tensors = read_sealed(*self._file(part))
         except SealError:  # not there, or damaged: computed anew
@@ -91,13 +91,13 @@ def locked(file: Path, patience: float) -> Iterator[bool]:
 
 
 def _parts(blocks: range) -> Iterator[range]:
-    """``blocks`` cut at multiples of ``PART``.
+    """``blocks`` cut at multiples of ``BLOCKS_OF_A_FILE``.
 
     >>> list(_parts(range(5, 20)))
     [range(5, 8), range(8, 16), range(16, 20)]
     """
     start = blocks.start
     while start < blocks.stop:
-        stop = min(start // PART * PART + PART, blocks.stop)
+        stop = min(start // BLOCKS_OF_A_FILE * BLOCKS_OF_A_FILE + BLOCKS_OF_A_FILE, blocks.stop)
         yield range(start, stop)
         start = stop

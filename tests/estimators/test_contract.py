@@ -64,7 +64,9 @@ def test_replicates_do_not_mix(trial):
     first, gradients = values_of(task, noise), replicate_gradients(task, noise, REPLICATES)
     if not draws(trial):
         assert torch.equal(first, first[:1].expand(REPLICATES))
-        assert all(torch.equal(value, value[:1].expand_as(value)) for value in gradients.values())
+        for value in gradients.values():  # the last bits of a product depend on what else is in it, on some processors
+            rounding = 4 * torch.finfo(value.dtype).eps * float(value.abs().max())
+            assert float((value - value[:1]).abs().max()) <= rounding
         return
     other = redrawn(noise, noise_of(task, REPLICATES, 1), (0,))
     assert torch.equal(values_of(task, other)[1:], first[1:])

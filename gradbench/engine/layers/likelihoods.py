@@ -20,7 +20,7 @@ MOST_KNOWN = 2**28
 """Bytes that what is known of a target may take."""
 
 
-Place = tuple[int, int, int]
+PlaceOfPass = tuple[int, int, int]
 """The first block of a pass, and of its replicates the first, and the one after the last."""
 
 
@@ -67,9 +67,9 @@ class Likelihoods:
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
         self.most, self.size = most, 0
-        self.known: dict[Hashable, dict[Place, Known]] = {}
+        self.known: dict[Hashable, dict[PlaceOfPass, Known]] = {}
 
-    def find(self, plan: Hashable, place: Place, x: Tensor, z: Tensor, reference: Gradients) -> Known | None:
+    def find(self, plan: Hashable, place: PlaceOfPass, x: Tensor, z: Tensor, reference: Gradients) -> Known | None:
         """What is known of these very samples. ``reference`` is that which probes are to be held to."""
         found = self.known.get(plan, {}).get(place)
         if found is None or not (torch.equal(found.z, z) and torch.equal(found.x, x)):
@@ -77,7 +77,7 @@ class Likelihoods:
         same = all(torch.equal(value, reference[name]) for name, value in found.reference.items())
         return found if same else None
 
-    def keep(self, plan: Hashable, place: Place, known: Known) -> bool:
+    def keep(self, plan: Hashable, place: PlaceOfPass, known: Known) -> bool:
         """Know this from now on, if there is room; plans that were not asked for lately make room, their own not."""
         own = self.known.pop(plan, {})
         self.known[plan] = own  # the latest

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradbench.core.types import Gradients
-from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter, Place
+from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter, PlaceOfPass
 from gradbench.engine.layers.recording import RecordingCalls, Term
 
 
@@ -24,7 +24,7 @@ class Recall:
     """
 
     def __init__(
-        self, likelihoods: Likelihoods, plan: Hashable, place: Place, reference: Gradients, before: Known | None
+        self, likelihoods: Likelihoods, plan: Hashable, place: PlaceOfPass, reference: Gradients, before: Known | None
     ) -> None:
         self.likelihoods, self.plan, self.place = likelihoods, plan, place
         self.reference, self.before = reference, before
