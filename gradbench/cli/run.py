@@ -14,8 +14,14 @@ from gradbench.cli.plugins import Plugins
 from gradbench.cli.sweeps import Estimators, Keys, Problem, Samples, Size, refuse_mixture, sweep_of
 from gradbench.cli.views import Columns, Full, GroupBy, Relative, Sort, print_run, view_of
 
-LATER = ("gradbench.report.tables", "gradbench.report.claims", "gradbench.results.at_budget")
-LATER += ("gradbench.results.export", "gradbench.results.outcomes", "gradbench.statistics.bias")
+LATER = (
+    "gradbench.report.tables",
+    "gradbench.report.claims",
+    "gradbench.results.at_budget",
+    "gradbench.results.export",
+    "gradbench.results.outcomes",
+    "gradbench.statistics.bias",
+)
 """What a run takes when it has rows."""
 
 

@@ -83,7 +83,7 @@ def locked(file: Path, patience: float) -> Iterator[bool]:
     except Timeout:
         free = False
     except (OSError, NotImplementedError):
-        pass
+        pass  # no locks here, as on some network file systems: work may be done twice, to the same bits
     try:
         yield free
     finally:

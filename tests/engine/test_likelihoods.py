@@ -41,7 +41,7 @@ def moments(task: Task, likelihoods: Likelihoods | None = None) -> Moments:
     """Moments beside a made-up reference, which all tasks at a point have in common."""
     generator = torch.Generator().manual_seed(1)
     shapes = {name: value.shape for name, value in task.point.problem.named_parameters().items()}
-    reference = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    reference = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
     return measure(task, BLOCKS, PER_BLOCK, reference, likelihoods=likelihoods)
 
 
@@ -141,6 +141,25 @@ def test_a_likelihood_that_is_taken_twice_is_measured_anew(taken):
     fresh = Likelihoods()
     moments(other, fresh)
     assert not fresh.known or not any(fresh.known.values()), "nor is it kept"
+
+
+def test_a_free_use_of_a_layer_that_is_known_is_seen(taken, monkeypatch):
+    """What a layer told is but a part where it is used as a free parameter, too: a case for the general path."""
+    point, likelihoods = gaussian(), Likelihoods()
+    task = task_of(point, "score-function", 2)
+
+    def freely(objective, q, noise):
+        return (
+            task.estimator.surrogate(objective, q, noise) + objective.theta.free("decoder.output.bias").sum(-1)[:, 0, 0]
+        )
+
+    other = replace(task, estimator=replace(task.estimator, surrogate=freely))
+    monkeypatch.setattr(layer_norms, "check_apart", lambda task: None)  # as of a minibatch of one, it sees nothing
+    alone = moments(other)
+    assert alone.engine == "general"
+    moments(task, likelihoods)
+    assert same(moments(other, likelihoods), alone)
+    assert True not in taken
 
 
 def test_what_must_be_taken_carefully_is_measured_anew(monkeypatch, taken):

@@ -78,7 +78,7 @@ class Likelihoods:
         return found if same else None
 
     def keep(self, plan: Hashable, place: PlaceOfPass, known: Known) -> bool:
-        """Know this from now on, if there is room; plans that were not asked for lately make room, their own not."""
+        """Know this from now on, if there is room: other plans make room, first what nothing came to for longest."""
         own = self.known.pop(plan, {})
         self.known[plan] = own  # the latest
         for other in list(self.known)[:-1]:

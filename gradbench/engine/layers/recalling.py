@@ -49,7 +49,8 @@ class Recall:
         found = terms[0].known
         if found is None or len(terms) > 1 or not _same(terms[0].upstream, found.upstream):
             raise UnlikeError
-        if self.theta.layers & found.layers or self.theta.leaves.keys() & found.told.keys():
+        free = {self.theta.prefix + name for name in self.theta.leaves}
+        if self.theta.layers & found.layers or free & found.told.keys():  # they have another part in this pass
             raise UnlikeError
         return found
 

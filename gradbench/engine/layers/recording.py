@@ -111,7 +111,7 @@ class RecordingCalls(Calls):
         """Who knows what was made of data and samples before; None: nobody, and no term is noted."""
         self.terms: list[Term] = []
         self.others = 0
-        """How often anything was asked for but a layer, of what differs between replicates."""
+        """How often anything else was asked for than a call on what differs between replicates."""
 
     def of(self, function: Callable[[Calls, Tensor, Tensor], Tensor], x: Tensor, z: Tensor) -> Tensor:
         if self.find is None:
