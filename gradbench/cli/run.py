@@ -104,9 +104,10 @@ def run(
 
     beside = workers is None and executor == "local" and not dry_run and starting.can_fork()
     if beside and sys.argv[1:] == context.obj:  # this process is the command, and nobody's who called it
-        starting.begin("gradbench.runner.executors.worker")
+        starting.begin("gradbench.runner.executors.preloaded")
     from gradbench.cli import output, plugins
     from gradbench.cli.quantities import disk_of, seconds_of
+    from gradbench.core.isolation.importing import uncollected
     from gradbench.runner.execution import KEEP, Execution
     from gradbench.suite import shipped
 
@@ -127,13 +128,14 @@ def run(
     )
     plugins.load_plugins(plugin)
     view = view_of(columns, sort, group_by, relative, full)
-    from gradbench.cli.planning import print_dry_run
-    from gradbench.cli.progress import Bar
-    from gradbench.cli.resuming import resuming
-    from gradbench.report.format import duration
-    from gradbench.results.files import default_folder
-    from gradbench.runner import runs
-    from gradbench.suite import suites
+    with uncollected():
+        from gradbench.cli.planning import print_dry_run
+        from gradbench.cli.progress import Bar
+        from gradbench.cli.resuming import resuming
+        from gradbench.report.format import duration
+        from gradbench.results.files import default_folder
+        from gradbench.runner import runs
+        from gradbench.suite import suites
 
     settings = suites.Settings(
         seed=seed,

@@ -103,6 +103,8 @@ class Processes:
     def __exit__(self, *error: object) -> None:
         self.interrupts.__exit__(None, None, None)
         for one in self.workers:
+            one.process.kill()  # all, before any is waited for
+        for one in self.workers:
             one.end()
         self.workers = []
 
