@@ -93,15 +93,14 @@ class Regressed:
 
 @dataclass(frozen=True)
 class Weighted:
-    """The score of all layers weighted by f's mean at each datapoint [1, 1, B], and how much of it is subtracted."""
+    """The score of all layers weighted by a number for each datapoint, [1, 1, B]."""
 
     weights: Tensor
-    coefficient: float
 
     def task(self, task: Task) -> Task:
         def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
             z = regression.samples(task, q, noise).detach()
-            return self.coefficient * average(self.weights * q.log_prob(z))
+            return average(self.weights * q.log_prob(z))
 
         return _control_task(task, surrogate)
 
@@ -173,6 +172,10 @@ def _alike(a: Noise, b: Noise) -> bool:
 
 
 def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:
+    """The score with the weights α f̄ + β that fit best, f̄ the mean of f at each datapoint.
+
+    Where f is compared with a baseline that all datapoints share, it has another sign at each of them: β is for that.
+    """
     if task.estimator.draws.weights is not None:
         return None
     batch = 1 if task.point.x is None else task.point.x.shape[2]
@@ -182,18 +185,22 @@ def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:
         f = task.f(regression.samples(task, task.held_q, noise))
     if not torch.isfinite(f).all():
         return None
-    control = Weighted(f.mean((0, 1), keepdim=True), 1.0)
-    own, score = (_sensitivities(one, noise, replicates) for one in (task, control.task(task)))
-    inner = size = total = 0.0
+    offered = torch.stack([mean := f.mean((0, 1), keepdim=True), torch.ones_like(mean)])
+    own, *scores = (
+        _sensitivities(one, noise, replicates) for one in (task, *(Weighted(one).task(task) for one in offered))
+    )
+    square, product, total = torch.zeros(2, 2).double(), torch.zeros(2).double(), 0.0
     for name, value in own.items():
-        a = value.double() - value.double().mean(0)
-        total += float(a.square().sum())
-        if name in score and score[name].shape == value.shape:
-            b = score[name].double() - score[name].double().mean(0)
-            inner, size = inner + float((a * b).sum()), size + float(b.square().sum())
-    if size == 0 or total == 0 or inner**2 < WORTHWHILE * size * total:
+        y = (value.double() - value.double().mean(0)).flatten().cpu()
+        total += float(y @ y)
+        if all(name in score and score[name].shape == value.shape for score in scores):
+            x = torch.stack([(score[name].double() - score[name].double().mean(0)).flatten() for score in scores]).cpu()
+            square, product = square + x @ x.T, product + x @ y
+    coefficients = regression.solved(square, product)
+    explained = float(2 * coefficients @ product - coefficients @ square @ coefficients)
+    if total == 0 or explained < WORTHWHILE * total:
         return None
-    return replace(control, coefficient=inner / size)
+    return Weighted((coefficients.to(offered).reshape(-1, 1, 1, 1) * offered).sum(0))
 
 
 def adjusted(task: Task, moments: Moments, blocks: range, budget: int = UNLIMITED) -> Moments:

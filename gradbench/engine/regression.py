@@ -214,19 +214,16 @@ class _Sums:
         return light & many.reshape(-1, *[1] * (light.ndim - 1))
 
     def share(self) -> float:
-        """The share of all noise that the features explain with coefficients that all entries have in common."""
-        xx = xy = None
-        yy = 0.0
+        """The share of all noise that the features explain, with coefficients for each parameter at each datapoint."""
+        explained = total = 0.0
         for square, product, x, y, size in self.sums.values():
             own, centred = self._centred(square, product, x, y)
-            own, centred = own.flatten(2).sum(2), centred.flatten(1).sum(1)
-            xx = own if xx is None else xx + own
-            xy = centred if xy is None else xy + centred
-            yy += float((size - y.square() / self.count).sum())
-        assert xx is not None
-        assert xy is not None
-        found = _solved(xx, xy)
-        return 0.0 if yy <= 0 else float(2 * found @ xy - found @ xx @ found) / yy
+            own = own.flatten(3).unflatten(3, (own.shape[3], -1)).sum((2, 4)).movedim(2, 0)
+            centred = centred.flatten(2).unflatten(2, (centred.shape[2], -1)).sum((1, 3)).T
+            found = solved(own, centred)
+            explained += float((2 * found * centred - found * (own @ found[..., None])[..., 0]).sum())
+            total += float((size - y.square() / self.count).sum())
+        return 0.0 if total <= 0 else explained / total
 
     def _centred(self, square: Tensor, product: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Σ xx and Σ xy about the means of the pilot draws: gradients that the features match are matched exactly."""
@@ -243,12 +240,12 @@ class _Sums:
             real = size > torch.finfo(scale.dtype).eps * scale.double().squeeze(1)
             real[1:] &= self._usual(name, count)
             square, centred = square * (real[:, None] & real[None]), centred * real
-            each = _solved(square.flatten(2).permute(2, 0, 1), centred.flatten(1).T)
+            each = solved(square.flatten(2).permute(2, 0, 1), centred.flatten(1).T)
             found[name] = (each.T.reshape(centred.shape) * real).reshape(count, 1, *centred.shape[1:])
         return found
 
 
-def _solved(square: Tensor, product: Tensor) -> Tensor:
+def solved(square: Tensor, product: Tensor) -> Tensor:
     """Coefficients [..., K] of least squares from [..., K, K] and [..., K]."""
     scale = square.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(square.dtype).tiny)
     root = scale.sqrt()

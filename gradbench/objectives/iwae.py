@@ -24,7 +24,7 @@ class Iwae(Objective):
     name = "iwae"
     title = "importance-weighted bound, L samples inside the log"
     exchangeable = True
-    averaged_by = ("iwae-dreg", "vimco-geometric", "iwae-score")
+    averaged_by = ("iwae-dreg", "ovis-mc", "vimco-geometric", "iwae-score")
 
     @classmethod
     def why_not(cls, problem: type[Problem]) -> str | None:

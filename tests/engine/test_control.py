@@ -132,6 +132,25 @@ def test_it_takes_nearly_all_noise_from_layers_too(name, layers):
     assert adjusted < plain / 20
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_baseline_that_datapoints_share_leaves_the_noise_that_there_is_without_one(layers):
+    """f less the baseline has one sign at some datapoints and another at others: no one coefficient fits them all."""
+    point = point_of("sigmoid-belief", latent=4, batch=8, train_steps=200, stochastic_layers=layers)
+    nothing = {key: torch.zeros_like(value) for key, value in point.problem.named_parameters().items()}
+
+    def noise(name: str) -> tuple[float, float]:
+        moments = measure(task_of(point, name, 2, "monte-carlo"), range(32), 32, nothing)
+        plain, adjusted = (
+            sum(float(np.asarray(value).var(0, ddof=1).sum()) for key, value in means.items() if key.startswith("phi."))
+            for means in (moments.means, moments.adjusted)
+        )
+        return plain, adjusted
+
+    (_, without), (plain, own) = noise("score-function"), noise("score-function-ema")
+    assert own < plain / 5
+    assert own == pytest.approx(without, rel=0.05)
+
+
 def test_a_mean_that_is_inherited_is_not_taken_for_that_of_another_law():
     """A subclass may have changed the law: what is exact of its base is not exact for it."""
     task = task_of(BELIEF.point(), "score-function", 2)

@@ -237,6 +237,20 @@ def test_bits_of_a_bound_are_averaged_with_little_noise(monkeypatch):
     assert usual < 1e-4 * noise()
 
 
+def test_layers_of_a_bound_are_averaged_with_less_noise_than_what_is_averaged_by_them(monkeypatch):
+    """Once q is near the posterior, an outer sample in the place of each tells more than the mean of the others."""
+    point = point_of("sigmoid-belief", latent=4, batch=4, train_steps=300, stochastic_layers=3)
+
+    def noise() -> float:
+        blocks = [monte_carlo.block_gradient(point, IWAE, 2, 64, block) for block in range(8)]
+        own = [name for name in blocks[0] if name.startswith("phi")]
+        return sum(float(torch.stack([one[name] for one in blocks]).var(0).sum()) for name in own)
+
+    usual = noise()
+    monkeypatch.setattr(IWAE.kind, "averaged_by", ("vimco-geometric",))
+    assert usual < noise() / 2
+
+
 def test_quadrature_ends_where_it_would_take_too_long(monkeypatch):
     point = point_of("gaussian-vae", latent=3, hidden=3, batch=2)
     elbo = ChosenObjective("elbo", "analytic")
