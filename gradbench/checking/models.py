@@ -23,7 +23,7 @@ from gradbench.core.errors import BrokenProblemError, GradbenchError
 from gradbench.core.seeding import stream
 from gradbench.core.types import Gradients, Noise
 from gradbench.engine import general, loop
-from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers import recorded
 from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
@@ -330,7 +330,7 @@ def _paths(point: Point, q: Family) -> None:
         for name, value in plain.items():
             finite(value, f"the gradient of {name}")
         everything = torch.cat([value.flatten() for value in plain.values()])
-        for path in (_in_one_batch, general.together_gradients, layer_norms.layer_gradients):
+        for path in (_in_one_batch, general.together_gradients, recorded.layer_gradients):
             try:
                 found = path(task, noise, REPLICATES)
             except (NeedsLoopError, NeedsGeneralPathError):

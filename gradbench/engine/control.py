@@ -21,7 +21,7 @@ from gradbench.core.bank import UNLIMITED, Bank
 from gradbench.core.types import Noise, Values
 from gradbench.engine import regression
 from gradbench.engine.general import block_stream
-from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers import recorded
 from gradbench.engine.layers.recording import RecordingCalls, check_ties, deltas, sensitivities
 from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.moments import Moments
@@ -128,7 +128,7 @@ def _taken_back(task: Task, weights: dict[str, Tensor], count: int) -> dict[str,
         told = deltas(_weighed(weights, problem.posterior(phi, task.point.x)).sum(), (phi,), check=True)
         parameters = {f"phi.{name}": value for name, value in trainable(problem.phi).items()}
         with torch.no_grad():
-            return layer_norms.gradients_told(*told, parameters, count)
+            return recorded.gradients_told(*told, parameters, count)
     except NeedsGeneralPathError:
         copies = PerReplicateCalls(problem.phi, count)
         total = _weighed(weights, problem.posterior(copies, task.point.x)).sum()

@@ -46,6 +46,11 @@ class Pass:
         return self.stop - self.start == self.per_block
 
     @property
+    def rows(self) -> slice:
+        """Where its blocks are in the range."""
+        return slice(self.first, self.first + self.blocks)
+
+    @property
     def replicates(self) -> int:
         """Replicates in all."""
         return self.blocks * (self.stop - self.start)

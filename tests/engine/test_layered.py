@@ -12,7 +12,7 @@ from gradbench.core.errors import MeasurementError
 from gradbench.core.seeding import stream
 from gradbench.engine import control, general, loop
 from gradbench.engine.certainty import certain
-from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers import layer_norms, recorded
 from gradbench.engine.layers.trust import MixesDatapointsError
 from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.minibatches import fitted
@@ -56,7 +56,7 @@ def test_all_paths_find_the_gradients_of_single_replicates(label, name, objectiv
     task = task_of(point(label), name, 2, objective)
     noise = task.noise(4, stream(0, "test noise"))
     each = [task.gradient(slice_noise(noise, slice(r, r + 1))) for r in range(4)]
-    for path in (loop.loop_gradients, general.together_gradients, layer_norms.layer_gradients):
+    for path in (loop.loop_gradients, general.together_gradients, recorded.layer_gradients):
         found = path(task, noise, 4)
         for key in task.point.names:
             expected = torch.stack([one[key].flatten() for one in each])

@@ -16,7 +16,7 @@ from gradbench.checking.models import fault
 from gradbench.core.errors import UsageError
 from gradbench.core.types import Gradients
 from gradbench.engine import general, loop
-from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers import recorded
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.base import Setting
@@ -125,7 +125,7 @@ def test_the_closed_form_of_an_additive_cost_is_the_sum_over_states(variables, c
     assert value.item() == pytest.approx((mass * f).sum(), rel=1e-12)
 
 
-@pytest.mark.parametrize("path", [general.replicate_gradients, layer_norms.layer_gradients])
+@pytest.mark.parametrize("path", [general.replicate_gradients, recorded.layer_gradients])
 @pytest.mark.parametrize(("estimator", "samples"), SCORES)
 @pytest.mark.parametrize(("variables", "categories", "cost"), TARGETS)
 def test_exact_mean_and_variance_over_all_draws(estimator, samples, variables, categories, cost, path):

@@ -13,7 +13,7 @@ from torch import Tensor
 from gradbench.checking.targets import Target, targets
 from gradbench.core.types import Gradients
 from gradbench.engine import general, loop
-from gradbench.engine.layers import layer_norms
+from gradbench.engine.layers import recorded
 from gradbench.engine.task import Task
 from gradbench.estimators import ESTIMATORS
 from gradbench.explaining.variants import target_for
@@ -167,7 +167,7 @@ def test_every_path_through_the_engine_gives_the_same_gradients(estimator, kl):
     task = Task(point(), chosen, parameters, 2, ChosenObjective("elbo", kl)).fitted()
     noise = task.noise(5, torch.Generator().manual_seed(0))
     rows = loop.loop_gradients(task, noise, 5)
-    for path in (general.replicate_gradients, layer_norms.layer_gradients):
+    for path in (general.replicate_gradients, recorded.layer_gradients):
         same({name: value.detach() for name, value in path(task, noise, 5).items()}, rows)
 
 

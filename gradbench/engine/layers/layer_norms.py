@@ -11,21 +11,21 @@ whole minibatches, the blocks are evaluated again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from gradbench.core.bank import Bank
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Gradients, Noise
 from gradbench.engine.general import block_stream, pilot
 from gradbench.engine.layers import apart, products
 from gradbench.engine.layers.datapoints import blocked, datapoint_variances, pieces_of
-from gradbench.engine.layers.factored import Factored
 from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter
+from gradbench.engine.layers.means import BlockMeans, matrix
 from gradbench.engine.layers.recalling import Recall, UnlikeError
-from gradbench.engine.layers.recording import Explicit, Linear, RecordingCalls, check_ties, deltas
+from gradbench.engine.layers.recorded import record
+from gradbench.engine.layers.recording import Explicit, Linear
 from gradbench.engine.layers.trust import MixesDatapointsError, NeedsGeneralPathError
 from gradbench.engine.moments import Moments, assembled
 from gradbench.engine.passes import Pass, plan
@@ -65,52 +65,6 @@ def measure_layers(
         cell.evaluate(group, noise)
         tick(len(some) * per_block)
     return cell.moments()
-
-
-def record(
-    task: Task, noise: Noise, replicates: int, *, by_datapoint: bool, check: bool, recall: Recall | None = None
-) -> tuple[list[Linear], list[Explicit]]:
-    """Layers and free parameters of ``replicates`` with their δ; ``check``: see `deltas`.
-
-    ``recall``: without the layers of a likelihood that it knows.
-    """
-    batch = 1 if task.point.x is None else task.point.x.shape[2]
-    phi = RecordingCalls(task.point.problem.phi, "phi.", replicates, batch if by_datapoint else 1)
-    theta = RecordingCalls(task.point.problem.theta, "theta.", replicates, batch if by_datapoint else 1)
-    if recall is not None:
-        recall.watch(theta)
-    linear, explicit = deltas(task.values(noise, phi, theta).sum(), (phi, theta), check=check)
-    names = {one.name for one in explicit}
-    for one in linear:
-        if twice := names & {f"{one.name}.weight", f"{one.name}.bias"}:
-            raise NeedsGeneralPathError(f"{min(twice)} is used both in its layer and as a free parameter")
-        if by_datapoint and one.delta.shape[2] != batch:
-            raise MixesDatapointsError(f"{one.name} does not tell datapoints apart")
-    for one in explicit:
-        if by_datapoint and one.gradient.shape[1] != batch:
-            raise MixesDatapointsError(f"{one.name} does not tell datapoints apart")
-    return linear, explicit
-
-
-def layer_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:
-    """Each replicate's gradient, [R, P] by parameter tensor, formed from layers. Raises NeedsGeneralPathError."""
-    check_ties(task.point.problem)
-    linear, explicit = record(task, noise, replicates, by_datapoint=False, check=True)
-    return gradients_told(linear, explicit, task.point.problem.named_parameters(), replicates)
-
-
-def gradients_told(
-    linear: list[Linear], explicit: list[Explicit], parameters: Mapping[str, Tensor], replicates: int
-) -> dict[str, Tensor]:
-    """The gradients [R, P] by parameter tensor that are told by layers and free parameters; 0 of what neither tells."""
-    found = {name: value.new_zeros(replicates, value.numel()) for name, value in parameters.items()}
-    for one in linear:
-        a = one.inputs.expand(replicates, *one.inputs.shape[1:]).flatten(1, 2)
-        delta = one.delta.flatten(1, 2)
-        found[f"{one.name}.weight"] = (delta.mT @ a).flatten(1)
-        if f"{one.name}.bias" in found:
-            found[f"{one.name}.bias"] = delta.sum(1)
-    return found | {one.name: one.gradient.sum(1).flatten(1) for one in explicit}
 
 
 def check_apart(task: Task) -> None:
@@ -155,20 +109,15 @@ class _Cell:
         """What is known of the blocks at hand, from their first replicate on."""
         self.plan = plan(task, per_block)
         parameters = task.point.problem.named_parameters()
-        self.shapes = {name: _matrix(value) for name, value in parameters.items()}
-        self.reference = {name: reference[name].to(value).reshape(_matrix(value)) for name, value in parameters.items()}
+        self.reference = {name: reference[name].to(value).reshape(matrix(value)) for name, value in parameters.items()}
         self.norms = {name: float(value.square().sum()) for name, value in reference.items()}
-        sizes = {name: value.numel() for name, value in parameters.items()}
-        self.bank = Bank(len(blocks), sizes, task.point.dtype(), budget, zeroed=False)
+        self.means = BlockMeans(parameters, len(blocks), per_block, budget)
         self.row = {name: index for index, name in enumerate(parameters)}
         self.within = torch.zeros(len(parameters), len(blocks), dtype=torch.float64)
         self.pieces = torch.zeros(len(blocks), dtype=torch.float64)
         self.probes = torch.zeros(3, len(parameters), len(blocks), self.plan.probes, dtype=torch.float64)
-        self.factors: dict[str, tuple[Tensor, Tensor]] = {}
         self.centre: Gradients = {}
         self.told: dict[str, Tensor] = {}
-        self.written: set[str] = set()
-        """Parameters whose means the group at hand has put into the bank."""
 
     def evaluate(self, group: list[Pass], noise: Noise) -> None:
         """Evaluate whole blocks: by what is known, or from the start; carefully, where it turns out that it must be."""
@@ -183,12 +132,10 @@ class _Cell:
     def _take_all(self, group: list[Pass], noise: Noise, *, careful: bool) -> None:
         """Raises _CancelledError where a variance is lost to rounding, and none has been yet."""
         self.careful = careful
-        rows = _rows(group[0])
+        rows = group[0].rows
         self.within[:, rows], self.pieces[rows] = 0, 0
-        for left, _ in self.factors.values():
-            left[rows] = 0
+        self.means.begin(rows)
         self.told.clear()
-        self.written.clear()
         for part in group:
             self._take(part, noise if part.whole else slice_noise(noise, slice(part.start, part.stop)))
 
@@ -201,7 +148,7 @@ class _Cell:
             known = None if recall is None else recall.known()
             if known is not None:
                 self._take_over(known, part)
-            self._add_means(linear, explicit, part)
+            self.means.add(linear, explicit, part)
             self._find_centre(part)
             if self.by_datapoint:
                 self._within_by_datapoint(linear, explicit, part)
@@ -220,8 +167,7 @@ class _Cell:
         within = self.within.numpy()
         if self.by_datapoint:
             within = within / self.pieces.numpy() * (self.per_block - 1)
-        factors = {name: Factored(left.numpy(), a.numpy()) for name, (left, a) in self.factors.items()}
-        means = self.bank.arrays() | factors
+        means = self.means.arrays()
         return assembled(self.per_block, means, within, self.probes.numpy(), self.norms, by_datapoint=self.by_datapoint)
 
     # likelihoods that are known
@@ -240,106 +186,34 @@ class _Cell:
         return all(torch.equal(value, self.centre[name]) for name, value in known.centre.items())
 
     def _told(self, name: str, part: Pass) -> OfParameter:
-        row, rows = self.row[name], _rows(part)
+        row, rows = self.row[name], part.rows
         return OfParameter(
-            self.bank.rows[name][rows].clone(), self.within[row, rows].clone(), self.probes[:, row, rows].clone()
+            self.means.copy(name, part), self.within[row, rows].clone(), self.probes[:, row, rows].clone()
         )
 
     def _take_over(self, known: Known, part: Pass) -> None:
-        rows = _rows(part)
         for name, told in known.told.items():
-            self.bank.rows[name][rows] = told.means
-            self.written.add(name)
-            self.within[self.row[name], rows] = told.within
-            self.probes[:, self.row[name], rows] = told.probes
-
-    # block means
-
-    def _add_means(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
-        for one in linear:
-            delta = blocked(one.delta, part)
-            self._add(f"{one.name}.bias", delta.flatten(1, 3).sum(1), part)
-            if self._factors(one):
-                sums = delta.sum(1).flatten(1, 2).cpu()
-                self.factors[f"{one.name}.weight"][0][_rows(part)].add_(sums, alpha=1 / self.per_block)
-            elif one.shared:
-                a = one.inputs.flatten(1, 2).expand(part.blocks, -1, -1)
-                self._add_product(f"{one.name}.weight", delta.sum(1).flatten(1, 2), a, part)
-            else:
-                a = blocked(one.inputs, part).flatten(1, 3)
-                self._add_product(f"{one.name}.weight", delta.flatten(1, 3), a, part)
-        for one in explicit:
-            self._add(one.name, blocked(one.gradient, part).sum((1, 2)).flatten(1), part)
-        for name in self.bank.rows.keys() - self.written - self.factors.keys():
-            self.bank.rows[name][_rows(part)] = 0  # no gradient reaches it
-            self.written.add(name)
-
-    def _factors(self, one: Linear) -> bool:
-        """Whether the layer's mean is kept as factors: where they are the smaller."""
-        name = f"{one.name}.weight"
-        if name not in self.factors and one.shared:
-            a, outputs = one.inputs.flatten(0, 2).cpu(), one.delta.shape[-1]
-            if 2 * len(a) < a.shape[1]:
-                left = torch.zeros(len(self.bank.rows[name]), len(a), outputs, dtype=a.dtype)
-                self.factors[name] = (left, a)
-        return name in self.factors
-
-    def _mean(self, name: str, rows: slice) -> Tensor:
-        """The mean of some of the block means."""
-        if name in self.factors:
-            left, a = self.factors[name]
-            return left[rows].mean(0).mT @ a
-        return self.bank.rows[name][rows].mean(0).reshape(self.shapes[name])
-
-    def _mean_squares(self, name: str, rows: slice, origin: Tensor | None) -> Tensor:
-        """‖block mean − origin‖², [K] in float64."""
-        if name in self.factors:
-            left, a = self.factors[name]
-            found = Factored(left[rows].numpy(), a.numpy())
-            square = found.squares()
-            if origin is not None:
-                flat = origin.flatten().double().cpu().numpy()
-                square = square - 2 * found.inner(flat) + flat @ flat
-            return torch.from_numpy(square)
-        away = self.bank.rows[name][rows]
-        return products.squares(away if origin is None else away - origin.flatten().cpu())
-
-    def _add(self, name: str, sums: Tensor, part: Pass) -> None:
-        if name not in self.bank.rows:
-            return
-        rows = self.bank.rows[name][_rows(part)]
-        if name in self.written:
-            rows.add_(sums.cpu(), alpha=1 / self.per_block)
-        else:
-            rows.copy_(sums).div_(self.per_block)
-        self.written.add(name)
-
-    def _add_product(self, name: str, delta: Tensor, a: Tensor, part: Pass) -> None:
-        rows = self.bank.rows[name][_rows(part)]
-        if rows.device == delta.device:
-            target = rows.unflatten(1, self.shapes[name])
-            target.baddbmm_(delta.mT, a, beta=1 if name in self.written else 0, alpha=1 / self.per_block)
-            self.written.add(name)
-        else:
-            self._add(name, torch.bmm(delta.mT, a).flatten(1), part)
+            self.means.put(name, told.means, part)
+            self.within[self.row[name], part.rows] = told.within
+            self.probes[:, self.row[name], part.rows] = told.probes
 
     def _find_centre(self, part: Pass) -> None:
         """A gradient near the mean. It changes between passes, but never within a block."""
         if part.whole and part.replicates >= CENTRE_FEWEST:
             first = min(-(-CENTRE_REPLICATES // self.per_block), part.blocks)
             rows = slice(part.first, part.first + first)
-            self.centre = {name: self._mean(name, rows).to(value) for name, value in self.reference.items()}
+            self.centre = {name: self.means.mean(name, rows).to(value) for name, value in self.reference.items()}
         elif not self.centre:
             with torch.enable_grad():
                 found = pilot(self.task, CENTRE_REPLICATES)
-            self.centre = {name: value.reshape(self.shapes[name]) for name, value in found.items()}
+            self.centre = {name: value.reshape(self.reference[name].shape) for name, value in found.items()}
 
     # variance
 
     def _within_by_datapoint(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         s = self.plan.piece
         pieces = max(0, min(part.stop, self.plan.compared) - part.start) // s
-        self.pieces[_rows(part)] += pieces
+        self.pieces[part.rows] += pieces
         if pieces == 0:
             return
         some = (pieces, s)
@@ -376,8 +250,8 @@ class _Cell:
         self._fold(part)
         if part.stop < self.per_block:
             return
-        rows = _rows(part)
-        shifts = torch.stack([self._mean_squares(name, rows, origin.get(name)) for name in self.row])
+        rows = part.rows
+        shifts = torch.stack([self.means.squares(name, rows, origin.get(name)) for name in self.row])
         total = self.within[:, rows]
         left = total - self.per_block * shifts
         cancelled = left.sum(1) < CANCELLED * total.sum(1)
@@ -394,7 +268,7 @@ class _Cell:
         """Add what was tallied, by replicate or by piece, to its blocks."""
         if self.told:
             sums = torch.stack(list(self.told.values())).unflatten(1, (part.blocks, -1)).sum(2).cpu()
-            self.within[[self.row[name] for name in self.told], _rows(part)] += sums
+            self.within[[self.row[name] for name in self.told], part.rows] += sums
         self.told.clear()
 
     # cosine and kurtosis
@@ -430,15 +304,13 @@ class _Cell:
         self._answer(name, found, part, stop)
 
     def _answer(self, name: str, found: Tensor, part: Pass, stop: int) -> None:
-        rows = self.probes[:, self.row[name], _rows(part), part.start : stop]
+        rows = self.probes[:, self.row[name], part.rows, part.start : stop]
         rows.copy_(found.unflatten(1, (part.blocks, -1)))
 
     def _check(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         """Raise MeasurementError where a replicate of the pass is not finite. Every δ is in a mean of a block."""
-        rows = _rows(part)
-        kept = [value[rows] for name, value in self.bank.rows.items() if len(self.shapes[name]) == 1]
         most = torch.finfo(self.task.point.dtype()).max
-        if bool((self.within[:, rows].abs() <= most).all()) and all(torch.isfinite(value).all() for value in kept):
+        if bool((self.within[:, part.rows].abs() <= most).all()) and self.means.are_finite(part.rows):
             return
         values = [one.delta for one in linear] + [one.gradient for one in explicit]
         fine = torch.stack([torch.isfinite(value).flatten(1).all(1) for value in values]).all(0)
@@ -456,12 +328,3 @@ def _lost(found: list[tuple[Tensor, Tensor, Tensor | None]]) -> list[int]:
     sums = torch.stack([torch.stack([weight, bias]) for _, weight, bias, _ in some])
     lost = (sums < CANCELLED * torch.stack([size for *_, size in some])).any(1).tolist()  # all in one look
     return [index for (index, *_), is_lost in zip(some, lost, strict=True) if is_lost]
-
-
-def _rows(part: Pass) -> slice:
-    return slice(part.first, part.first + part.blocks)
-
-
-def _matrix(value: Tensor) -> tuple[int, ...]:
-    """The shape that the gradient of a parameter is handled in: a matrix stays one, all else is flat."""
-    return tuple(value.shape) if value.dim() == 2 else (value.numel(),)
