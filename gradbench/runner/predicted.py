@@ -17,17 +17,17 @@ from gradbench.suite.cell import Cell
 from gradbench.suite.measure import Measure
 from gradbench.target.monte_carlo import MONTE_CARLO_SAMPLES
 
-SECONDS_PER_TIMING = 0.15
-"""Of a timing: it takes at least 0.1 s, and what it does once before."""
-SECONDS_PER_CELL = 0.1
+SECONDS_PER_TIMING = 0.06
+"""Of a timing: it takes at least 0.03 s, and what it does once before."""
+SECONDS_PER_CELL = 0.05
 """Fitting and bookkeeping of a cell of any size."""
-SECONDS_PER_BLOCK = 0.002
+SECONDS_PER_BLOCK = 0.001
 SECONDS_PER_MINIBATCH = 0.012
 """The same for a block with a minibatch of its own: its pilot, its control variate, its probes."""
 FLOPS_PER_PARAMETER = 6
 """Forward and backward of a linear layer, for one evaluation."""
-EFFICIENCY = 0.25
-"""Share of the speed of a large matrix product that the passes of a typical cell reach."""
+EFFICIENCY = 0.6
+"""Share of the speed of a large matrix product that a typical cell reaches, were nothing evaluated once for several."""
 SUPPOSED = 10_000
 """Supposed of a plugin's problem, which is not built to be counted."""
 

@@ -12,7 +12,7 @@ from gradbench.engine.options import FREE_SHARE
 from gradbench.runner.predicted import Predicted
 from gradbench.suite.cell import Cell
 
-WORTH = 4.0
+WORTH = 2.0
 """Seconds of statistics that are shared out: of fewer, starting processes would cost more than it saves."""
 
 
