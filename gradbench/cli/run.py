@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -102,8 +103,8 @@ def run(
     """Measure every cell of a suite, or of a sweep that is typed, into a run folder, and print the tables."""
     from gradbench.core.isolation import starting
 
-    beside = workers is None and executor == "local" and not dry_run and starting.can_fork()
-    if beside and sys.argv[1:] == context.obj:  # this process is the command, and nobody's who called it
+    own = sys.argv[1:] == context.obj  # this process is the command, and nobody's who called it
+    if own and workers is None and executor == "local" and not dry_run and starting.can_fork():
         starting.begin("gradbench.runner.executors.preloaded")
     from gradbench.cli import output, plugins
     from gradbench.cli.quantities import disk_of, seconds_of
@@ -128,7 +129,7 @@ def run(
     )
     plugins.load_plugins(plugin)
     view = view_of(columns, sort, group_by, relative, full)
-    with uncollected():
+    with uncollected() if own else nullcontext():
         from gradbench.cli.planning import print_dry_run
         from gradbench.cli.progress import Bar
         from gradbench.cli.resuming import resuming

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 def uncollected() -> Iterator[None]:
     """What is imported meanwhile is never looked through for garbage: neither as it comes, nor later.
 
-    Where garbage is not collected at all, it stays so.
+    Nor is what was there before, garbage or not: this is for a process that has done nothing yet. Where garbage is not
+    collected at all, it stays so.
     """
     if not gc.isenabled():
         yield
