@@ -121,20 +121,23 @@ def moments_of(gradients: Array, blocks: int, gradient: Array) -> Moments:
     )
 
 
-def measured(name: str, problem: str, parameters: dict, replicates: int, blocks: int) -> Case:
-    """The score function measured by the engine; its variance from one long run."""
+def measured(name: str, problem: str, parameters: dict, replicates: int, blocks: int, samples: int = 1) -> Case:
+    """The score function measured by the engine; its variance from one long run.
+
+    Of several samples and datapoints, the variance is from a part of the replicates of each block.
+    """
     kind = PROBLEMS[problem]
     axes = Axes(problem, kind.Parameters(**parameters), kind.data, 0, 0)
     point = points.build(axes, "cpu", torch.float64)
     objective = natural(kind, None if kind.objective == "cost" else "analytic")
-    exact = reference.compute(point, objective, 1, replicates, blocks)
+    exact = reference.compute(point, objective, samples, replicates, blocks)
     assert exact.exact
 
     def at(seed: int) -> Point:
         return Point(replace(axes, seed=seed), point.problem, point.x, point.device)
 
     def moments(run: int, replicates: int = replicates, blocks: int = blocks) -> Moments:
-        task = Task(at(1000 + run), ESTIMATORS["score-function"], {}, 1, objective)
+        task = Task(at(1000 + run), ESTIMATORS["score-function"], {}, samples, objective)
         return measure(task, range(blocks), replicates // blocks, exact.gradient)
 
     long = summarise(moments(-1, 2**18, 256), exact, PRECISION)["phi"]
@@ -203,6 +206,10 @@ def cases() -> Iterator[tuple[Case, bool]]:
     yield measured("bernoulli-cost", "bernoulli-cost", {"target": 0.45, "prob": 0.1}, 1024, 32), True
     yield measured("gaussian-cost", "gaussian-cost", {"k": -3.0}, 4096, 32), True
     yield measured("gaussian-vae", "gaussian-vae", {"hidden": 8, "latent": 2, "batch": 4}, 1024, 32), True
+    several = {"hidden": 8, "latent": 2, "batch": 8}
+    yield measured("gaussian-vae, L = 4", "gaussian-vae", several, 1024, 32, 4), True
+    yield measured("gaussian-vae, L = 16", "gaussian-vae", several, 1024, 32, 16), True
+    yield measured("sigmoid-belief, L = 8", "sigmoid-belief", {"latent": 4, "batch": 8}, 1024, 32, 8), True
 
 
 HEADER = """| case | R / K | kurtosis | runs | rejected, no bias | variance | MSE, no bias | MSE, bias 1 sd | ‖bias‖ 5 % | ‖bias‖ 20 % | ‖bias‖ 100 % | power 5 % | power 20 % | power 100 % |
