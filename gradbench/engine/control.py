@@ -185,10 +185,10 @@ def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:
         f = task.f(regression.samples(task, task.held_q, noise))
     if not torch.isfinite(f).all():
         return None
-    offered = torch.stack([mean := f.mean((0, 1), keepdim=True), torch.ones_like(mean)])
-    own, *scores = (
-        _sensitivities(one, noise, replicates) for one in (task, *(Weighted(one).task(task) for one in offered))
-    )
+    mean = f.mean((0, 1), keepdim=True)
+    offered = torch.stack([mean, torch.ones_like(mean)])
+    controls = [Weighted(weights).task(task) for weights in offered]
+    own, *scores = [_sensitivities(each, noise, replicates) for each in (task, *controls)]
     square, product, total = torch.zeros(2, 2).double(), torch.zeros(2).double(), 0.0
     for name, value in own.items():
         y = (value.double() - value.double().mean(0)).flatten().cpu()
