@@ -31,7 +31,7 @@ OUT_OF_REACH = 4.0
 """So many times the most blocks that a cell may have: a bias that would not be small by then is not pursued, unless it
 may well be so large that it is found. By luck an interval is half as wide, and no narrower."""
 LIKELY = 0.4
-"""A bias may well be so large a share of the upper end of its interval."""
+"""A bias may well be so large a share of the upper end of its interval, or as large as it was estimated."""
 ERRORS_FOUND = float(-ndtri(FOUND_AT / 2))
 """Standard errors from 0 at which a bias is found."""
 
@@ -90,7 +90,8 @@ def is_out_of_reach(figures: Figures | SimpleNamespace, margin: float) -> bool:
     normal = float(ndtri(1 - (1 - LEVEL) / 2))
     at_last = arm * math.sqrt(figures.blocks / MOST_BLOCKS)
     small = at_last <= math.sqrt(OUT_OF_REACH) * margin * _scale(figures) / LONGER_ARM
-    found = at_last * ERRORS_FOUND <= LIKELY * figures.bias_high * normal
+    likely = max(LIKELY * figures.bias_high, figures.bias_norm)
+    found = at_last * ERRORS_FOUND <= likely * normal
     return not (small or found)
 
 

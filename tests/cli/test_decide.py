@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import gradbench as library
-from gradbench.runner.aims import DOUBTFUL, FOUND_AT, LONGER_ARM, is_decided, is_out_of_reach
+from gradbench.runner.aims import DOUBTFUL, ERRORS_FOUND, FOUND_AT, LONGER_ARM, is_decided, is_out_of_reach
 from gradbench.suite.measure import MOST_BLOCKS
 from tests.cli.test_run import TIMED
 
@@ -106,6 +106,11 @@ def test_how_far_reach_goes(blocks):
     assert is_out_of_reach(figures_of(0.0, 2.1 * at_last, blocks), 0.05)
     # as wide an interval, about a bias that would be found
     assert not is_out_of_reach(figures_of(10.0 * at_last, 12.1 * at_last, blocks), 0.05)
+    # and about one that would just be found, were it as large as it is estimated
+    arm = 2.1 * at_last
+    least = arm * math.sqrt(blocks / MOST_BLOCKS) * ERRORS_FOUND / 1.96
+    assert not is_out_of_reach(figures_of(1.05 * least, 1.05 * least + arm, blocks), 0.05)
+    assert is_out_of_reach(figures_of(0.95 * least, 0.95 * least + arm, blocks), 0.05)
     # without a gradient, the margin is of the standard deviation
     without = figures_of(0.0, 2.1 * at_last, blocks)
     without.gradient_norm = 0.0
