@@ -46,12 +46,15 @@ def clocked(module: Any, name: str, part: str, spent: dict[str, float]) -> None:
 def one_round(folder: Path) -> dict[str, float]:
     """The seconds of each part of a run in this process."""
     start, spent = time.perf_counter(), dict[str, float]()
-    from gradbench.cli import main, views
-    from gradbench.engine import control, timing
-    from gradbench.report import tables  # noqa: F401
-    from gradbench.results import store
-    from gradbench.runner import cell_statistics, kept_moments, runs  # noqa: F401
-    from gradbench.target import reference
+    from gradbench.core.isolation.importing import uncollected
+
+    with uncollected():  # as the command does
+        from gradbench.cli import main, views
+        from gradbench.engine import control, timing
+        from gradbench.report import tables  # noqa: F401
+        from gradbench.results import store
+        from gradbench.runner import cell_statistics, kept_moments, runs  # noqa: F401
+        from gradbench.target import reference
 
     spent["start-up"] = time.perf_counter() - start
     clocked(cell_statistics, "measure_moments", "engine", spent)
