@@ -1,7 +1,8 @@
 """Cells measured on the machines of a Ray cluster, which has the say over its CPUs and GPUs.
 
-Each cell is a task that is tried once. What it dies of is its row; run again, what failed is measured anew. The run
-folder is one that all machines share.
+Each cell is a task that is tried once. What it dies of is its row; run again, what failed is measured anew. One that a
+machine had been given and not begun when it was lost is given to another, once. The run folder is one that all machines
+share.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class RayCluster:
         self.setup, self.watcher, self.address, self.workers, self.timeout = setup, watcher, address, workers, timeout
         self.slots = 1
         self.running: dict[Any, tuple[Job, Group, str]] = {}
+        self.again: set[str] = set()
+        """Names of tasks that were given out for the second time."""
 
     def __enter__(self) -> RayCluster:
         self.interrupts = Interrupts().__enter__()
@@ -96,9 +99,13 @@ class RayCluster:
             self.interrupts.check()
             for task in done:
                 job, group, name = self.running.pop(task)
-                yield from self._ended(job, group, self._outcome(task, name), queue)
+                if (found := self._outcome(task, name)) is not None:
+                    yield from self._ended(job, group, found, queue)
+                else:
+                    self.again.add(self._submit(job, group, seconds()))
 
-    def _submit(self, job: Job, group: Group, seconds: float | None) -> None:
+    def _submit(self, job: Job, group: Group, seconds: float | None) -> str:
+        """Give a job out; the name of its task."""
         gpu = job.cell.device.startswith("cuda")
         claimed: dict[str, Any] = {"num_cpus": self.setup.threads, "num_gpus": int(gpu)}
         if job.phase == "timing" and (node := self._timing_node(gpu)) is not None:
@@ -113,9 +120,10 @@ class RayCluster:
         task = remote.remote(self.packed, pickle.dumps(replace(job, seconds=seconds)), name, self.timeout)
         self.running[task] = job, group, name
         self.watcher.begun(job)
+        return name
 
-    def _outcome(self, task: Any, name: str) -> tuple[Outcome, bool]:
-        """What came of a task, and whether its process ended in it."""
+    def _outcome(self, task: Any, name: str) -> tuple[Outcome, bool] | None:
+        """What came of a task, and whether its process ended in it; None where it never began, for the first time."""
         errors = self.ray.exceptions
         try:
             return self.ray.get(task), False
@@ -131,6 +139,10 @@ class RayCluster:
                 kind, message = json.loads(words.read_text(encoding="utf-8"))
                 words.unlink()
                 return Outcome(failure=Failure(str(kind), str(message))), True
+            from gradbench.runner.executors.ray_tasks import BEGUN
+
+            if not words.with_suffix(BEGUN).exists() and name not in self.again:
+                return None
             said = "its process ended, as by a crash, os._exit or the system where memory runs out, or its machine did"
             return Outcome(failure=Failure(type(error).__name__, said)), True
 

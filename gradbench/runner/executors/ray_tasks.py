@@ -15,6 +15,9 @@ from gradbench.runner.executors.worker import prepare, print_to_stderr
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup, Told
 from gradbench.runner.measuring import Measurer
 
+BEGUN = ".begun"
+"""How the file ends that is there while a job is measured: a task that left none may be tried again."""
+
 _measurers: dict[bytes, Measurer] = {}
 """Of the run that this process works for, by its packed set-up."""
 
@@ -34,11 +37,17 @@ def measured_on_node(packed_setup: bytes, packed_job: bytes, name: str, timeout:
         _measurers[packed_setup] = Measurer(setup)
     measurer = _measurers[packed_setup]
     words = measurer.setup.folder / REFERENCES / f"{name}.json"
+    begun = words.with_suffix(BEGUN)
+    with suppress(OSError):
+        begun.parent.mkdir(parents=True, exist_ok=True)
+        begun.touch()
     watch = _Watch(words, timeout)
     measurer.told = Told(ready=watch.again)
     job: Job = pickle.loads(packed_job)  # after the plugins that it may name are loaded
     with watch:
         outcome = measurer.do(job)
+    with suppress(OSError):
+        begun.unlink()
     if outcome.spoilt and outcome.failure is not None:
         _end(words, outcome.failure)
     return outcome

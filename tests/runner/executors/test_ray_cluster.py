@@ -9,10 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from gradbench import plugins
 from gradbench.core.errors import RunError, UsageError
 from gradbench.runner import runs
 from gradbench.runner.execution import Execution
-from tests.runner.executors.test_processes import BITS, COST, GRIDS, NEIGHBOURS, Notes, brought, identical, suite
+from tests.runner.executors.test_processes import (
+    BITS,
+    COST,
+    GRIDS,
+    NEIGHBOURS,
+    PLUGIN,
+    Notes,
+    brought,
+    identical,
+    suite,
+)
 
 ray = pytest.importorskip("ray", reason="Ray cannot be installed here")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -96,6 +107,39 @@ def test_a_lost_node_takes_its_cells_alone_and_they_are_measured_when_the_run_go
     both = again.run.frame[again.run.frame.estimator != "waits-first"]
     known = serial[serial.cell_id.isin(both.cell_id)]
     identical(both.drop(columns="verdict"), known.drop(columns="verdict"))
+
+
+DIES_ONCE = """
+import os
+from pathlib import Path
+
+try:
+    Path(__file__).with_suffix(".once").unlink()
+except FileNotFoundError:
+    pass
+else:
+    os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_task_that_never_began_is_given_out_once_more(deaths, cluster, serial, tmp_path, fresh):
+    """As where it was on its way to a node that nobody knew to be lost yet: its process dies before the cell begins."""
+    plugin = tmp_path / "dies.py"
+    dies = DIES_ONCE if deaths == 1 else DIES_ONCE.replace(".unlink()", ".stat()")
+    plugin.write_text(PLUGIN.read_text(encoding="utf-8") + dies, encoding="utf-8")
+    plugins.load_file(plugin)
+    plugin.with_suffix(".once").touch()
+    grid = COST | {"estimators": NEIGHBOURS[:1]}
+    outcome = runs.run(suite(grid), tmp_path / "run", execution=on(cluster))
+    ok = outcome.run.frame.drop(columns="verdict")
+    if deaths == 1:
+        assert outcome.exit_code == 0
+        known = serial[(serial.problem == "gaussian-cost") & (serial.estimator == NEIGHBOURS[0])]
+        identical(ok, known.drop(columns="verdict"))
+    else:
+        assert outcome.exit_code == 4
+        assert "its process ended" in outcome.run.frame.message.iloc[0]
 
 
 def test_a_cluster_that_does_not_answer_is_said(tmp_path):
