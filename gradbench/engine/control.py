@@ -191,16 +191,21 @@ def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:
     own, *scores = [_sensitivities(each, noise, replicates) for each in (task, *controls)]
     square, product, total = torch.zeros(2, 2).double(), torch.zeros(2).double(), 0.0
     for name, value in own.items():
-        y = (value.double() - value.double().mean(0)).flatten().cpu()
+        y = _centred(value)
         total += float(y @ y)
         if all(name in score and score[name].shape == value.shape for score in scores):
-            x = torch.stack([(score[name].double() - score[name].double().mean(0)).flatten() for score in scores]).cpu()
+            x = torch.stack([_centred(score[name]) for score in scores])
             square, product = square + x @ x.T, product + x @ y
     coefficients = regression.solved(square, product)
     explained = float(2 * coefficients @ product - coefficients @ square @ coefficients)
     if total == 0 or explained < WORTHWHILE * total:
         return None
     return Weighted((coefficients.to(offered).reshape(-1, 1, 1, 1) * offered).sum(0))
+
+
+def _centred(value: Tensor) -> Tensor:
+    """Less the mean over replicates, flat, in float64."""
+    return (value.double() - value.double().mean(0)).flatten().cpu()
 
 
 def adjusted(task: Task, moments: Moments, blocks: range, budget: int = UNLIMITED) -> Moments:

@@ -12,6 +12,7 @@ from gradbench.core.seeding import stream
 from gradbench.engine import control, general, regression
 from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.measure import measure_moments as measure
+from gradbench.engine.moments import Moments
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.draws import PAIRS, draw_samples, own
 from gradbench.families.base import Family
@@ -106,15 +107,21 @@ def test_there_is_none_for_other_noise():
     assert control.control_for(task_of(BELIEF.point(), "exact", 2)) is None
 
 
+def noise_in_phi(moments: Moments) -> tuple[float, float]:
+    """The φ-variance of block means: the estimator's own, and with the control subtracted."""
+    plain, adjusted = (
+        sum(float(np.asarray(value).var(0, ddof=1).sum()) for name, value in means.items() if name.startswith("phi."))
+        for means in (moments.means, moments.adjusted)
+    )
+    return plain, adjusted
+
+
 @pytest.mark.parametrize("name", ["score-function", "score-function-loo", "disarm", "iwae-score", "vimco-arithmetic"])
 def test_it_takes_nearly_all_noise_from_what_weighs_scores(name):
     """On a trained net as well, where f is not linear in the bits: a twentieth of the variance is left, or less."""
     task = task_of(point_of("sigmoid-belief", latent=6, batch=2, train_steps=100), name, 2, "monte-carlo")
     moments = measure(task, range(32), 64, exact_reference(task.point).gradient)
-    plain, adjusted = (
-        sum(float(np.asarray(value).var(0, ddof=1).sum()) for name, value in means.items() if name.startswith("phi."))
-        for means in (moments.means, moments.adjusted)
-    )
+    plain, adjusted = noise_in_phi(moments)
     assert adjusted < plain / 20
 
 
@@ -125,10 +132,7 @@ def test_it_takes_nearly_all_noise_from_layers_too(name, layers):
     point = point_of("sigmoid-belief", latent=4, batch=2, stochastic_layers=layers)
     nothing = {key: torch.zeros_like(value) for key, value in point.problem.named_parameters().items()}
     moments = measure(task_of(point, name, 2, "monte-carlo"), range(32), 32, nothing)
-    plain, adjusted = (
-        sum(float(np.asarray(value).var(0, ddof=1).sum()) for key, value in means.items() if key.startswith("phi."))
-        for means in (moments.means, moments.adjusted)
-    )
+    plain, adjusted = noise_in_phi(moments)
     assert adjusted < plain / 20
 
 
@@ -138,15 +142,10 @@ def test_a_baseline_that_datapoints_share_leaves_the_noise_that_there_is_without
     point = point_of("sigmoid-belief", latent=4, batch=8, train_steps=200, stochastic_layers=layers)
     nothing = {key: torch.zeros_like(value) for key, value in point.problem.named_parameters().items()}
 
-    def noise(name: str) -> tuple[float, float]:
-        moments = measure(task_of(point, name, 2, "monte-carlo"), range(32), 32, nothing)
-        plain, adjusted = (
-            sum(float(np.asarray(value).var(0, ddof=1).sum()) for key, value in means.items() if key.startswith("phi."))
-            for means in (moments.means, moments.adjusted)
-        )
-        return plain, adjusted
-
-    (_, without), (plain, own) = noise("score-function"), noise("score-function-ema")
+    (_, without), (plain, own) = (
+        noise_in_phi(measure(task_of(point, name, 2, "monte-carlo"), range(32), 32, nothing))
+        for name in ("score-function", "score-function-ema")
+    )
     assert own < plain / 5
     assert own == pytest.approx(without, rel=0.05)
 

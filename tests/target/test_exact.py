@@ -223,32 +223,27 @@ def test_bits_of_a_bound_are_averaged_by_an_estimator_that_is_right_for_them():
     assert float(phi.norm()) > 0
 
 
+def noise_of_blocks(point: Point, samples: int, per_block: int) -> float:
+    """The φ-variance of a block of the reference of the bound."""
+    blocks = [monte_carlo.block_gradient(point, IWAE, samples, per_block, block) for block in range(8)]
+    own = [name for name in blocks[0] if name.startswith("phi")]
+    return sum(float(torch.stack([one[name] for one in blocks]).var(0).sum()) for name in own)
+
+
 def test_bits_of_a_bound_are_averaged_with_little_noise(monkeypatch):
     """The score function of a bound of 32 samples is a million times as noisy as leaving one out: no bias was seen."""
     point = point_of("sigmoid-belief", latent=4, batch=8)
-
-    def noise() -> float:
-        blocks = [monte_carlo.block_gradient(point, IWAE, 32, 8, block) for block in range(8)]
-        own = [name for name in blocks[0] if name.startswith("phi")]
-        return sum(float(torch.stack([one[name] for one in blocks]).var(0).sum()) for name in own)
-
-    usual = noise()
+    usual = noise_of_blocks(point, 32, 8)
     monkeypatch.setattr(IWAE.kind, "averaged_by", ("iwae-score",))
-    assert usual < 1e-4 * noise()
+    assert usual < 1e-4 * noise_of_blocks(point, 32, 8)
 
 
 def test_layers_of_a_bound_are_averaged_with_less_noise_than_what_is_averaged_by_them(monkeypatch):
     """Once q is near the posterior, an outer sample in the place of each tells more than the mean of the others."""
     point = point_of("sigmoid-belief", latent=4, batch=4, train_steps=300, stochastic_layers=3)
-
-    def noise() -> float:
-        blocks = [monte_carlo.block_gradient(point, IWAE, 2, 64, block) for block in range(8)]
-        own = [name for name in blocks[0] if name.startswith("phi")]
-        return sum(float(torch.stack([one[name] for one in blocks]).var(0).sum()) for name in own)
-
-    usual = noise()
+    usual = noise_of_blocks(point, 2, 64)
     monkeypatch.setattr(IWAE.kind, "averaged_by", ("vimco-geometric",))
-    assert usual < noise() / 2
+    assert usual < noise_of_blocks(point, 2, 64) / 2
 
 
 def test_quadrature_ends_where_it_would_take_too_long(monkeypatch):

@@ -3,4 +3,4 @@
 from gradbench.core.isolation.importing import uncollected
 
 with uncollected():
-    import gradbench.runner.executors.worker  # noqa: F401
+    import gradbench.runner.executors.worker  # noqa: F401 (importing it is the purpose)

@@ -21,6 +21,7 @@ from gradbench.core.errors import GradbenchError, RunError, UsageError
 from gradbench.core.isolation.interrupt import Interrupts
 from gradbench.results.files import REFERENCES
 from gradbench.runner.executors.base import Groups, Watcher, with_target
+from gradbench.runner.executors.messages import BEGUN
 from gradbench.runner.executors.queue import Group, Queue
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup
 
@@ -139,8 +140,6 @@ class RayCluster:
                 kind, message = json.loads(words.read_text(encoding="utf-8"))
                 words.unlink()
                 return Outcome(failure=Failure(str(kind), str(message))), True
-            from gradbench.runner.executors.ray_tasks import BEGUN
-
             if not words.with_suffix(BEGUN).exists() and name not in self.again:
                 return None
             said = "its process ended, as by a crash, os._exit or the system where memory runs out, or its machine did"

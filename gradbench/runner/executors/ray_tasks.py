@@ -11,12 +11,10 @@ from pathlib import Path
 
 from gradbench.core.errors import RunError
 from gradbench.results.files import REFERENCES
+from gradbench.runner.executors.messages import BEGUN
 from gradbench.runner.executors.worker import prepare, print_to_stderr
 from gradbench.runner.jobs import Failure, Job, Outcome, Setup, Told
 from gradbench.runner.measuring import Measurer
-
-BEGUN = ".begun"
-"""How the file ends that is there while a job is measured: a task that left none may be tried again."""
 
 _measurers: dict[bytes, Measurer] = {}
 """Of the run that this process works for, by its packed set-up."""
