@@ -18,10 +18,20 @@ from torch.utils.flop_counter import flop_registry
 
 from gradbench.engine.task import Task
 
-RUN_SECONDS, MIN_SECONDS = 1e-3, 0.03
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
+
+RUN_SECONDS, MIN_SECONDS = 1e-3, 0.02
 """A run takes as many gradients as fill the first; all runs together fill the second."""
-MIN_RUNS, MAX_RUNS = 9, 49
+MIN_RUNS = 9
 """Fewer runs give a poor 95 % interval of a median: of 9 it is that from the second to the eighth."""
+PATIENCE = 0.5
+"""Seconds after which runs that nothing disturbed are waited for no longer: the machine has other work."""
+INTERRUPTIONS = 30.0
+"""Times in a second that a thread of a quiet machine may lose its core: half as often there, thrice as often and more
+where another process wants it."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,33 @@ def cost_of_step(step: Callable[[], None], device: str) -> Timing:
     timer = timeit.Timer(step, timer=clock)
     once = min(timer.repeat(2, 1))
     each = max(1, math.ceil(RUN_SECONDS / once))
-    runs = min(max(MIN_RUNS, math.ceil(MIN_SECONDS / (each * once))), MAX_RUNS)
-    median, low, high = median_of([seconds / each for seconds in timer.repeat(runs, each)])
-    return Timing(median, low, high, flops, peak)
+    return Timing(*_timed(lambda: timer.timeit(each) / each, each), flops, peak)
+
+
+def _timed(run: Callable[[], float], each: int) -> tuple[float, float, float]:
+    """The median of runs, each of ``each`` steps whose mean time ``run`` takes, and its interval.
+
+    Of those during which no other process took a core from this one: one that did would be counted in, and threads
+    that wait for one another may stand still for its whole turn. Where too few such runs are to be had, the interval
+    spans all that were seen.
+    """
+    undisturbed: list[float] = []
+    spans: list[float] = []
+    often = INTERRUPTIONS * torch.get_num_threads()
+    start = time.perf_counter()
+    while len(undisturbed) < MIN_RUNS or sum(undisturbed) * each < MIN_SECONDS:
+        if len(spans) >= MIN_RUNS and time.perf_counter() - start > PATIENCE:
+            break
+        before = _interruptions()
+        seconds = run()
+        spans.append(seconds)
+        if _interruptions() - before <= often * seconds * each:
+            undisturbed.append(seconds)
+    if len(undisturbed) >= MIN_RUNS:
+        return median_of(undisturbed)
+    return float(np.median(undisturbed or spans)), min(spans), max(spans)
+
+
+def _interruptions() -> int:
+    """How often a thread of this process has lost its core to another that was ready to run; 0 if nobody counts."""
+    return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gradbench.engine import timing
 from gradbench.engine.timing import cost
 from tests.helpers import point_of, task_of
 
@@ -51,3 +52,63 @@ def test_seconds_lie_in_their_interval_and_bytes_hold_the_activations():
     element = 8
     assert small.peak_bytes >= element * (DATA + 2 * LATENT)
     assert large.peak_bytes - small.peak_bytes >= element * 63 * (DATA + 2 * LATENT + 2 * HIDDEN)
+
+
+class Machine:
+    """Runs that take ``seconds``, but ``disturbed`` seconds whenever others have the core, ``busy`` times in a run."""
+
+    def __init__(self, monkeypatch, seconds, disturbed, busy):
+        self.count, self.lost, self.now = 0, 0, 0.0
+        self.seconds, self.disturbed, self.busy = seconds, disturbed, busy
+        monkeypatch.setattr(timing, "PATIENCE", 0.5)
+        monkeypatch.setattr(timing, "_interruptions", lambda: self.lost)
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+
+    def __call__(self):
+        self.count += 1
+        away = self.busy(self.count)
+        self.lost += away
+        took = (self.disturbed if away else self.seconds) * (1 + 1e-3 * (self.count % 9))
+        self.now += took
+        return took
+
+
+def test_runs_that_lost_their_core_to_another_process_are_not_counted(monkeypatch):
+    machine = Machine(monkeypatch, 1e-3, 0.02, lambda count: 9 * (count % 3 != 0))
+    median, low, high = timing._timed(machine, 1)
+    assert 1e-3 <= low <= median <= high < 1.01e-3
+
+
+def test_times_of_a_machine_that_is_never_free_span_all_that_was_seen(monkeypatch):
+    machine = Machine(monkeypatch, 1e-3, 1e-3, lambda count: True)
+    _, low, high = timing._timed(machine, 1)
+    assert (low, high) == (1e-3, 1e-3 * 1.008)
+    assert machine.now < 0.51  # nor is it waited for
+    lucky = Machine(monkeypatch, 1e-3, 0.2, lambda count: 40 * (count != 4))
+    median, low, high = timing._timed(lucky, 1)
+    assert median == pytest.approx(1e-3, rel=0.01)
+    assert low == median
+    assert high > 0.2
+
+
+def test_a_long_run_may_lose_its_core_now_and_then(monkeypatch):
+    machine = Machine(monkeypatch, 0.3, 0.301, lambda count: True)
+    median, low, high = timing._timed(machine, 1)
+    assert machine.count == timing.MIN_RUNS
+    assert 0.301 < low < median < high < 0.301 * 1.008  # the second and the eighth, not the ends
+
+
+def test_a_run_that_stands_still_all_the_time_is_no_long_run(monkeypatch):
+    machine = Machine(monkeypatch, 1e-3, 0.16, lambda count: 40 * (count > 3))
+    median, _low, high = timing._timed(machine, 1)
+    assert median < 1.01e-3
+    assert high > 0.16
+
+
+def test_the_system_counts_the_cores_that_are_lost():
+    resource = pytest.importorskip("resource")
+
+    def counted():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+    assert counted() <= timing._interruptions() <= counted()
