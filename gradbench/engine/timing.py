@@ -7,7 +7,9 @@ import time
 import timeit
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,20 +20,16 @@ from torch.utils.flop_counter import flop_registry
 
 from gradbench.engine.task import Task
 
-try:
-    import resource
-except ImportError:  # not on Windows
-    resource = None
-
 RUN_SECONDS, MIN_SECONDS = 1e-3, 0.02
 """A run takes as many gradients as fill the first; all runs together fill the second."""
 MIN_RUNS = 9
 """Fewer runs give a poor 95 % interval of a median: of 9 it is that from the second to the eighth."""
 PATIENCE = 0.5
 """Seconds after which runs that nothing disturbed are waited for no longer: the machine has other work."""
-INTERRUPTIONS = 30.0
-"""Times in a second that a thread of a quiet machine may lose its core: half as often there, thrice as often and more
-where another process wants it."""
+WAITED = 0.05
+"""Share of a run that its threads may have waited for a core: on a quiet machine it is 0, else the turn of another."""
+THREADS = Path("/proc/self/task")
+"""Where Linux says of each thread of this process how long it has waited."""
 
 
 @dataclass(frozen=True)
@@ -142,27 +140,31 @@ def cost_of_step(step: Callable[[], None], device: str) -> Timing:
 def _timed(run: Callable[[], float], each: int) -> tuple[float, float, float]:
     """The median of runs, each of ``each`` steps whose mean time ``run`` takes, and its interval.
 
-    Of those during which no other process took a core from this one: one that did would be counted in, and threads
-    that wait for one another may stand still for its whole turn. Where too few such runs are to be had, the interval
-    spans all that were seen.
+    Of those during which no thread of this process waited for a core that another process had: that time would be
+    counted in, several times over where threads wait for one another. Where too few such runs are to be had, the
+    interval spans all that were seen.
     """
     undisturbed: list[float] = []
     spans: list[float] = []
-    often = INTERRUPTIONS * torch.get_num_threads()
     start = time.perf_counter()
     while len(undisturbed) < MIN_RUNS or sum(undisturbed) * each < MIN_SECONDS:
         if len(spans) >= MIN_RUNS and time.perf_counter() - start > PATIENCE:
             break
-        before = _interruptions()
+        before = _waited()
         seconds = run()
         spans.append(seconds)
-        if _interruptions() - before <= often * seconds * each:
+        if _waited() - before <= WAITED * seconds * each:
             undisturbed.append(seconds)
     if len(undisturbed) >= MIN_RUNS:
         return median_of(undisturbed)
     return float(np.median(undisturbed or spans)), min(spans), max(spans)
 
 
-def _interruptions() -> int:
-    """How often a thread of this process has lost its core to another that was ready to run; 0 if nobody counts."""
-    return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+def _waited() -> float:
+    """Seconds that the threads of this process have been ready to run and had no core; 0 where the system says none."""
+    total = 0
+    with suppress(OSError):  # not on Linux
+        for thread in THREADS.iterdir():
+            with suppress(OSError, IndexError, ValueError):  # it has ended meanwhile, or its file says something else
+                total += int((thread / "schedstat").read_text().split()[1])
+    return total / 1e9
