@@ -23,7 +23,7 @@ def quick_clock() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timing, "MIN_SECONDS", 0.002)
-        patch.setattr(timing, "PATIENCE", 0.02)
+        patch.setattr(timing, "LONGEST_WAIT_SECONDS", 0.02)
         yield
     torch.set_num_threads(threads)
 

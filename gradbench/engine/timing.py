@@ -24,7 +24,7 @@ RUN_SECONDS, MIN_SECONDS = 1e-3, 0.02
 """A run takes as many gradients as fill the first; all runs together fill the second."""
 MIN_RUNS = 9
 """Fewer runs give a poor 95 % interval of a median: of 9 it is that from the second to the eighth."""
-PATIENCE = 0.5
+LONGEST_WAIT_SECONDS = 0.5
 """Seconds after which runs that nothing disturbed are waited for no longer: the machine has other work."""
 WAITED = 0.05
 """Share of a run that its threads may have waited for a core: on a quiet machine it is 0, else the turn of another."""
@@ -148,7 +148,7 @@ def _timed(run: Callable[[], float], each: int) -> tuple[float, float, float]:
     spans: list[float] = []
     start = time.perf_counter()
     while len(undisturbed) < MIN_RUNS or sum(undisturbed) * each < MIN_SECONDS:
-        if len(spans) >= MIN_RUNS and time.perf_counter() - start > PATIENCE:
+        if len(spans) >= MIN_RUNS and time.perf_counter() - start > LONGEST_WAIT_SECONDS:
             break
         before = _waited()
         seconds = run()

@@ -65,7 +65,7 @@ class Machine:
     def __init__(self, monkeypatch, seconds, more, busy):
         self.count, self.waited, self.now = 0, 0.0, 0.0
         self.seconds, self.more, self.busy = seconds, more, busy
-        monkeypatch.setattr(timing, "PATIENCE", 0.5)
+        monkeypatch.setattr(timing, "LONGEST_WAIT_SECONDS", 0.5)
         monkeypatch.setattr(timing, "_waited", lambda: self.waited)
         monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
 
