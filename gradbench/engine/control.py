@@ -28,6 +28,7 @@ from gradbench.engine.moments import Moments
 from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, join_noise
 from gradbench.estimators.base import Estimator
+from gradbench.families import FAMILIES
 from gradbench.families.base import Family
 from gradbench.families.layered import Layered
 from gradbench.objectives.base import Objective, average
@@ -35,6 +36,8 @@ from gradbench.problems.networks import Calls, PerReplicateCalls, gradients_of, 
 
 PILOT_REPLICATES, PILOT_DRAWS = 32, 64
 """Replicates that the control of layers is fitted on: at least so many, with at least so many draws among them."""
+MOST_LOST = 1e-10
+"""Probability of samples that numbers cannot hold: with more, the mean of a score is another than 0."""
 WORTHWHILE = 0.5
 """Share of the φ-variance that the control must explain on the pilot draws to be used at all."""
 
@@ -137,12 +140,12 @@ def _taken_back(task: Task, weights: dict[str, Tensor], count: int) -> dict[str,
 
 def _control_task(task: Task, surrogate: Callable[[Objective, Family, Noise], Values]) -> Task:
     estimator = Estimator("control", "control", surrogate, ledger=(), paper="-", draws=task.estimator.draws)
-    return replace(task, estimator=estimator, parameters={}, objective=replace(task.objective, kl=None), state={})
+    return replace(task, estimator=estimator, parameters={}, state={}, with_remainder=False)
 
 
 def control_for(task: Task) -> Control | None:
     """The control of ``task``, fitted on draws of its own; None where there is none, or it would not help."""
-    if not _standard(task):
+    if not _known_law(task) or not _standard(task):
         return None
     if not task.estimator.scored and not task.objective.has_log_q:  # else f has log q in it
         return None
@@ -152,6 +155,17 @@ def control_for(task: Task) -> Control | None:
     features = regression.Features(task)
     coefficients = regression.coefficients_of(task, features, generator, WORTHWHILE)
     return None if coefficients is None else Regressed(features, coefficients)
+
+
+def _known_law(task: Task) -> bool:
+    """Whether all distributions that z is drawn from are gradbench's own, and their samples within what numbers hold.
+
+    The mean score of a plugin's need not be 0, though it draws what it says: where its support moves, it is not.
+    """
+    with torch.no_grad():
+        noise = task.held_q.noise(1, 1, task.point.axes.stream("standard", device=task.point.device))
+        parts = [part for part, _ in task.held_q.chain(noise)]
+        return all(FAMILIES.is_own(type(part)) and part.lost() <= MOST_LOST for part in parts)
 
 
 def _standard(task: Task) -> bool:

@@ -47,24 +47,31 @@ def samples(task: Task, q: Family, noise: Noise) -> Latents:
     return q.sample(noise) if latents is None else latents(q, noise)
 
 
+def of_each_datapoint(q: Family) -> Family:
+    """``q`` with parameters for each of its datapoints, also where they share one: what weighs it is theirs."""
+    return q.mapped(lambda value: value.expand(*value.shape[:2], q.batch, *value.shape[3:]))
+
+
 class Features:
     """The features of a task's samples: noise -> by parameter of q, [K, R, 1, B, *its shape]."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.q = of_each_datapoint(task.held_q)
         self.slope = slope_of(task)
         draws = task.estimator.draws
         self.independent = not draws.coupled and task.samples > 1
-        self.pairs = draws.pairs and task.held_q.says("partner_covariance")
+        self.pairs = draws.pairs and self.q.says("partner_covariance")
         self.means: list[ByParameter] = []
         if self.slope is not None:
             slope = self.slope
             with torch.enable_grad():
-                leaf = apart(task.held_q, (1, 1))
+                leaf = apart(self.q, (1, 1))
                 own = derivatives((slope * leaf.mean()).sum(), leaf)
             self.means = [own] * (2 if self.independent else 1)
             if self.pairs:
-                self.means.append(task.held_q.partner_covariance(slope))
+                told = self.q.partner_covariance(slope)
+                self.means.append({name: _summed(told[name], value.shape) for name, value in own.items()})
 
     def __call__(self, noise: Noise) -> ByParameter:
         return self.of(*self.terms(noise))
@@ -86,7 +93,7 @@ class Features:
 
     def terms(self, noise: Noise) -> tuple[ByParameter, Tensor | None]:
         """The scores of the samples, weighted, by parameter [R, L, B, *shape], and c·(z − μ), [R, L, B]."""
-        q = self.task.held_q
+        q = self.q
         with torch.no_grad():
             z = samples(self.task, q, noise)
             along = None if self.slope is None else (self.slope * (z - q.mean())).flatten(3).sum(-1)
@@ -114,16 +121,21 @@ class Features:
         return found + [product - mean[name] for product, mean in zip(products, self.means, strict=True)]
 
 
+def _summed(value: Tensor, shape: torch.Size) -> Tensor:
+    """``value``, told of each variable, as that of a parameter of ``shape``, which some of them may share."""
+    return value.expand(torch.broadcast_shapes(value.shape, shape)).sum_to_size(shape)
+
+
 def slope_of(task: Task) -> Tensor | None:
     """∇f at the mean of q, [1, 1, B, *event]; None where the family itself says no mean, or f has no slope there.
 
     A mean that is inherited may be that of another law, and the control would make a bias of the difference.
     """
-    q = task.held_q
+    q = of_each_datapoint(task.held_q)
     if not q.says("mean"):
         return None
     with torch.no_grad():
-        centre = q.mean()
+        centre = q.mean().expand(1, 1, q.batch, *q.event)
     leaf = centre.clone().requires_grad_()
     try:
         with torch.enable_grad():
@@ -258,5 +270,5 @@ def _gradients(task: Task, noise: Noise, replicates: int) -> ByParameter:
     """The derivative of the surrogate in q's own parameters, [R, 1, B, *shape] each."""
     objective = task.at(Calls(task.point.problem.theta).held())
     with torch.enable_grad():
-        leaf = apart(task.held_q, (replicates, 1))
+        leaf = apart(of_each_datapoint(task.held_q), (replicates, 1))
         return derivatives(task.surrogate(objective, leaf, noise), leaf)

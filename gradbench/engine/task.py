@@ -36,6 +36,8 @@ class Task:
     state: dict[str, Tensor] = field(default_factory=dict)
     together: int = MOST_TOGETHER
     """Blocks that are evaluated in one pass at most; a power of two."""
+    with_remainder: bool = True
+    """Whether the objective's closed-form remainder is added to what the surrogate gives."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "point", self.point.under(self.objective))
@@ -111,6 +113,8 @@ class Task:
         """
         q = self.point.problem.posterior(phi, self.point.x)
         values = self.surrogate_values(noise, q, theta)
+        if not self.with_remainder:
+            return values
         if phi.once() is not phi:
             q = self.point.problem.posterior(phi.once(), self.point.x)
         remainder = self.at(theta.once()).remainder(q)

@@ -131,9 +131,17 @@ class Family(ABC):
     def partner_covariance(self, slope: Tensor) -> dict[str, Tensor]:
         """E[slope·(z − E z) ∇ log q(z̃)] for z̃ of the opposite noise of z, by parameter, each of its shape.
 
-        ``slope`` is [1, 1, B, *event]. Raises NotImplementedError for a family that does not say it.
+        ``slope`` is [1, 1, B, *event]. Of parameters that variables share, it may tell what is of each variable.
+        Raises NotImplementedError for a family that does not say it.
         """
         raise NotImplementedError(f"{type(self).__name__} says no covariance of a sample and its partner")
+
+    def lost(self) -> float:
+        """The most probability of values that its numbers cannot hold, in whose place samples are others; 0 for most.
+
+        The mean of the score is then not 0 but for so much.
+        """
+        return 0.0
 
     def weak_noise(self, replicates: int, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         """What `weak_derivatives` couples its samples by, beside z: tensors by name, each [R, L, B, …]."""
@@ -210,6 +218,11 @@ class Family(ABC):
     def event(self) -> torch.Size:
         """The shape of one datapoint's z."""
         return torch.Size(self._shape(1, 1)[3:])
+
+    @property
+    def batch(self) -> int:
+        """B, the datapoints that it has variables for."""
+        return self._shape(1, 1)[2]
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same law at changed parameters."""

@@ -43,14 +43,22 @@ class Beta(Family):
     def _shapes(self) -> tuple[Tensor, Tensor]:
         return self.parameters["concentration1"], self.parameters["concentration0"]
 
+    @property
+    def _held_shapes(self) -> tuple[Tensor, Tensor]:
+        a, b = (value.detach().cpu().double() for value in self._shapes)
+        return a, b
+
+    def lost(self) -> float:
+        return untold(*self._held_shapes, self._like()["dtype"])
+
     def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
         """Uniform numbers [R, L, B, D] in (0, 1), in float64.
 
         Raises MeasurementError where samples would be rounded to 0 or 1 too often for their densities to be right.
         """
-        a, b = (value.detach().cpu().double() for value in self._shapes)
-        dtype = self._like()["dtype"]
-        if (share := untold(a, b, dtype)) > UNTOLD:
+        if (share := self.lost()) > UNTOLD:
+            a, b = self._held_shapes
+            dtype = self._like()["dtype"]
             raise MeasurementError(
                 f"Beta({float(a.min()):.3g}, {float(b.min()):.3g}): {share:.1%} of its samples round to 0 or 1 in "
                 f"{str(dtype).removeprefix('torch.')}\nuse dirichlet latents of two categories, which keep 1 - z"

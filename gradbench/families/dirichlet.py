@@ -42,23 +42,26 @@ class Dirichlet(Family):
     def _distribution(self) -> td.Distribution:
         return td.Dirichlet(self.parameters["concentration"], validate_args=False)
 
+    def lost(self) -> float:
+        from scipy import special  # only where it is used: a list of families needs no quantiles
+
+        own = self.parameters["concentration"].detach().cpu().double().numpy()
+        rest = own.sum(-1, keepdims=True) - own
+        return float(special.betainc(own, rest, torch.finfo(self._like()["dtype"]).tiny).max())
+
     def noise(self, replicates: int, samples: int, generator: torch.Generator) -> Tensor:
         """Uniform numbers [R, L, B, V, K] in (0, 1), in float64.
 
         Raises MeasurementError where shares would underflow too often for their densities to be right.
         """
-        from scipy import special  # only where it is used: a list of families needs no quantiles
-
         concentration = self.parameters["concentration"]
-        own = concentration.detach().cpu().double().numpy()
-        rest = own.sum(-1, keepdims=True) - own
-        share = float(special.betainc(own, rest, torch.finfo(concentration.dtype).tiny).max())
+        share = self.lost()
         if share > UNDERFLOWING:
             precision = str(concentration.dtype).removeprefix("torch.")
             remedy = "" if concentration.dtype == torch.float64 else ", or use dtype = 'float64'"
             raise MeasurementError(
-                f"Dirichlet: at concentration {float(own.min()):.3g}, {share:.1%} of the samples have a share that "
-                f"underflows in {precision}\nchoose larger concentrations{remedy}"
+                f"Dirichlet: at concentration {float(concentration.min()):.3g}, {share:.1%} of samples have a share "
+                f"that underflows in {precision}\nchoose larger concentrations{remedy}"
             )
         return uniforms(self._shape(replicates, samples), generator)
 

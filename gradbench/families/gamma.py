@@ -30,7 +30,8 @@ class Gamma(Family):
     some 1e-4, and in places to 1e-3. Quantiles are scipy's, in double precision on the CPU.
 
     Where a small concentration makes z underflow, it is the smallest positive normal number, as in
-    torch.distributions: log z and its derivatives stay finite there, and are not those of the quantile.
+    torch.distributions: log z and its derivatives stay finite there, and are not those of the quantile. The mean score
+    is not 0 then, and score functions are biased.
     """
 
     name = "gamma"
@@ -57,6 +58,13 @@ class Gamma(Family):
 
     def mean(self) -> Tensor:
         return self.parameters["concentration"] / self.parameters["rate"]
+
+    def lost(self) -> float:
+        from scipy import special  # only where it is used: a list of families needs no quantiles
+
+        concentration, rate = (self.parameters[name].detach().cpu().double() for name in ("concentration", "rate"))
+        tiny = torch.finfo(self._like()["dtype"]).tiny
+        return float(special.gammainc(concentration.numpy(), (rate * tiny).numpy()).max())
 
     def weak_noise(self, replicates: int, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Two standard exponential variables: what z is increased by, and the logarithm of what it is divided by."""
