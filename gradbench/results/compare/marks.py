@@ -13,6 +13,10 @@ from gradbench.core.errors import UnknownNameError
 from gradbench.results.columns import COMPARED
 from gradbench.statistics import ALPHA, holm
 
+ROUNDING_RATIO = 1e-4
+"""A ratio nearer to 1 is that of the same figure: another processor rounds otherwise, alike in all blocks, so that the
+interval of paired blocks is as narrow. Single precision keeps a variance to some 1e-6, less where it is far below the
+mean."""
 BETTER, WORSE, UNDECIDED, INCOMPARABLE = "better", "worse", "~", "not comparable"
 
 
@@ -20,7 +24,7 @@ def marked(table: pd.DataFrame, figure: str = "variance", threshold: float = 0.0
     """``table`` of ratios with ``p_adjusted`` and ``mark``, about ``figure``.
 
     A row is marked where Holm's correction leaves p at most 5 % and the ratio is beyond 1 + ``threshold`` (or its
-    inverse). Raises UnknownNameError for an unknown figure.
+    inverse), and beyond rounding. Raises UnknownNameError for an unknown figure.
     """
     if figure not in COMPARED and f"{figure}_ratio" not in table:  # at equal cost there are more
         raise UnknownNameError("figure", figure, COMPARED, where="--figure")
@@ -31,8 +35,9 @@ def marked(table: pd.DataFrame, figure: str = "variance", threshold: float = 0.0
         adjusted[rows.index] = holm(np.asarray(rows[f"{figure}_p"], dtype=float))
     decided = compared & (adjusted <= ALPHA)
     mark = pd.Series(UNDECIDED, index=table.index, dtype=object)
-    mark[decided & (ratio > 1 + threshold)] = WORSE
-    mark[decided & (ratio < 1 / (1 + threshold))] = BETTER
+    least = 1 + max(threshold, ROUNDING_RATIO)
+    mark[decided & (ratio > least)] = WORSE
+    mark[decided & (ratio < 1 / least)] = BETTER
     if "why" in table:
         mark[table["why"].notna()] = INCOMPARABLE
     return table.assign(p_adjusted=adjusted, mark=mark)
