@@ -41,7 +41,7 @@ def compare(
 ) -> None:
     """Compare runs row by row, or rank the estimators of one run against a baseline."""
     from gradbench.cli import output
-    from gradbench.cli.runs import open_run, with_group
+    from gradbench.cli.runs import open_run, warn_of_missing, with_group
     from gradbench.core.errors import UsageError
     from gradbench.report.comparison import comparison_table, ranking_table
     from gradbench.report.summaries import comparison_summary, every_row, is_long
@@ -57,6 +57,7 @@ def compare(
     cost = at_of(at)
     column = figure if cost is None else cost.column(figure)
     opened, codes = zip(*(open_run(run) for run in runs), strict=True)
+    whole = dict(zip(runs, opened, strict=True))
     for run in opened:
         if run.ok().empty:
             raise UsageError(f"{run.path}: no cell of this run was measured; there is nothing to compare")
@@ -92,6 +93,8 @@ def compare(
                 output.show(every_row(len(rows)))
             counts = rows["mark"].value_counts().to_dict()
             output.show(", ".join(f"{count} {mark}" for mark, count in counts.items()))
+    for name, run in whole.items():
+        warn_of_missing(name, run)
     failed = sum(len(comparing.alarms(table[table.group == group])) for table, *_ in shown)
     if check and failed:
         output.say(f"check failed: {failed} of the rows above are worse or newly biased")

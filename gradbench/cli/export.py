@@ -29,7 +29,7 @@ def export(
 ) -> None:
     """Export a run: every row as csv, parquet or json; tables for papers, estimators × L, as markdown or latex."""
     from gradbench.cli import output
-    from gradbench.cli.runs import open_run, with_group
+    from gradbench.cli.runs import open_run, warn_of_missing, with_group
     from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.results.at_budget import FIGURES_AT_BUDGET, brought_to
     from gradbench.results.columns import COLUMNS, READABLE
@@ -82,4 +82,5 @@ def export(
         except OSError as error:
             raise UsageError(f"--output {output_}: cannot be written ({error.strerror}); name another file") from error
         output.say(f"{what} → {output_}")
+    warn_of_missing(run, opened)
     raise typer.Exit(code)

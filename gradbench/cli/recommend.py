@@ -21,7 +21,7 @@ def recommend(
     """Say which estimator to take at each L, or at a budget, with the evidence."""
     from gradbench.cli import output
     from gradbench.cli.quantities import seconds_of
-    from gradbench.cli.runs import open_run, with_group
+    from gradbench.cli.runs import open_run, warn_of_missing, with_group
     from gradbench.core.errors import UsageError
     from gradbench.suite.equal_cost import EqualCost
 
@@ -48,4 +48,5 @@ def recommend(
         output.show_json(advice_records(found, cost))
     else:
         output.show(advice_text(found, measured, about, cost))
+    warn_of_missing(run, opened)
     raise typer.Exit(code)

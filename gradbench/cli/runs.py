@@ -15,6 +15,14 @@ def open_run(name: str) -> tuple[Run, int]:
     return run, 2 if run.unreadable else 0
 
 
+def warn_of_missing(name: str, run: Run) -> None:
+    """Warn where cells of the run are not measured yet, for results that do not say so themselves."""
+    from gradbench.report.unmeasured import missing_words
+
+    if missing := missing_words(run):
+        warn(f"{name}: {missing}")
+
+
 def with_group(run: Run, group: str) -> None:
     """Raise UnknownNameError unless the run has rows of ``group``."""
     groups = set(run.ok().group)

@@ -83,7 +83,7 @@ def _show_run(
     name: str, group: str, at: str | None, plugin: list[Path] | None, options: tuple[Any, ...], json_: bool
 ) -> NoReturn:
     from gradbench.cli import output, plugins
-    from gradbench.cli.runs import open_run, with_group
+    from gradbench.cli.runs import open_run, warn_of_missing, with_group
     from gradbench.core.errors import RunError
     from gradbench.results.outcomes import claims_of, verify
 
@@ -102,6 +102,7 @@ def _show_run(
 
         rows = records(run.frame if cost is None else brought_to(run.frame, cost))
         output.show_json({"rows": rows, "claims": [claim.record() for claim in claims]} if claims else rows)
+        warn_of_missing(name, run)
     else:
         from gradbench.report.claims import claims_table
 

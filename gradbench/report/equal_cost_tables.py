@@ -53,7 +53,7 @@ def equal_cost_tables(run: Run, group: str, cost: EqualCost) -> RenderableType:
     if cost.unit == "seconds":
         parts += [Text(said, style="yellow") for said in noise_words(shown)]
     parts += other_groups(rows, group)
-    parts += list(not_measured(run.frame))
+    parts += list(not_measured(run))
     return Group(*parts)
 
 

@@ -13,7 +13,9 @@ from gradbench.core.printable import one_line
 from gradbench.report.format import number, span
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
+from gradbench.report.unmeasured import missing_words
 from gradbench.report.words import STYLES, group_title
+from gradbench.results.cell_counts import cell_counts
 from gradbench.results.columns import TARGET
 from gradbench.results.compare import BETTER, INCOMPARABLE, UNDECIDED, WORSE
 from gradbench.results.store import Run
@@ -22,7 +24,7 @@ LONG = 200
 """Rows of one group, beyond which a summary comes first and the rows are shown on demand."""
 MOST_LINES = 60
 """Lines of one table of a summary."""
-STATUS_WORDS = {"ok": "measured", "failed": "failed", "skipped": "skipped"}
+STATUS_WORDS = ("measured", "failed", "skipped")
 
 
 def is_long(rows: pd.DataFrame) -> bool:
@@ -33,9 +35,11 @@ def is_long(rows: pd.DataFrame) -> bool:
 def summary_lines(run: Run, group: str) -> Iterator[RenderableType]:
     """The run in a few lines: cells, verdicts, which estimators are biased, where nothing is decided."""
     rows = run.ok()[run.ok().group == group]
-    status = run.frame.drop_duplicates("cell_id").status.value_counts()
-    cells = ", ".join(f"{status.get(name, 0)} {word}" for name, word in STATUS_WORDS.items())
+    counts = cell_counts(run)
+    cells = ", ".join(f"{counts[word]} {word}" for word in STATUS_WORDS)
     yield Text(f"{one_line(str(run.manifest.get('suite', run.path.name)))}: {cells} cells", style="bold")
+    if missing := missing_words(run):
+        yield Text(missing, style="yellow")
     if rows.empty:
         return
     verdicts = rows.verdict.value_counts()

@@ -46,7 +46,7 @@ def run_tables(run: Run, group: str = "phi", view: View = AS_USUAL) -> Renderabl
         parts += [_tables(shown, group, columns, view, frozenset(best)), ""]
     parts += footnotes(shown, names, bool(best))
     parts += other_groups(rows, group)
-    parts += not_measured(run.frame)
+    parts += not_measured(run)
     return Group(*parts)
 
 

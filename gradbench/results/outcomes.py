@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from gradbench.core.canonical import canonical
 from gradbench.core.errors import RunError
 from gradbench.results.at_budget import at_budget, with_cost
+from gradbench.results.cell_counts import NOT_MEASURED
 from gradbench.results.columns import BY_NAME, IDENTITY, PARAMETERS, TARGET, identity_of
 from gradbench.results.compare.match import ratios_of
 from gradbench.results.parameters import parameters
@@ -32,8 +33,6 @@ from gradbench.suite.claims import (
     rows_of,
     worst,
 )
-
-NOT_MEASURED = "not measured yet"
 
 
 def claims_of(run: Run) -> list[Claim]:

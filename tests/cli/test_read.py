@@ -31,6 +31,19 @@ def test_show_prints_a_runs_tables_again(gradbench, run):
     assert len(json.loads(gradbench("show", run, "--json").out)) > 10
 
 
+def test_results_that_go_into_a_pipe_are_no_whole_run_without_a_warning(gradbench, run):
+    commands = ["export {}", "compare {}", "compare {} {}", "recommend {}", "recommend {} --json", "show {} --json"]
+    whole = [gradbench(*command.format(*[run] * 2).split()) for command in commands]
+    taken_apart(run)[0].unlink()
+    for before, command in zip(whole, commands, strict=True):
+        result = gradbench(*command.format(*[run] * 2).split())
+        assert "not measured yet" not in before.err + before.out
+        assert "not measured yet" not in result.out
+        warning = f"warning: {run}: 1 of 14 cells not measured yet: gradbench status {run}"
+        assert [line for line in result.err.splitlines() if "not measured" in line] == [warning]
+        assert result.code == before.code
+
+
 def test_show_prints_a_suites_plan_without_running(gradbench, tmp_path):
     result = gradbench("show", "suite:gaussian-vae")
     assert result.code == 0

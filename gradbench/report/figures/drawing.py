@@ -62,8 +62,12 @@ class Asked:
     """Of the kind ``ratio``: the kind of figure whose ratios are drawn, on its own axis."""
 
 
+@dataclass(frozen=True)
 class FrameRun(Run):
     """Rows of a run that come without its folder; with the column ``block_variance`` they can be paired."""
+
+    unmeasured: tuple[str, ...] | None = None
+    """Sentences on the cells without figures of the whole run, where these rows are some of it."""
 
     def block_variances(self) -> dict[tuple[str, str], np.ndarray]:
         """By cell and group, the variance block by block [K]; of the rows that have it."""
@@ -102,7 +106,8 @@ def figures_of(run: Run | pd.DataFrame, asked: Asked) -> list[Figure]:
     if rows.empty:
         raise UsageError(f"nothing to draw: no row of {', '.join(groups)} is left; widen --select")
     found = _KINDS[asked.kind](run, measured, rows, asked)
-    said = tuple(unmeasured(run.frame))
+    told = run.unmeasured if isinstance(run, FrameRun) else None
+    said = tuple(unmeasured(run)) if told is None else told
     return [replace(figure, notes=(*figure.notes, *said)) for figure in found]
 
 

@@ -10,6 +10,9 @@ import pandas as pd
 
 from gradbench.report.figures.model import Axis, Series
 from gradbench.report.format import number
+from gradbench.results.cell_counts import NOT_MEASURED, cell_counts
+from gradbench.results.columns import listed
+from gradbench.results.store import Run
 
 VERDICTS = {
     "unbiased": "Filled: found unbiased.",
@@ -72,12 +75,12 @@ def caveats(rows: pd.DataFrame, series: Sequence[Series]) -> Iterator[str]:
         yield f"Not drawn, as the figure is not known: {lost} of {sum(len(one.marks) for one in series)} marks."
 
 
-def unmeasured(run: pd.DataFrame) -> Iterator[str]:
+def unmeasured(run: Run) -> Iterator[str]:
     """Cells of the run that have no figures."""
-    cells = run.drop_duplicates("cell_id").status.value_counts()
-    said = [f"{cells[status]} {status}" for status in ("skipped", "failed") if cells.get(status)]
+    counts = cell_counts(run)
+    said = [f"{counts[state]} {state}" for state in ("skipped", "failed", NOT_MEASURED) if counts[state]]
     if said:
-        yield f"Of the run's {int(cells.sum())} cells {' and '.join(said)}."
+        yield f"Of the run's {sum(counts.values())} cells {listed(tuple(said), 'and')}."
 
 
 def norm_text(value: float) -> str:

@@ -12,6 +12,7 @@ from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.core.printable import one_line
 from gradbench.report.figures import Asked, Figure, figures_of
 from gradbench.report.figures.drawing import FrameRun
+from gradbench.report.figures.sentences import unmeasured
 from gradbench.report.html.drawn import figure_data
 from gradbench.report.words import group_title
 from gradbench.results.columns import IDENTITY
@@ -134,6 +135,8 @@ class Shown:
     frame: pd.DataFrame
     """Its rows, with their block values."""
     baseline: str | None
+    unmeasured: tuple[str, ...]
+    """Sentences on its cells that have no figures."""
 
     @classmethod
     def of(cls, name: str, run: Run, baseline: str | None) -> Shown:
@@ -147,7 +150,7 @@ class Shown:
         keys = zip(run.frame.cell_id, run.frame.group, strict=True)
         values = pd.Series([blocks.get(key) for key in keys], run.frame.index, dtype=object)
         usual = baseline if baseline or run.ok().empty else usual_baseline(run)
-        return cls(name, run, run.frame.assign(block_variance=values), usual)
+        return cls(name, run, run.frame.assign(block_variance=values), usual, tuple(unmeasured(run)))
 
 
 def chosen_figures(runs: Sequence[Shown]) -> list[dict[str, Any]]:
@@ -190,7 +193,7 @@ def _panels(
         run, left = shown.run, 0
     else:
         rows, left = _first_panels(section, shown.frame, group, room)
-        run = FrameRun(shown.run.path, rows, shown.run.manifest)
+        run = FrameRun(shown.run.path, rows, shown.run.manifest, unmeasured=shown.unmeasured)
     try:
         return figures_of(run, view.asked(group, shown.baseline)), left
     except UsageError:

@@ -13,6 +13,7 @@ from gradbench.core.printable import one_line
 from gradbench.report.format import count, percent
 from gradbench.report.labels import short
 from gradbench.report.words import group_title, without_gradient
+from gradbench.results.cell_counts import cell_counts
 from gradbench.results.store import Run, replicates_to_resolve
 
 MOST_VALUES_NAMED = 6
@@ -35,18 +36,6 @@ class Verdicts:
     """Of the biased ones, as a share of ‖g‖."""
     needed: str
     """Replicates that would decide the unresolved ones, as far as can be told."""
-
-
-def cell_counts(run: Run) -> dict[str, int]:
-    """How many cells of a run are measured, skipped, failed, and not measured yet."""
-    status = run.frame.drop_duplicates("cell_id").status.value_counts()
-    planned = {cell["cell_id"] for cell in run.manifest["suite_resolved"].get("cells", [])}
-    return {
-        "measured": int(status.get("ok", 0)),
-        "skipped": int(status.get("skipped", 0)),
-        "failed": int(status.get("failed", 0)),
-        "not measured yet": len(planned - set(run.frame.cell_id)),
-    }
 
 
 def what_was_measured(run: Run) -> list[str]:

@@ -13,11 +13,12 @@ from gradbench.report.format import interval, number
 from gradbench.report.hints import hints
 from gradbench.report.html.advised import AdviceTold, advice_told
 from gradbench.report.html.environment import Fact, command_of, environment
-from gradbench.report.html.in_words import Verdicts, cell_counts, verdicts_on, what_is_biased, what_was_measured
+from gradbench.report.html.in_words import Verdicts, verdicts_on, what_is_biased, what_was_measured
 from gradbench.report.html.losses import LostCells, lost_cells
 from gradbench.report.html.suite_text import suite_text
 from gradbench.report.labels import estimator_label, varying_parameters
 from gradbench.report.words import group_title
+from gradbench.results.cell_counts import NOT_MEASURED, cell_counts
 from gradbench.results.outcomes import claims_of, verify
 from gradbench.results.store import Run
 from gradbench.statistics import MARGIN
@@ -95,7 +96,7 @@ def told_of(name: str, run: Run) -> RunTold:
         advice_left=left,
         cautions=list(_cautions(run)),
         lost=lost_cells(run),
-        missing=cell_counts(run)["not measured yet"],
+        missing=cell_counts(run)[NOT_MEASURED],
         claims=claims,
         environment=environment(run),
         command=command_of(manifest),
