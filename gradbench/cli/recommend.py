@@ -19,7 +19,7 @@ def recommend(
     json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Say which estimator to take at each L, or at a budget, with the evidence."""
-    from gradbench.cli import output
+    from gradbench.cli import output, plugins
     from gradbench.cli.quantities import seconds_of
     from gradbench.cli.runs import open_run, warn_of_missing, with_group
     from gradbench.core.errors import UsageError
@@ -42,6 +42,8 @@ def recommend(
     there = list(dict.fromkeys(opened.ok().group))
     about = group or next((name for name in ("phi", "all") if name in there), there[0])
     with_group(opened, about)
+    if opened.manifest.get("plugins"):  # which declare of their estimators what is biased
+        plugins.load_plugins(None)
     measured = opened.ok()
     found = advise(chosen(opened, where or []), about, samples, cost)
     if json_:

@@ -67,7 +67,8 @@ def sentences(advice: Advice, varying: Varying, cost: EqualCost | None) -> Itera
     if len(advice.alike):
         yield f"Cannot be told from it: {_named(advice.alike, name, _ratio_words)}."
     elif len(advice.best) and len(advice.worse):
-        yield "Every other that is not biased is certainly worse."
+        whose = "neither found nor declared" if len(advice.declared_biased) else "not"
+        yield f"Every other that is {whose} biased is certainly worse."
     if len(advice.worse):
         what = "error × time" if cost is None else "error"
         yield f"Worse, by {what} over its: {_named(advice.worse, name, _ratio_words)}."
@@ -78,6 +79,8 @@ def sentences(advice: Advice, varying: Varying, cost: EqualCost | None) -> Itera
         yield f"No error at all: {_named(advice.errorless, name, lambda row: _price(row, cost))}."
     if len(advice.biased):
         yield f"Biased, so not advised: {_named(advice.biased, name, _bias_words)}."
+    if len(advice.declared_biased):
+        yield f"Declared biased, not yet shown here: {_named(advice.declared_biased, name, _limit_words)}."
     if len(advice.unknown):
         yield f"Not told of: {_named(advice.unknown, name, _why_unknown)}."
     if len(advice.dear) and cost is not None:
@@ -113,6 +116,10 @@ def _bias_words(row: Any) -> str:
     return f"{_share(row, row.bias_norm)}"
 
 
+def _limit_words(row: Any) -> str:
+    return f"at most {_share(row, row.bias_high)}"
+
+
 def _share(row: Any, bias: float) -> str:
     """A bias as a share of ‖g‖; of √variance where that is 0."""
     if without_gradient(row.gradient_norm, row.variance):
@@ -144,7 +151,7 @@ def advice_records(advice: Sequence[Advice], cost: EqualCost | None) -> list[dic
         names = list(FIGURES_OF_ADVICE)
         names += [] if cost is None else ["gradients", "mse_at", "mse_at_low", "mse_at_high"]
         compared = [*names, *RATIO, "p_adjusted"]
-        kinds = {"frontier": names, "errorless": names, "biased": names, "unknown": names, "dear": names}
+        kinds = dict.fromkeys(("frontier", "errorless", "biased", "declared_biased", "unknown", "dear"), names)
         best = records(one.best[names])
         found.append(
             {

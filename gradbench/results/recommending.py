@@ -6,6 +6,8 @@ At one target an estimator with its L is a candidate, and its measure is the mea
 - With one, all L of a target are compared by the error of the average of as many independent gradients as it pays for.
 - Candidates found biased are named with their bias and not recommended: their error here is that of one point of
   training, and at another the bias is another. Those without error (an exact gradient) are named apart.
+- So are those that are declared biased while their verdict is unresolved: more replicates would find the bias. One that
+  is certainly below the margin is no reason against them.
 - A candidate cannot be told from the best where Holm's correction over those of the target leaves p above 5 %. Ratios
   of errors that are variance are paired block by block where the run has its blocks.
 """
@@ -25,6 +27,7 @@ from gradbench.results.columns import POINT
 from gradbench.results.compare.at_equal_cost import figure_of, weighted
 from gradbench.results.compare.match import of_group, ratios_of
 from gradbench.results.compare.ratios import Ratio
+from gradbench.results.declared import declared_biased
 from gradbench.results.store import Run
 from gradbench.statistics import ALPHA, holm
 from gradbench.suite.equal_cost import EqualCost
@@ -52,6 +55,8 @@ class Advice:
     """Those with no error at all."""
     biased: pd.DataFrame
     """Those found biased."""
+    declared_biased: pd.DataFrame
+    """Those declared biased, whose bias is neither found nor certainly small."""
     unknown: pd.DataFrame
     """Those whose error has no upper bound or no reference, or whose time was not taken."""
     dear: pd.DataFrame
@@ -89,6 +94,7 @@ class _Parts:
     candidates: pd.DataFrame
     errorless: pd.DataFrame
     biased: pd.DataFrame
+    declared_biased: pd.DataFrame
     unknown: pd.DataFrame
     dear: pd.DataFrame
     loss: pd.Series
@@ -100,13 +106,17 @@ class _Parts:
         error = "mse" if cost is None else "mse_at"
         biased = rows.verdict == "biased"
         dear = ~biased & ((rows.gradients < NEARLY_ONE) if cost is not None else False)
+        open_ = rows[~biased & ~dear & (rows.verdict == "unresolved")]
+        declared = pd.Series(rows.index.isin(open_.index[declared_biased(open_)]), rows.index)
         known = np.isfinite(rows.variance_high.astype(float)) & rows[error].notna()
         known &= rows.seconds.notna() if cost is None else True
-        unknown = ~biased & ~dear & ~known
-        errorless = ~biased & ~dear & ~unknown & (rows.variance == 0) & (rows.bias_high == 0)
-        candidates = rows[~(biased | dear | unknown | errorless)]
+        unknown = ~biased & ~declared & ~dear & ~known
+        errorless = ~biased & ~declared & ~dear & ~unknown & (rows.variance == 0) & (rows.bias_high == 0)
+        candidates = rows[~(biased | declared | dear | unknown | errorless)]
         loss = candidates[error] * (candidates.seconds if cost is None else 1.0)
-        return cls(rows, candidates, rows[errorless], rows[biased], rows[unknown], rows[dear], loss, error)
+        return cls(
+            rows, candidates, rows[errorless], rows[biased], rows[declared], rows[unknown], rows[dear], loss, error
+        )
 
     @cached_property
     def best(self) -> pd.DataFrame:
@@ -147,7 +157,7 @@ def _advice(part: _Parts, ratios: pd.DataFrame, number: int, unit: str) -> Advic
     others = others.assign(p_adjusted=p).sort_values("ratio", kind="stable", na_position="last")
     told = others.p_adjusted <= ALPHA
     frontier = part.candidates.loc[list(_undominated(part.candidates, unit, part.error))]
-    rest = (part.errorless, part.biased, part.unknown, part.dear)
+    rest = (part.errorless, part.biased, part.declared_biased, part.unknown, part.dear)
     return Advice(part.rows, part.best, others[~told], others[told], frontier, *rest)
 
 

@@ -32,6 +32,17 @@ def test_it_says_what_is_best_what_is_worse_and_what_is_biased(gradbench) -> Non
     assert re.search(r"pathwise \(2\.\d+ \[[12]\.\d+, 2\.\d+\] ×\)", out)
 
 
+def test_what_is_declared_biased_is_named_until_its_bias_is_known(gradbench) -> None:
+    run = QUICK.parent / "papers" / "tucker-2017"
+    out = " ".join(gradbench("recommend", run, "--where", "target=0.499").out.split())
+    assert "L = 2: take score-function-loo: " in out
+    assert "Every other that is neither found nor declared biased is certainly worse." in out
+    said = "Declared biased, not yet shown here: gumbel-softmax temperature=0.1 (at most 82 % of ‖g‖), gumbel-softmax"
+    assert said in out
+    (found,) = json.loads(gradbench("recommend", run, "--where", "target=0.499", "--json").out)
+    assert [row["estimator"] for row in found["declared_biased"]] == ["gumbel-softmax"] * 2
+
+
 def test_json_has_the_same(gradbench) -> None:
     found = json.loads(gradbench("recommend", QUICK, "--seconds", "0.1", "--json").out)
     assert len(found) == 3

@@ -12,6 +12,7 @@ import pytest
 
 from gradbench.core.errors import UsageError
 from gradbench.results.columns import POINT
+from gradbench.results.declared import declared_biased
 from gradbench.results.recommending import advise
 from gradbench.results.store import Run, load_run
 from gradbench.suite.equal_cost import EqualCost
@@ -89,6 +90,47 @@ def test_the_biased_are_never_the_best_and_always_named() -> None:
     assert names(none.biased) == ["e0"]
 
 
+OPEN = {"verdict": "unresolved", "bias_norm": 0.1, "bias_high": 0.5}
+"""A bias that is neither found nor excluded."""
+
+
+def test_the_declared_biased_are_set_aside_until_their_bias_is_known() -> None:
+    declared = {"variance": 0.1, "seconds": 1.0, "estimator": "double-counted", "objective": "elbo"}
+    usual = {"variance": 1.0, "seconds": 1.0, **OPEN, "estimator": "pathwise"}
+    (one,) = advise(made(usual, {**declared, **OPEN}), "phi")
+    assert (names(one.best), names(one.declared_biased)) == (["pathwise"], ["double-counted"])
+    assert one.frontier.estimator.tolist() == ["pathwise"]
+    (one,) = advise(made(usual, {**declared, "verdict": "biased"}), "phi")
+    assert (names(one.biased), names(one.declared_biased)) == (["double-counted"], [])
+    (one,) = advise(made(usual, declared), "phi")  # certainly below the margin
+    assert (names(one.best), names(one.declared_biased)) == (["double-counted"], [])
+    (one,) = advise(made(usual, {**declared, **OPEN}), "phi", cost=EqualCost("seconds", 0.5))
+    assert (names(one.dear), names(one.declared_biased)) == (["pathwise", "double-counted"], [])
+
+
+def test_what_is_declared_depends_on_group_samples_parameters_and_objective() -> None:
+    rows = pd.DataFrame(
+        [
+            ("double-counted", "{}", "elbo", 1, "phi", True),
+            ("double-counted", "{}", "elbo", 1, "phi.encoder.bias", True),
+            ("double-counted", "{}", "elbo", 1, "theta", False),
+            ("double-counted", "{}", "elbo", 1, "all", True),
+            ("ovis-asymptotic", '{"gamma":0.0}', "iwae", 8, "phi", False),
+            ("ovis-asymptotic", '{"gamma":0.5}', "iwae", 8, "phi", True),
+            ("ovis-asymptotic", '{"delta":0.5}', "iwae", 8, "phi", False),  # of a version that is not this one
+            ("iwae-pathwise", "{}", "elbo", 1, "phi", False),  # not for that objective
+            ("a-plugin", "{}", "elbo", 1, "phi", False),
+            ("double-counted", "{}", "loss", 1, "phi", False),
+        ],
+        columns=["estimator", "estimator_params", "objective", "samples", "group", "declared"],
+        index=range(7, 17),
+    )
+    found = declared_biased(rows)
+    assert found.index.equals(rows.index)
+    assert found.tolist() == rows.declared.tolist()
+    assert declared_biased(rows.iloc[:0]).empty
+
+
 def test_an_error_without_a_bound_is_no_recommendation() -> None:
     unseen = {"variance": 0.0, "seconds": 1e-3, "variance_high": math.inf, "mse": 0.0, "bias_high": math.inf}
     unseen |= {"verdict": "unresolved"}
@@ -128,7 +170,7 @@ def test_every_row_of_a_kept_run_is_somewhere(cost) -> None:
     run = load_run(KEPT / "quick")
     advice = advise(run, "phi", cost=cost)
     rows = run.ok()[run.ok().group == "phi"]
-    kinds = ("best", "alike", "worse", "errorless", "biased", "unknown", "dear")
+    kinds = ("best", "alike", "worse", "errorless", "biased", "declared_biased", "unknown", "dear")
     found = [index for one in advice for kind in kinds for index in getattr(one, kind).index]
     assert sorted(found) == sorted(rows.index)
     keys = [*POINT, *(["samples"] if cost is None else [])]

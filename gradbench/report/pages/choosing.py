@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from gradbench.estimators import ESTIMATORS
 from gradbench.families import FAMILIES
 from gradbench.problems import PROBLEMS
 from gradbench.report.format import number, read_alike, span
@@ -20,6 +18,7 @@ from gradbench.report.tables import estimator_label
 from gradbench.results.at_budget import samples_of_target
 from gradbench.results.columns import POINT
 from gradbench.results.compare.match import ratios_of
+from gradbench.results.declared import declared_biased
 from gradbench.statistics import ALPHA
 from gradbench.suite.equal_cost import EqualCost
 
@@ -103,7 +102,7 @@ def standings(run: KeptRun) -> Iterator[Choices]:
     """What is chosen at each point of a run at which two estimators or more may be, which have noise and no bias."""
     for _, there in run.rows.groupby(list(POINT), sort=False, dropna=False):
         phi = there[there.group == "phi"]
-        right = phi.apply(_is_declared_unbiased, axis=1) & (phi.verdict != "biased")
+        right = ~declared_biased(phi) & (phi.verdict != "biased")
         candidates = phi[right & (phi.variance > 0)]
         if candidates.estimator.nunique() < 2:
             continue
@@ -121,12 +120,6 @@ def standings(run: KeptRun) -> Iterator[Choices]:
         family = PROBLEMS[str(first.problem)].family
         treatment = f", {KL_WORDS[first.kl]} KL" if first.objective == "elbo" else ""
         yield Choices(run.title(first, baseline), family, f"{first.objective}{treatment}", by_samples, free)
-
-
-def _is_declared_unbiased(row: pd.Series) -> bool:
-    estimator = ESTIMATORS[str(row.estimator)]
-    given = estimator.Parameters(**json.loads(str(row.estimator_params)))
-    return bool(estimator.is_unbiased(str(row.objective), "phi", int(row.samples), given))
 
 
 def _only(samples: pd.Series) -> str:
