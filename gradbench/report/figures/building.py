@@ -111,7 +111,7 @@ def panel_figure(
         y,
         tuple(series),
         (*reading(x, y, series), *said),
-        tuple(caveats(panel.rows.set_index(FRAME_ROW, drop=False), series)),
+        notes=tuple(caveats(panel.rows.set_index(FRAME_ROW, drop=False), series)),
         group=str(groups[0]) if len(groups) == 1 else "",
         **parts,
     )

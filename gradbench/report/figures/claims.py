@@ -51,7 +51,7 @@ def claims_figure(outcomes: Sequence[ClaimOutcome], suite: str) -> Figure | None
         y,
         series,
         ("Bars: 95 % intervals.", "Grey: what is claimed."),
-        notes if without else (),
+        notes=notes if without else (),
         guides=(Guide(math.inf, 1.0, 0.0),),
         bands=tuple(bands),
     )

@@ -23,6 +23,8 @@ COSTS_TITLED = {
     "seconds": ("seconds of one gradient", "seconds"),
 }
 """Title of the axis, and what it is called in a sentence, by column."""
+WARNING = "Bias is not noise: a signal-to-noise ratio can prefer a biased estimator."
+"""What signal-to-noise ratios do not say."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,9 @@ def against_cost(kind: FigureKind, panel: Panel, group: str, x: str) -> Figure:
     fit = Fit(up.fit, x) if up.fit and x != "seconds" else None
     series = series_of(panel, coordinates.column(x), up.quantity, samples_words, fit)
     across = log_axis(label, *drawn_values(series, "x"), ticks=x != "seconds")
-    said = [*slopes_said(series, up.label, name)]
-    if kind == "snr":
-        said += warning(series)
-    return _drawn(kind, f"{up.title} against {name}", panel, across, series, up, said, up.slopes)
+    fits = tuple(slopes_said(series, up.label, name))
+    said, found = ([WARNING], (*fits, *biased_said(series))) if kind == "snr" else ([], fits)
+    return _drawn(kind, f"{up.title} against {name}", panel, across, series, up, said, up.slopes, found)
 
 
 def against_setting(kind: FigureKind, panel: Panel, group: str, x: str, label: str) -> Figure:
@@ -86,17 +87,17 @@ def against_setting(kind: FigureKind, panel: Panel, group: str, x: str, label: s
     fit = Fit("variance", x) if kind == "size" else None
     series = series_of(panel, coordinates.column(x), up.quantity, samples_words, fit)
     across = numbers_axis(label, drawn_values(series, "x")[0])
-    fits = slopes_said(series, up.label, label) if across.scale == "log" else ()
+    fits = tuple(slopes_said(series, up.label, label)) if across.scale == "log" else ()
     if across.scale != "log":
         series = tuple(Series(one.name, one.style, one.marks) for one in series)
-    return _drawn(kind, f"{up.title} against {label}", panel, across, series, up, [*fits], ())
+    return _drawn(kind, f"{up.title} against {label}", panel, across, series, up, [], (), fits)
 
 
-def warning(series: Sequence[Series]) -> Iterator[str]:
-    """What signal-to-noise ratios do not say."""
+def biased_said(series: Sequence[Series]) -> Iterator[str]:
+    """Which series are biased."""
     biased = [one.name for one in series if one.biased]
-    tail = f": here {', '.join(biased)} {'is' if len(biased) == 1 else 'are'} biased." if biased else "."
-    yield f"Bias is not noise: a signal-to-noise ratio can prefer a biased estimator{tail}"
+    if biased:
+        yield f"Found biased: {', '.join(biased)}."
 
 
 def _drawn(
@@ -108,12 +109,13 @@ def _drawn(
     up: Vertical,
     said: list[str],
     guides: tuple[float, ...],
+    findings: tuple[str, ...],
 ) -> Figure:
     upright = log_axis(up.label, *drawn_values(series, "y"))
     lines = guides_through(series, across, guides)
     if lines:
         said.append(f"Grey: {' and '.join(dict.fromkeys(line.label for line in lines))}.")
-    return panel_figure(kind, title, panel, (across, upright), series, said, guides=lines)
+    return panel_figure(kind, title, panel, (across, upright), series, said, guides=lines, findings=findings)
 
 
 def guides_through(series: Sequence[Series], across: Axis, slopes_: tuple[float, ...]) -> tuple[Guide, ...]:

@@ -148,6 +148,8 @@ class Figure:
     series: tuple[Series, ...]
     reading: tuple[str, ...] = ()
     """Sentences on what marks, lines and guides mean."""
+    findings: tuple[str, ...] = ()
+    """Sentences on what its series show, such as their slopes."""
     notes: tuple[str, ...] = ()
     """Sentences on what stands against it, or what is not drawn."""
     guides: tuple[Guide, ...] = ()
@@ -159,9 +161,10 @@ class Figure:
 
     @property
     def caption(self) -> str:
-        """The title, the cell, how to read it, and the notes, as one paragraph."""
+        """The title, the cell, how to read it, what it shows, and the notes, as one paragraph."""
         cell = "; ".join(word for word in self.cell.values() if word)
-        return " ".join(part for part in (f"{self.title}.", f"{cell}." if cell else "", *self.reading, *self.notes))
+        said = (*self.reading, *self.findings, *self.notes)
+        return " ".join(part for part in (f"{self.title}.", f"{cell}." if cell else "", *said) if part)
 
     @property
     def verdicts(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ def figure_data(figure: Figure, exact: bool) -> dict[str, Any]:
         "panel": figure.panel,
         "group": figure.group,
         "cell": "; ".join(word for word in figure.cell.values() if word),
-        "reading": [SHOWN_HERE.get(sentence, sentence) for sentence in figure.reading],
+        "reading": [SHOWN_HERE.get(sentence, sentence) for sentence in (*figure.reading, *figure.findings)],
         "notes": list(figure.notes),
         "x": _axis(figure.x),
         "y": _axis(figure.y),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gradbench.report.figures import Figure
 
@@ -20,15 +20,27 @@ def caption_of(figures: Sequence[Figure]) -> str:
     own = []
     for figure in figures:
         words = "; ".join(words for part, words in figure.cell.items() if words and part not in shared)
-        own.append(f"{figure.panel or 'panel'}: {words}")
+        own.append(f"{_name(figure)}: {words}")
     sentences = [
         f"{'; '.join(titles)}.",
         f"{'; '.join(shared.values())}." if shared else "",
         f"Panels: {' | '.join(own)}.",
         *_all(figure.reading for figure in figures),
-        *_all(figure.notes for figure in figures),
+        *_told_apart(figures, [figure.findings for figure in figures]),
+        *_told_apart(figures, [figure.notes for figure in figures]),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _name(figure: Figure) -> str:
+    return figure.panel or "panel"
+
+
+def _told_apart(figures: Sequence[Figure], parts: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Sentences of all panels, each once; one that is not of every panel stands behind the words of its own."""
+    for sentence in _all(parts):
+        names = [_name(figure) for figure, some in zip(figures, parts, strict=True) if sentence in some]
+        yield sentence if len(names) == len(figures) else f"{' | '.join(dict.fromkeys(names))}: {sentence}"
 
 
 def _all(parts: Iterable[Sequence[str]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import gradbench as gb
 from gradbench.core.errors import UsageError
 from gradbench.report.figures import KINDS_OF_FIGURE, Asked, figures_of
 from gradbench.report.plots import functions, library
+from gradbench.report.plots.captions import caption_of
 from gradbench.report.plots.panels import DASHES
 from gradbench.report.plots.sheets import columns_of, rendered, sheet
 from gradbench.results.store import Run
@@ -201,6 +203,21 @@ def test_the_settings_of_the_user_stay_as_they_are(quick, axes) -> None:
     gb.plot.variance(quick, ax=axes, select=ONE)
     assert dict(mpl.rcParams) == before
     assert library.SETTINGS["font.size"] != before["font.size"]
+
+
+def test_a_caption_says_of_which_panels_its_findings_are(quick) -> None:
+    said = caption_of(figures_of(quick, Asked("snr")))
+    names = ("gaussian-vae · analytic KL", "sigmoid-belief · analytic KL")
+    for name, series in zip(names, ("double-counted 0.49", "score-function 0.50"), strict=True):
+        assert f"{name}: Slopes of log ‖g‖ / √variance against log L, with 95 % intervals: {series}" in said
+    assert f"{names[1]}: Found biased: fixed-sample, gumbel-softmax." in said
+    assert said.count("Bias is not noise: a signal-to-noise ratio can prefer a biased estimator.") == 1
+    assert said.endswith(". Of the run's 28 cells 2 skipped.")  # which is of the whole run
+    heavy = quick.frame.assign(kurtosis=quick.frame["kurtosis"].where(quick.frame.problem != "sigmoid-belief", 99.0))
+    said = caption_of(figures_of(replace(quick, frame=heavy), Asked("variance")))
+    assert f"{names[1]}: Heavy tails (kurtosis above 30): " in said
+    (alone,) = figures_of(quick, Asked("variance", select=("problem=sigmoid-belief",)))
+    assert " Slopes of log variance against log L, with 95 % intervals: score-function −1.00" in caption_of([alone])
 
 
 def test_captions_and_data_are_there_without_a_drawing(quick) -> None:
