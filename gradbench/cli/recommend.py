@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -29,7 +30,9 @@ def recommend(
         raise UsageError("--seconds and --evaluations are two budgets; give one of them")
     cost = None
     if evaluations is not None:
-        cost = EqualCost.of(f"evaluations={evaluations!r}", where="--evaluations")
+        if not 0 < evaluations < math.inf:
+            raise UsageError(f"--evaluations {evaluations:g}: expected a number above 0, such as 16")
+        cost = EqualCost("evaluations", evaluations)
     if (time := seconds_of(seconds, "--seconds")) is not None:
         cost = EqualCost("seconds", time)
     from gradbench.report.recommended import advice_records, advice_text

@@ -16,7 +16,7 @@ from gradbench.report.format import interval, number, percent
 from gradbench.report.labels import Varying, estimator_label, varying_parameters
 from gradbench.report.plain import Text
 from gradbench.report.words import group_title, without_gradient
-from gradbench.results.columns import IDENTITY, PARAMETERS, POINT
+from gradbench.results.columns import IDENTITY, PARAMETERS, POINT, listed
 from gradbench.results.export import records
 from gradbench.results.recommending import RATIO, Advice
 from gradbench.suite.equal_cost import EqualCost
@@ -61,7 +61,7 @@ def sentences(advice: Advice, varying: Varying, cost: EqualCost | None) -> Itera
         return label if cost is None else f"{label} with L = {row.samples}"
 
     if advice.best.empty:
-        yield f"{at}no estimator that is not biased has an error and a cost that are known."
+        yield f"{at}{_none_advised(advice)}."
     for row in advice.best.itertuples():
         yield f"{at}take {name(row)}: {_evidence(row, cost)}."
     if len(advice.alike):
@@ -85,6 +85,20 @@ def sentences(advice: Advice, varying: Varying, cost: EqualCost | None) -> Itera
         yield f"Not told of: {_named(advice.unknown, name, _why_unknown)}."
     if len(advice.dear) and cost is not None:
         yield f"Over the budget: {_named(advice.dear, name, lambda row: _price(row, cost))}."
+
+
+def _none_advised(advice: Advice) -> str:
+    """Why there is no best."""
+    found = (
+        (advice.biased, "is found biased"),
+        (advice.declared_biased, "is declared biased"),
+        (advice.unknown, "has no error or no cost that is known"),
+        (advice.dear, "costs more than the budget, which buys no gradient of it"),
+    )
+    why = tuple(words for rows, words in found if len(rows))
+    if not why:
+        return "no estimator has an error"
+    return f"none to advise: every estimator {'that has an error ' if len(advice.errorless) else ''}{listed(why)}"
 
 
 def _evidence(row: Any, cost: EqualCost | None) -> str:

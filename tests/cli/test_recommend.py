@@ -43,6 +43,28 @@ def test_what_is_declared_biased_is_named_until_its_bias_is_known(gradbench) -> 
     assert [row["estimator"] for row in found["declared_biased"]] == ["gumbel-softmax"] * 2
 
 
+@pytest.mark.parametrize("budget", ["--seconds 1e-9", "--evaluations 1e-9"])
+def test_a_budget_that_buys_no_gradient_is_said_to_be_too_small(gradbench, budget) -> None:
+    out = " ".join(gradbench("recommend", QUICK, *budget.split()).out.split())
+    dear = "costs more than the budget, which buys no gradient of it."
+    assert out.count(f"none to advise: every estimator is found biased or {dear}") == 2
+    assert f"none to advise: every estimator {dear}" in out
+    assert out.count("Over the budget: ") == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("estimator=fixed-sample", "L = 2: none to advise: every estimator is found biased."),
+        ("estimator=exact", "L = 2: no estimator has an error. No error at all: exact ("),
+        ("estimator=exact,fixed-sample", "L = 2: none to advise: every estimator that has an error is found biased."),
+    ],
+)
+def test_why_none_is_advised_is_said(gradbench, where, said) -> None:
+    asked = ("--where", "problem=sigmoid-belief", "--where", where)
+    assert said in " ".join(gradbench("recommend", QUICK, *asked).out.split())
+
+
 def test_json_has_the_same(gradbench) -> None:
     found = json.loads(gradbench("recommend", QUICK, "--seconds", "0.1", "--json").out)
     assert len(found) == 3
@@ -58,7 +80,10 @@ def test_json_has_the_same(gradbench) -> None:
     [
         ("--samples 3", "--samples 3 was not measured; the run has 1, 2, 4"),
         ("--seconds soon", "--seconds 'soon': expected a time"),
-        ("--evaluations 0", "--evaluations: expected"),
+        ("--evaluations 0", "error: --evaluations 0: expected a number above 0, such as 16\n"),
+        ("--evaluations inf", "error: --evaluations inf: expected a number above 0, such as 16\n"),
+        ("--evaluations nan", "error: --evaluations nan: expected a number above 0, such as 16\n"),
+        ("--seconds 0", "error: --seconds '0': expected a time greater than 0, such as 90s, 10m or 2h\n"),
         ("--seconds 1 --evaluations 1", "two budgets; give one"),
         ("--group psi", "--group: unknown group 'psi'"),
     ],
