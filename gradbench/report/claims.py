@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import RenderableType
 
 from gradbench.core.printable import one_line
-from gradbench.report.format import interval, number
+from gradbench.report.format import interval, number, percent
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Text
 from gradbench.suite.claims import CONTRADICTED, REPRODUCED, UNRESOLVED, Claim, ClaimOutcome
@@ -25,12 +25,27 @@ def claims_table(outcomes: Iterable[ClaimOutcome]) -> RenderableType:
         claim = outcome.claim
         measured = Text(outcome.note)
         if outcome.figure is not None:
-            said = claim.figure if claim.kind == "value" else claim.kind
-            said += f" at equal {claim.at}:" if claim.at else ""
-            figures = f"{said} {number(outcome.figure)} "
-            measured = Text(figures + interval(outcome.low, outcome.high)).append(f" {outcome.note}", style="dim")
+            measured = Text(measured_words(outcome)).append(f" {outcome.note}", style="dim")
         table.add_row(_words(claim), measured, Text(outcome.status, style=_STYLES[outcome.status]))
     return table
+
+
+def measured_words(outcome: ClaimOutcome) -> str:
+    """The figure that was measured, by its name and with its interval; empty where there is none.
+
+    Beside a verdict it is the bias, as tables have it: as a share of ‖g‖.
+    """
+    if outcome.figure is None:
+        return ""
+    claim, ends = outcome.claim, (outcome.low, outcome.high)
+    if claim.kind == "verdict":
+        if (norm := outcome.gradient_norm) is None:
+            return f"‖bias‖ {number(outcome.figure)} {interval(*ends)},"
+        low, high = (percent(None if end is None else end / norm) for end in ends)
+        return f"bias {percent(outcome.figure / norm)} [{low}, {high}] of ‖g‖,"
+    said = claim.figure if claim.kind == "value" else claim.kind
+    said += f" at equal {claim.at}:" if claim.at else ""
+    return f"{said} {number(outcome.figure)} {interval(*ends)}"
 
 
 def claim_line(claim: Claim) -> RenderableType:

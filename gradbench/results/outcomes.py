@@ -146,7 +146,8 @@ def _verdict(claim: Claim, row: dict, at: str) -> ClaimOutcome:
     same = row["verdict"] == claim.verdict
     status = REPRODUCED if same else UNRESOLVED if row["verdict"] == "unresolved" else CONTRADICTED
     figure, low, high = interval_of(row, "bias_norm")
-    return ClaimOutcome(claim, status, figure, low, high, f"{row['verdict']}, {at}")
+    norm = None if pd.isna(row["relative_bias"]) else row["gradient_norm"]
+    return ClaimOutcome(claim, status, figure, low, high, f"{row['verdict']}, {at}", norm)
 
 
 def _slope(claim: Claim, rows: pd.DataFrame) -> ClaimOutcome:

@@ -188,6 +188,8 @@ class ClaimOutcome:
     low: float | None = None
     high: float | None = None
     note: str = ""
+    gradient_norm: float | None = None
+    """Of a verdict, whose figure is ‖bias‖: the ‖g‖ that it is shown as a share of; None where that is 0."""
 
     def record(self) -> dict[str, Any]:
         """As plain data."""

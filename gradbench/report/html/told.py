@@ -9,7 +9,7 @@ import pandas as pd
 
 from gradbench.core.errors import RunError
 from gradbench.core.printable import one_line, visible
-from gradbench.report.format import interval, number
+from gradbench.report.claims import measured_words
 from gradbench.report.hints import hints
 from gradbench.report.html.advised import AdviceTold, advice_told
 from gradbench.report.html.environment import Fact, command_of, environment
@@ -137,11 +137,7 @@ def _groups_told(rows: pd.DataFrame) -> list[str]:
 
 def _claim(outcome: ClaimOutcome) -> ClaimTold:
     claim = outcome.claim
-    measured = outcome.note
-    if outcome.figure is not None:
-        said = claim.figure if claim.kind == "value" else claim.kind
-        said += f" at equal {claim.at}:" if claim.at else ""
-        measured = f"{said} {number(outcome.figure)} {interval(outcome.low, outcome.high)} {outcome.note}"
+    measured = " ".join(word for word in (measured_words(outcome), outcome.note) if word)
     source = ", ".join(word for word in (claim.paper, claim.where, claim.published) if word)
     return ClaimTold(one_line(claim.claim), one_line(source), one_line(measured), outcome.status)
 
