@@ -14,13 +14,24 @@ from gradbench.cli.equal_cost import At, at_of
 
 def export(
     run: Annotated[str, typer.Argument(help="A run folder.", autocompletion=completion.runs)],
-    format_: Annotated[str, typer.Option("--format", "-f", help="csv, parquet, json, markdown or latex.")] = "csv",
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="csv, parquet, json, markdown or latex; default: what --output ends in, else csv.",
+            show_default=False,
+        ),
+    ] = None,
     output_: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout without it.")] = None,
     group: Annotated[str | None, typer.Option(help="Only rows of this group.")] = None,
     at: At = None,
     metric: Annotated[
-        str, typer.Option(help="Of markdown and latex: figures, one table each, such as variance,bias,snr,mse,time.")
-    ] = "variance",
+        str | None,
+        typer.Option(
+            help="Of markdown and latex: figures, one table each, such as variance,bias,snr,mse,time; variance."
+        ),
+    ] = None,
     siunitx: Annotated[bool, typer.Option("--siunitx", help="Of latex: figures by siunitx.")] = False,
     rows: Annotated[bool, typer.Option("--rows", help="Of markdown and latex: a line for each row.")] = False,
     columns: Annotated[
@@ -33,22 +44,29 @@ def export(
     from gradbench.core.errors import UnknownNameError, UsageError
     from gradbench.results.at_budget import FIGURES_AT_BUDGET, brought_to
     from gradbench.results.columns import COLUMNS, READABLE
-    from gradbench.results.export import FORMATS, render
+    from gradbench.results.export import format_of, render
 
-    if format_ not in FORMATS:
-        raise UnknownNameError("format", format_, FORMATS, where="--format")
+    format_ = format_of(format_, output_)
     cost = at_of(at)
     readable = format_ in ("markdown", "latex")
+    listed = rows or columns is not None
     if siunitx and format_ != "latex":
         raise UsageError("--siunitx is for --format latex")
+    if rows and not readable:
+        raise UsageError(f"--rows is for --format markdown or latex: {format_} has a line for each row; drop --rows")
+    if metric is not None and not readable:
+        raise UsageError(f"--metric is for --format markdown or latex; of {format_} give --columns")
+    if listed and (metric is not None or siunitx):
+        made = "--columns" if columns is not None else "--rows"
+        raise UsageError(f"{made} makes a line for each row; drop it, or drop --metric and --siunitx")
     opened, code = open_run(run)
     frame = opened.frame if cost is None else brought_to(opened.frame, cost)
     if group is not None:
         with_group(opened, group)
-    if readable and not rows and columns is None:
+    if readable and not listed:
         from gradbench.report.pivots import metrics_of, pivots
 
-        tables = pivots(frame, group or "phi", metrics_of(metric), cost)
+        tables = pivots(frame, group or "phi", metrics_of(metric or "variance"), cost)
         if not tables:
             raise UsageError(f"{run}: nothing was measured of {group or 'phi'}; there is no table to make")
         what = f"{len(tables)} table{'s' if len(tables) > 1 else ''}"

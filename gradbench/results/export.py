@@ -6,16 +6,46 @@ import io
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gradbench.core.errors import UnknownNameError
+from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.core.escaping import markdown_text, spreadsheet_cell
 from gradbench.core.printable import one_line, plain
 
 FORMATS = ("csv", "parquet", "json", "markdown", "latex")
+SUFFIXES = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".json": "json",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".tex": "latex",
+}
+"""Endings of files, and the format of each."""
+
+
+def format_of(form: str | None, file: Path | None) -> str:
+    """The format that is asked for, or that a ``file`` has by its ending; csv where neither says.
+
+    Raises UnknownNameError for an unknown format, UsageError for an ending that is of another format, or of none.
+    """
+    if form is not None and form not in FORMATS:
+        raise UnknownNameError("format", form, FORMATS, where="--format")
+    ending = "" if file is None else file.suffix
+    if not ending:
+        return form or "csv"
+    meant = SUFFIXES.get(ending.lower())
+    if meant is None:
+        own = [suffix for suffix, name in SUFFIXES.items() if form in (None, name)]
+        named = f"{', '.join(own[:-1])} or {own[-1]}" if len(own) > 1 else own[0]
+        raise UsageError(f"--output {file}: nothing is written as {ending}; name a file that ends in {named}")
+    if form not in (None, meant):
+        raise UsageError(f"--output {file}: {ending} is {meant}, not {form}; drop --format, or name another file")
+    return meant
 
 
 def render(frame: pd.DataFrame, form: str) -> bytes:

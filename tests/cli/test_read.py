@@ -101,6 +101,22 @@ def test_export_keeps_every_row_and_column(gradbench, run, tmp_path, form):
     )
 
 
+@pytest.mark.parametrize(
+    ("file", "begins"),
+    [
+        ("x.csv", b"schema_version,"),
+        ("x.parquet", b"PAR1"),
+        ("x.JSON", b"[\n"),
+        ("x.md", b"**"),
+        ("x.tex", b"%"),
+        ("x", b"schema"),
+    ],
+)
+def test_the_file_to_export_to_says_its_format(gradbench, run, tmp_path, file, begins):
+    assert gradbench("export", run, "-o", file).code == 0
+    assert (tmp_path / file).read_bytes().startswith(begins)
+
+
 def test_export_of_rows_for_reading(gradbench, run):
     markdown = gradbench("export", run, "--format", "markdown", "--group", "phi", "--rows").out
     assert markdown.startswith("| problem")
@@ -121,6 +137,13 @@ def test_export_to_stdout_is_the_file(gradbench, run):
         (("--columns", "varianse"), "did you mean 'variance'"),
         (("--group", "phy"), "did you mean 'phi'"),
         (("-o", "/proc/x"), "name another file"),
+        (("-o", "x.xlsx"), "a file that ends in .csv, .parquet, .json, .md, .markdown or .tex"),
+        (("-o", "x.csv.gz", "-f", "csv"), "nothing is written as .gz; name a file that ends in .csv"),
+        (("-o", "x.tex", "-f", "csv"), ".tex is latex, not csv"),
+        (("--metric", "bias"), "--metric is for --format markdown or latex; of csv give --columns"),
+        (("-f", "json", "--rows"), "drop --rows"),
+        (("-f", "latex", "--rows", "--metric", "bias"), "--rows makes a line for each row"),
+        (("-f", "latex", "--columns", "samples", "--siunitx"), "--columns makes a line for each row"),
     ],
 )
 def test_bad_exports_are_refused(gradbench, run, arguments, remedy):
