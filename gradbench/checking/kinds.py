@@ -11,6 +11,8 @@ from gradbench.checking.family import check_family
 from gradbench.checking.objective import check_objective
 from gradbench.checking.problem import check_problem
 from gradbench.checking.verdict import Result
+from gradbench.core.errors import UsageError
+from gradbench.estimators.base import Estimator
 from gradbench.families.base import Family
 from gradbench.objectives.base import Objective
 from gradbench.problems.base import Problem
@@ -36,6 +38,10 @@ def check(
     """
     kind = thing if inspect.isclass(thing) else type(thing)
     names = None if problems is None else list(problems)
+    if latents is not None and issubclass(kind, Problem | Family | Objective | Estimator):
+        raise UsageError("latents are of a bare surrogate; what declares its own has no use for them: drop --latents")
+    if names is not None and issubclass(kind, Problem):
+        raise UsageError("a problem is checked at itself: drop --problem")
     if issubclass(kind, Problem):
         return check_problem(kind, margin, replicates, seed, tick)
     if issubclass(kind, Family):

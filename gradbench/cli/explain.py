@@ -40,7 +40,7 @@ def explain(
 
     plugins.load_plugins(plugin)
     if picture is not None:
-        if name is not None or problem is not None or json_:
+        if name is not None or problem is not None or seed or plugin or json_:
             raise UsageError("--picture is that of the whole story; drop everything else")
         _picture(picture)
         return

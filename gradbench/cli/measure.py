@@ -30,7 +30,9 @@ def measure(
     engine: Annotated[str, typer.Option(help="auto, loop or vmap.")] = "auto",
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="Run folder, a new one.")] = None,
-    group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta, a group or a tensor.")] = "all",
+    group: Annotated[
+        str | None, typer.Option(help="Parameters to show: all, phi, theta, a group or a tensor; all.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a loss is biased.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON instead of tables.")] = False,
 ) -> None:
@@ -50,19 +52,23 @@ def measure(
     from gradbench.cli import output
     from gradbench.cli.progress import Steps
     from gradbench.losses.file_of_losses import losses_in_file
+    from gradbench.losses.given import parameters_of
     from gradbench.losses.measuring import measure as measure_losses
     from gradbench.report.losses_tables import losses_tables
-    from gradbench.results.export import records
     from gradbench.results.files import default_folder
     from gradbench.results.store import load_run
 
     found = losses_in_file(losses, parameters, reference)
+    if check and found.reference is None:
+        raise UsageError("--check: without a reference no loss can be found biased; name one with --reference")
+    given = parameters_of(found.parameters)
+    about = given.group_named(group or "all")
     folder = out or _unused(default_folder(found.name))
     try:
         with Steps() as steps:
             measured = measure_losses(
                 found.losses,
-                found.parameters,
+                given,
                 reference=found.reference,
                 replicates=replicates,
                 blocks=blocks,
@@ -80,18 +86,16 @@ def measure(
     except MeasurementError as error:
         raise NothingMeasuredError(str(error)) from error
     frame = measured.frame
-    if group not in set(frame.group) and f"phi.{group}" in set(frame.group):
-        group = f"phi.{group}"
+    from gradbench.cli.runs import json_rows
+
     if json_:
         pairs = measured.pairs.to_dict("records")
-        output.show_json({"rows": records(frame), "pairs": pairs, "notes": list(measured.notes)})
+        output.show_json(
+            {"rows": json_rows(frame, group and about, None), "pairs": pairs, "notes": list(measured.notes)}
+        )
     else:
-        from gradbench.cli.runs import with_group
-
-        run = load_run(folder)
-        with_group(run, group)
-        output.show(losses_tables(run, measured.pairs, measured.notes, group))
-    output.say(f"{folder} has it as a run (gradbench show {folder} --group {group} prints the tables again)")
+        output.show(losses_tables(load_run(folder), measured.pairs, measured.notes, about))
+    output.say(f"{folder} has it as a run (gradbench show {folder} --group {about} prints the tables again)")
     biased = bool((frame.verdict == "biased").any())
     raise typer.Exit(3 if (frame.status == "failed").any() else int(check and biased))
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gradbench.cli import completion
+from gradbench.cli.refusing import refuse_given
 
 
 class KindOfFigure(StrEnum):
@@ -27,6 +28,8 @@ class KindOfFigure(StrEnum):
 
 
 KINDS = ", ".join(KindOfFigure)
+OF_X = tuple(KindOfFigure(name) for name in ("variance", "snr", "bias", "frontier", "size", "ratio"))
+"""Kinds whose x axis can be chosen."""
 
 
 def plot(
@@ -62,6 +65,11 @@ def plot(
         raise UnknownNameError("format of a figure", format_, formats, where=f"--output {file}")
     if baseline is not None and kind is not KindOfFigure.ratio:
         raise UsageError(f"--baseline is what --kind ratio divides by; drop it from --kind {kind.value}")
+    if kind is KindOfFigure.claims:
+        made = {"--x": x, "--by": by, "--facet": facet, "--select": select, "--group": group}
+        refuse_given(made, "the figure of claims is always the same; drop it, or choose another --kind")
+    if kind not in OF_X:
+        refuse_given({"--x": x}, f"--kind {kind.value} has an x axis of its own; {', '.join(OF_X)} have others")
     from gradbench.report.plots.library import drawing
     from gradbench.report.plots.sheets import inches_of
 

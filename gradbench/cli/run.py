@@ -86,7 +86,7 @@ def run(
     keep: Annotated[
         str | None, typer.Option(help="Disk space of block means, for more replicates later, such as 2GB; or 0.")
     ] = None,
-    group: Annotated[str, typer.Option(help="Parameters to show: all, phi, theta or one tensor.")] = "phi",
+    group: Annotated[str | None, typer.Option(help="Parameters to show: all, phi, theta or one tensor; phi.")] = None,
     at: At = None,
     columns: Columns = None,
     sort: Sort = None,
@@ -128,7 +128,7 @@ def run(
         LATER,
     )
     plugins.load_plugins(plugin)
-    view = view_of(columns, sort, group_by, relative, full)
+    view = view_of(columns, sort, group_by, relative, full, at=at, as_json=json_)
     with uncollected() if own else nullcontext():
         from gradbench.cli.planning import print_dry_run
         from gradbench.cli.progress import Bar
@@ -136,7 +136,7 @@ def run(
         from gradbench.report.format import duration
         from gradbench.results.files import default_folder
         from gradbench.runner import runs
-        from gradbench.suite import suites
+        from gradbench.suite import claim_coverage, suites
 
     settings = suites.Settings(
         seed=seed,
@@ -157,24 +157,24 @@ def run(
     else:
         whole = suites.load_suite(suite, settings)
     chosen = whole.select(select or [])
+    if group is not None:
+        claim_coverage.check_group(group, chosen.cells, "--group")
     if dry_run:
         print_dry_run(chosen, out, as_json=json_)
         return
     out = out or default_folder(chosen.name)
     with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
         outcome = runs.run(chosen, out, bar, execution)
+    from gradbench.cli.runs import json_rows
     from gradbench.report.claims import check_failed, claims_table
-    from gradbench.results.at_budget import brought_to
-    from gradbench.results.export import records
     from gradbench.results.outcomes import verify
 
     claims = verify(outcome.run, chosen.expect)
     if json_:
-        frame = outcome.run.frame
-        rows = records(frame if cost is None else brought_to(frame, cost))
+        rows = json_rows(outcome.run.frame, group, cost)
         output.show_json({"rows": rows, "claims": [c.record() for c in claims]} if claims else rows)
     else:
-        print_run(outcome.run, group, view, cost, slopes=True)
+        print_run(outcome.run, group or "phi", view, cost, slopes=True)
         if claims:
             output.show(claims_table(claims))
     if outcome.interrupted or outcome.stopped:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from gradbench.cli.output import warn
 from gradbench.core.errors import UnknownNameError
 from gradbench.results.store import Run, load_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradbench.suite.equal_cost import EqualCost
 
 
 def open_run(name: str) -> tuple[Run, int]:
@@ -28,3 +35,12 @@ def with_group(run: Run, group: str) -> None:
     groups = set(run.ok().group)
     if groups and group not in groups:
         raise UnknownNameError("group", group, groups, where="--group")
+
+
+def json_rows(frame: pd.DataFrame, group: str | None, cost: EqualCost | None) -> list[dict[str, Any]]:
+    """The rows that ``--json`` prints: all of them, or those of a ``group``; brought to a cost, if one is given."""
+    from gradbench.results.at_budget import brought_to
+    from gradbench.results.export import records
+
+    shown = frame if group is None else frame[frame.group == group]
+    return records(shown if cost is None else brought_to(shown, cost))

@@ -10,6 +10,7 @@ import typer
 from gradbench.cli import completion
 from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
+from gradbench.cli.refusing import refuse_given
 from gradbench.cli.views import Columns, Full, GroupBy, Relative, Sort, print_run, view_of
 from gradbench.core.files import is_file, is_folder
 
@@ -22,7 +23,9 @@ def show(
         str,
         typer.Argument(help="A run folder, or a name: see gradbench list.", autocompletion=completion.shown),
     ],
-    group: Annotated[str, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor.")] = "phi",
+    group: Annotated[
+        str | None, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor; phi.")
+    ] = None,
     at: At = None,
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
     plan: Annotated[
@@ -40,14 +43,15 @@ def show(
     """Show a run's tables and claims, a suite's resolved plan, or what anything else with a name is."""
     at_of(at)
     options = (columns, sort, group_by, relative, full)
+    views = {"--columns": columns, "--sort": sort, "--group-by": group_by, "--relative": relative, "--full": full}
+    of_run, of_suite = {"--group": group, "--at": at, **views}, {"--select": select, "--plan": plan, "--out": out}
     kind, _, bare = name.rpartition(":")
     if kind not in _KINDS:
         bare, kind = name, ""
     if not kind and is_file(Path(name) / "manifest.json"):
-        _show_run(name, group, at, plugin, options, json_)
+        _show_run(name, group, at, plugin, options, of_suite, json_)
     from gradbench.cli import output, plugins
     from gradbench.cli.suggesting import unknown_thing
-    from gradbench.core.errors import UsageError
     from gradbench.estimators import ESTIMATORS
     from gradbench.families import FAMILIES
     from gradbench.objectives import OBJECTIVES
@@ -55,16 +59,17 @@ def show(
     from gradbench.results.columns import METRICS
     from gradbench.suite.shipped import shipped
 
-    if at is not None and not is_folder(Path(name)):
-        raise UsageError(f"--at is for the figures of a run; give a run folder, not {name}")
     plugins.load_plugins(plugin)
     registries: dict[str, Any] = dict(
         zip(_KINDS, (shipped(), ESTIMATORS, PROBLEMS, FAMILIES, OBJECTIVES, METRICS), strict=True)
     )
     homes = [word for word, registry in registries.items() if bare in registry and kind in ("", word)]
     if not homes and not kind and is_folder(Path(name)):
-        _show_run(name, group, at, plugin, options, json_)
-    elif not homes and name.endswith(".toml"):
+        _show_run(name, group, at, plugin, options, of_suite, json_)
+    refuse_given(of_run, f"for the figures of a run; give a run folder, not {name}, or drop what is for runs")
+    if homes and homes[0] != "suite":
+        refuse_given(of_suite, f"for the plan of a suite; give a suite, not {name}, or drop what is for suites")
+    if not homes and name.endswith(".toml"):
         _show_plan(name, select or [], json_, piloted=plan, out=out)
     elif not homes:
         known = [known for word, registry in registries.items() if kind in ("", word) for known in registry]
@@ -80,14 +85,21 @@ def show(
 
 
 def _show_run(
-    name: str, group: str, at: str | None, plugin: list[Path] | None, options: tuple[Any, ...], json_: bool
+    name: str,
+    group: str | None,
+    at: str | None,
+    plugin: list[Path] | None,
+    options: tuple[Any, ...],
+    of_suite: dict[str, Any],
+    json_: bool,
 ) -> NoReturn:
     from gradbench.cli import output, plugins
-    from gradbench.cli.runs import open_run, warn_of_missing, with_group
+    from gradbench.cli.runs import json_rows, open_run, warn_of_missing, with_group
     from gradbench.core.errors import RunError
     from gradbench.results.outcomes import claims_of, verify
 
-    cost, view = at_of(at), view_of(*options)
+    refuse_given(of_suite, f"for the plan of a suite; {name} is a run: drop what is for suites")
+    cost, view = at_of(at), view_of(*options, at=at, as_json=json_)
     run, code = open_run(name)
     if plugin or run.manifest.get("plugins"):
         plugins.load_plugins(plugin)
@@ -96,18 +108,17 @@ def _show_run(
     except RunError as error:  # the rows can be read all the same
         output.warn(str(error))
         claims = []
+    if group is not None:
+        with_group(run, group)
     if json_:
-        from gradbench.results.at_budget import brought_to
-        from gradbench.results.export import records
-
-        rows = records(run.frame if cost is None else brought_to(run.frame, cost))
+        rows = json_rows(run.frame, group, cost)
         output.show_json({"rows": rows, "claims": [claim.record() for claim in claims]} if claims else rows)
         warn_of_missing(name, run)
     else:
         from gradbench.report.claims import claims_table
 
-        with_group(run, group)
-        print_run(run, group, view, cost, slopes=False)
+        with_group(run, group or "phi")
+        print_run(run, group or "phi", view, cost, slopes=False)
         if claims:
             output.show(claims_table(claims))
     raise typer.Exit(code)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradbench.cli.refusing import refuse_given
+
 if TYPE_CHECKING:
     from gradbench.report.view import View
     from gradbench.results.store import Run
@@ -25,10 +27,27 @@ Relative = Annotated[
 Full = Annotated[bool, typer.Option("--full", help="Every row, column and slope, however long and wide.")]
 
 
-def view_of(columns: str | None, sort: str | None, group_by: str | None, relative: bool, full: bool) -> View:
-    """What the options say. Raises UnknownNameError for a column that there is not."""
+def view_of(
+    columns: str | None,
+    sort: str | None,
+    group_by: str | None,
+    relative: bool,
+    full: bool,
+    *,
+    at: str | None = None,
+    as_json: bool = False,
+) -> View:
+    """What the options say. Raises UnknownNameError for a column that there is not.
+
+    Raises UsageError for what has no effect on tables at equal cost (``at``), or on JSON.
+    """
     from gradbench.report.view import View
 
+    usual = {"--columns": columns, "--sort": sort, "--group-by": group_by, "--relative": relative}
+    if as_json:
+        refuse_given(usual, "for tables; JSON has every column of every row: drop --json, or what is for tables")
+    if at is not None:
+        refuse_given(usual, "for the usual tables; those at equal cost have columns of their own: drop --at, or these")
     view = View(_names(columns), sort, _names(group_by), relative, full)
     view.check()
     return view

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradbench.core.errors import UsageError
+from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.core.printable import listed_names, shortened
+from gradbench.engine.moments import groups_of
 
 Loss = Callable[[], Any]
 """A callable without arguments that draws its own randomness and returns a torch loss."""
@@ -62,14 +63,25 @@ class GivenParameters:
                 return full
         raise UsageError(f"no parameter {shortened(name)}; there are {listed_names(self.tensors)}")
 
+    def group_named(self, name: str) -> str:
+        """A group of the results from its name, or the caller's own. Raises UnknownNameError where there is none."""
+        known = [*groups_of(tuple(self.tensors)), *self.groups]
+        if name not in known and f"phi.{name}" in known:
+            return f"phi.{name}"
+        if name not in known:
+            raise UnknownNameError("group", name, known, where="--group")
+        return name
+
 
 def parameters_of(given: Any) -> GivenParameters:
     """The parameters that ``given`` holds: a module, a tensor, an optimiser, or named or nested ones of these.
 
     A dict makes groups of what it names. Those named ``phi`` and ``theta`` are these; all others are part of φ. What is
-    frozen is left out, and what is there under two names has the first; notes say so. Raises UsageError for anything
-    that has no gradient of its own, and where nothing is left.
+    frozen is left out, and what is there under two names has the first; notes say so. Those that were found before are
+    given back. Raises UsageError for anything that has no gradient of its own, and where nothing is left.
     """
+    if isinstance(given, GivenParameters):
+        return given
     tensors: dict[str, Tensor] = {}
     frozen, again = [], []
     names_of: dict[int, str] = {}

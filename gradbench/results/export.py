@@ -17,7 +17,7 @@ from gradbench.core.escaping import markdown_text, spreadsheet_cell
 from gradbench.core.printable import one_line, plain
 
 FORMATS = ("csv", "parquet", "json", "markdown", "latex")
-SUFFIXES = {
+FORMAT_OF_SUFFIX = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".json": "json",
@@ -38,9 +38,9 @@ def format_of(form: str | None, file: Path | None) -> str:
     ending = "" if file is None else file.suffix
     if not ending:
         return form or "csv"
-    meant = SUFFIXES.get(ending.lower())
+    meant = FORMAT_OF_SUFFIX.get(ending.lower())
     if meant is None:
-        own = [suffix for suffix, name in SUFFIXES.items() if form in (None, name)]
+        own = [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if form in (None, name)]
         named = f"{', '.join(own[:-1])} or {own[-1]}" if len(own) > 1 else own[0]
         raise UsageError(f"--output {file}: nothing is written as {ending}; name a file that ends in {named}")
     if form not in (None, meant):

@@ -33,7 +33,7 @@ def check_claim(claim: Claim, cells: Sequence[Cell], where: str) -> None:
         raise SuiteError(f"{where}.select.group: {expected}, got {shortened(claim.select['group'])}")
     named = [_named(selection, paths, cells, where) for selection, paths in _written(claim)]
     for some in named:
-        _check_group(claim.group, some, where)
+        check_group(claim.group, some, f"{where}.select.group")
     if claim.figure == "variance_data" and all(cell.noise != "latent+data" for cell in named[0]):
         raise SuiteError(
             f"{where}.figure: the minibatch is fixed, so that variance_data is unknown; measure with "
@@ -120,19 +120,22 @@ def _choices(key: str, cells: Sequence[Cell]) -> str:
     return f"{key} is {', '.join(shown[:FEW])}{', …' if len(shown) > FEW else ''}"
 
 
-def _check_group(group: str, cells: Sequence[Cell], where: str) -> None:
-    """Raise UnknownNameError or SuiteError where no cell has ``group``; problems are built only where in doubt."""
+def check_group(group: str, cells: Sequence[Cell], where: str) -> None:
+    """Raise UnknownNameError or SuiteError where no cell has ``group``; problems are built only where in doubt.
+
+    ``where`` names it in errors.
+    """
     if group in ("all", "phi"):
         return
     known = {name for cell in cells for name in groups_of_cell(cell)}
     if not known or group in known:
         return
-    path, problems = f"{where}.select.group", ", ".join(dict.fromkeys(cell.axes.problem for cell in cells))
+    problems = ", ".join(dict.fromkeys(cell.axes.problem for cell in cells))
     if group.startswith("theta") and "theta" not in known:
         held = ", ".join(dict.fromkeys(cell.objective.name for cell in cells if not cell.objective.has_theta))
         under = f" under {held}" if held else ""
-        raise SuiteError(f"{path}: {problems} has no θ{under}, got {group!r}; take phi, or drop the key")
-    raise UnknownNameError(f"group of {problems}", group, known, where=path)
+        raise SuiteError(f"{where}: {problems} has no θ{under}, got {group!r}; take phi, or drop it")
+    raise UnknownNameError(f"group of {problems}", group, known, where=where)
 
 
 def groups_of_cell(cell: Cell) -> tuple[str, ...]:

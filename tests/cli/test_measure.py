@@ -69,6 +69,8 @@ def test_names_in_the_file_are_taken_by_default_and_given_ones_over_them(gradben
     assert {row["reference"] for row in rows} == {"closed-form"}
     (folder, _) = sorted(Path("results").iterdir())
     assert folder.name.startswith("train-20")
+    chosen = gradbench("measure", f"{file}:path", "--group", "mean", "--json", *FEW)
+    assert {row["group"] for row in json.loads(chosen.out)["rows"]} == {"phi.mean"}
 
 
 def test_losses_without_a_reference_are_compared(gradbench, file):
@@ -101,6 +103,7 @@ def test_exit_codes(gradbench, file):
         (("train.py", "--replicates", "100"), "give replicates=96, blocks=32"),
         (("train.py", "--margin", "2"), "expected a share above 0 and below 1"),
         (("train.py", "--group", "nothing"), "unknown group"),
+        (("train.py", "--check"), "without a reference no loss can be found biased; name one with --reference"),
         (("train.py", "--sign", "up"), "expected 'loss' (minimised)"),
     ],
 )
@@ -109,6 +112,7 @@ def test_what_is_wrong_is_said_in_a_line_or_two(gradbench, file, words, said):
     assert result.code == 2
     assert said in result.err
     assert len(result.err.strip().splitlines()) <= 2
+    assert not Path("results").exists(), "found before anything is measured"
 
 
 def test_a_file_without_parameters_is_told_what_would_do(gradbench, file):

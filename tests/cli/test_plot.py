@@ -51,6 +51,8 @@ def test_the_kinds_are_those_of_the_figures() -> None:
         ("-o nowhere/fig.pdf", "--output nowhere/fig.pdf: cannot be written (No such file or directory)"),
         ("--width narrow", "--width 'narrow': expected column, page or inches"),
         ("--baseline exact", "--baseline is what --kind ratio divides by"),
+        ("--kind plane --x seconds", "--x: --kind plane has an x axis of its own; variance, snr, bias, frontier, size"),
+        ("--kind claims --group theta --by kl", "--by and --group: the figure of claims is always the same; drop it"),
         ("--kind ratio --baseline exakt", "did you mean 'exact'"),
         ("--by nonsense", "unknown column or parameter of this run 'nonsense'"),
         ("--facet problem", "kl varies within a panel (analytic, monte-carlo)"),

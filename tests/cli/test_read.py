@@ -44,6 +44,29 @@ def test_results_that_go_into_a_pipe_are_no_whole_run_without_a_warning(gradbenc
         assert result.code == before.code
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--select samples=1", "--select: for the plan of a suite"),
+        ("--plan --out elsewhere", "--plan and --out: for the plan of a suite"),
+        (
+            "--at evaluations --columns estimator,kurtosis --sort -kurtosis --group-by samples",
+            "--columns and --sort and --group-by: for the usual tables; those at equal cost have columns of their own",
+        ),
+        ("--json --relative", "--relative: for tables; JSON has every column of every row"),
+        ("--json --group ph", "did you mean 'phi'?"),
+    ],
+)
+def test_what_has_no_effect_on_a_run_that_is_shown_is_refused(gradbench, run, line, said):
+    result = gradbench("show", run, *line.split())
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+
+
+def test_json_has_the_rows_of_the_group_that_is_asked_for(gradbench, run):
+    assert {row["group"] for row in json.loads(gradbench("show", run, "--json", "--group", "phi").out)} == {"phi"}
+
+
 def test_show_prints_a_suites_plan_without_running(gradbench, tmp_path):
     result = gradbench("show", "suite:gaussian-vae")
     assert result.code == 0
