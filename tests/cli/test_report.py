@@ -43,8 +43,31 @@ def test_the_page_lies_in_the_run_where_no_file_is_named(gradbench, finished_run
     assert gradbench("status", "mine").code == 0  # it is still a run folder
 
 
+def test_a_run_without_the_baseline_has_its_usual_one_and_says_so(gradbench, tmp_path):
+    given = (KEPT / "quick", KEPT / "temperature", "--baseline", "score-function")
+    assert gradbench("report", *given, "-o", "page.html").code == 0
+    figures = [
+        figure
+        for section in data_of((tmp_path / "page.html").read_text())["figures"]
+        for figure in section["figures"]
+        if figure["over"]
+    ]
+    assert {(figure["run"], figure["baseline"]) for figure in figures} == {
+        ("quick", "score-function"),
+        ("temperature", "reinmax"),
+    }
+    for figure in figures:
+        said = "This run has no score-function: its ratios are over reinmax." in figure["notes"]
+        assert said == (figure["run"] == "temperature")
+
+
 def test_what_is_asked_wrongly_is_said_in_a_line(gradbench):
-    for words, said in ((("nowhere",), "nowhere"), ((KEPT / "costs", "--baseline", "nonsuch"), "nonsuch")):
+    both = (KEPT / "costs", KEPT / "temperature", "--baseline", "nonsuch")
+    for words, said in (
+        (both, "nonsuch"),
+        (("nowhere",), "nowhere"),
+        ((KEPT / "costs", "--baseline", "nonsuch"), "nonsuch"),
+    ):
         result = gradbench("report", *words, "-o", "page.html")
         assert result.code == 2
         assert result.err.count("\n") == 1

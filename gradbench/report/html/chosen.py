@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -135,22 +135,37 @@ class Shown:
     frame: pd.DataFrame
     """Its rows, with their block values."""
     baseline: str | None
+    """What its ratios are over."""
     unmeasured: tuple[str, ...]
     """Sentences on its cells that have no figures."""
+    missed: str | None = None
+    """The baseline that was asked for, where the run has no such estimator."""
 
     @classmethod
     def of(cls, name: str, run: Run, baseline: str | None) -> Shown:
-        """``run`` with the ``baseline`` that its ratios are over, by default the usual one.
-
-        Raises UnknownNameError where the run has no such estimator.
-        """
-        if baseline is not None and baseline not in set(run.ok().estimator):
-            raise UnknownNameError("estimator", baseline, set(run.ok().estimator), where="--baseline")
+        """``run`` with the ``baseline`` that its ratios are over; the usual one where none is given, or it has none."""
+        missed = baseline if baseline not in set(run.ok().estimator) else None
+        baseline = None if missed else baseline
         blocks = run.block_variances()
         keys = zip(run.frame.cell_id, run.frame.group, strict=True)
         values = pd.Series([blocks.get(key) for key in keys], run.frame.index, dtype=object)
         usual = baseline if baseline or run.ok().empty else usual_baseline(run)
-        return cls(name, run, run.frame.assign(block_variance=values), usual, tuple(unmeasured(run)))
+        return cls(name, run, run.frame.assign(block_variance=values), usual, tuple(unmeasured(run)), missed)
+
+    def told(self, figure: Figure, view: FigureView) -> Figure:
+        """``figure``, with a sentence on its baseline where that is not the one that was asked for."""
+        if not (view.over and self.missed):
+            return figure
+        said = f"This run has no {self.missed}: its ratios are over {self.baseline}."
+        return replace(figure, notes=(*figure.notes, said))
+
+
+def shown_runs(runs: Sequence[tuple[str, Run]], baseline: str | None) -> list[Shown]:
+    """Runs with their names, as figures are made of them. Raises UnknownNameError where none has the ``baseline``."""
+    there = {name for _, run in runs for name in run.ok().estimator}
+    if baseline is not None and baseline not in there:
+        raise UnknownNameError("estimator", baseline, there, where="--baseline")
+    return [Shown.of(name, run, baseline) for name, run in runs]
 
 
 def chosen_figures(runs: Sequence[Shown]) -> list[dict[str, Any]]:
@@ -172,12 +187,12 @@ def _section(section: FigureSection, runs: Sequence[Shown], room: int, exact: bo
                         "run": one_line(shown.name),
                         "against": COST_NAMES.get(view.x or "", ""),
                         "over": view.over,
+                        "baseline": one_line(shown.baseline or ""),
                     }
                     title = one_line(group_title(group)) if group else ""
                     figures.append({**place, "groupTitle": title, **figure_data(figure, exact)})
     words = {"key": section.key, "title": section.title, "about": section.about, "absent": section.absent}
-    baselines = [one.baseline for one in runs if one.baseline]
-    return {**words, "figures": figures, "left": left, "baseline": one_line(baselines[0]) if baselines else ""}
+    return {**words, "figures": figures, "left": left}
 
 
 def _groups(section: FigureSection, shown: Shown) -> Iterator[str]:
@@ -195,7 +210,7 @@ def _panels(
         rows, left = _first_panels(section, shown.frame, group, room)
         run = FrameRun(shown.run.path, rows, shown.run.manifest, unmeasured=shown.unmeasured)
     try:
-        return figures_of(run, view.asked(group, shown.baseline)), left
+        return [shown.told(figure, view) for figure in figures_of(run, view.asked(group, shown.baseline))], left
     except UsageError:
         return [], 0
 

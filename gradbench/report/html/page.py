@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from gradbench.core.printable import one_line
 from gradbench.core.version import VERSION
-from gradbench.report.html.chosen import Shown, chosen_figures
+from gradbench.report.html.chosen import chosen_figures, shown_runs
 from gradbench.report.html.embedding import asset, content_policy, embedded_json, plotly_script, script_text
 from gradbench.report.html.packed import packed_rows
 from gradbench.report.html.shown import DERIVED, needed_columns, shown_columns, with_words
@@ -47,10 +47,11 @@ class NamedRun:
 def report_page(runs: Sequence[NamedRun], baseline: str | None = None) -> str:
     """One HTML page on ``runs``, which needs nothing beside it; ratios are over ``baseline``, or the usual one.
 
-    Raises UsageError where plotly is not installed, UnknownNameError for a baseline that a run has not.
+    A run that has no such estimator has ratios over its usual one, and says so. Raises UsageError where plotly is not
+    installed, UnknownNameError for a baseline that no run has.
     """
     plotly = plotly_script()
-    figures = chosen_figures([Shown.of(one.name, one.run, baseline) for one in runs])
+    figures = chosen_figures(shown_runs([(one.name, one.run) for one in runs], baseline))
     frame = with_words(pd.concat([_with_name(one) for one in runs], ignore_index=True))
     shown = shown_columns(frame)
     rows = packed_rows(frame, needed_columns(shown))

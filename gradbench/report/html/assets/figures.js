@@ -74,7 +74,7 @@
       if (new Set(this.section.figures.map((figure) => figure.over)).size > 1) {
         const box = element("input", { type: "checkbox", checked: this.chosen.over, "data-choice": "over" });
         box.addEventListener("change", () => this.set("over", box.checked));
-        fields.push(element("label", { class: "beside" }, box, `as a ratio over ${this.section.baseline}`));
+        fields.push(element("label", { class: "beside" }, box, `as a ratio over ${this.figure.baseline}`));
       }
       this.part("choices").replaceChildren(...fields);
     }
@@ -92,7 +92,7 @@
       const plot = this.part("plot");
       plot.style.height = "";
       plot.style.height = `${plotting.height(figure, plot.clientHeight)}px`;
-      const over = figure.over ? `over ${this.section.baseline}` : "";
+      const over = figure.over ? `over ${figure.baseline}` : "";
       const where = [figure.title, figure.panel, over].filter(Boolean).join(", ");
       plot.setAttribute("aria-label", `${where}: a plot of ${figure.series.length} series, told in words and numbers below it`);
       this.part("legend").replaceChildren(...figure.series.map((series) => this.legendOf(series, colours)));
