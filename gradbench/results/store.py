@@ -22,6 +22,7 @@ from gradbench.core.errors import RunError, UnknownNameError
 from gradbench.results import lock, sessions
 from gradbench.results.cells import FOLDER, remove, write_cell
 from gradbench.results.columns import BY_NAME, COLUMNS, SCHEMA_VERSION
+from gradbench.results.differing import settings_that_differ
 from gradbench.results.files import is_partial, sweep, write_file
 from gradbench.results.filters import Where, expression
 from gradbench.results.gathering import (
@@ -141,7 +142,11 @@ def create(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[s
 def _taken_up(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     kept = read_manifest(path)
     if not sessions.same_run(kept.manifest, manifest):
-        raise RunError(f"{path}: holds a run of another suite, seed or replicates; give another --out")
+        found = list(settings_that_differ(kept.manifest["suite_resolved"], manifest["suite_resolved"]))
+        why = "; ".join(found) or "no cell of it is one of this suite"
+        raise RunError(
+            f"{path}: holds another run: {why}\nto go on with it, ask for what is there; or give another --out"
+        )
     notes = list(kept.warnings)
     table = path / TABLE_FILE
     if TABLE_FILE in (found := gathered(path, None, ["cell_id"])).unreadable:

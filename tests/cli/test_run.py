@@ -73,7 +73,7 @@ def test_a_run_of_another_suite_is_not_overwritten(gradbench, tiny):
     gradbench("run", tiny, "--out", "run", "--select", "problem=gaussian-cost")
     result = gradbench("run", tiny, "--out", "run", "--seed", "3")
     assert result.code == 2
-    assert "another suite, seed or replicates" in result.err
+    assert "run: holds another run: seed = 0 there, 3 asked for\nto go on with it, ask for what is there" in result.err
 
 
 def test_a_failed_cell_is_a_row_and_exit_code_3(gradbench, tmp_path):

@@ -148,8 +148,17 @@ def test_a_run_of_another_suite_is_not_added_to():
     write(1, "b.npz")
     before = Path("run/manifest.json").read_bytes(), Path("run/results.parquet").read_bytes()
     raw = {"name": "test", "measure": SMALL, "grid": [MODEL | {"data": "file:a.npz", "estimators": NAMES}, COST]}
-    for change in ({"name": "other"}, {"measure": {"replicates": 64, "blocks": 16}}, {"seed": 1}):
-        with pytest.raises(RunError, match="another suite, seed or replicates"):
+    for change, said in (
+        ({"name": "other"}, r'suite = "test" there, "other" asked for$'),
+        ({"measure": {"replicates": 64, "blocks": 16}}, "blocks = 8 there, 16 asked for$"),
+        ({"measure": SMALL | {"decide": True}}, "decide = false there, true asked for$"),
+        (
+            {"measure": SMALL | {"variance": "whole", "precision": 0.1}},
+            r'variance = "auto" there, "whole" asked for; precision = not set there, 0\.1 asked for$',
+        ),
+        ({"seed": 1}, "seed = 0 there, 1 asked for$"),
+    ):
+        with pytest.raises(RunError, match=f"(?m)run: holds another run: {said}"):
             runs.run(resolve(raw | change, "test.toml", Settings()), Path("run"))
     assert (Path("run/manifest.json").read_bytes(), Path("run/results.parquet").read_bytes()) == before
 
