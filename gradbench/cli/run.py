@@ -152,10 +152,11 @@ def run(
         budget=longest,
         elsewhere=executor == "ray",
     )
-    if suite is None:
-        whole = sweep_of(str(problem), str(estimators), samples, size or [], keys or [], settings)
-    else:
-        whole = suites.load_suite(suite, settings)
+    with plugins.told_what_is_missing(out):
+        if suite is None:
+            whole = sweep_of(str(problem), str(estimators), samples, size or [], keys or [], settings)
+        else:
+            whole = suites.load_suite(suite, settings)
     chosen = whole.select(select or [])
     if group is not None:
         claim_coverage.check_group(group, chosen.cells, "--group")

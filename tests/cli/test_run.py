@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -74,6 +75,17 @@ def test_a_run_of_another_suite_is_not_overwritten(gradbench, tiny):
     result = gradbench("run", tiny, "--out", "run", "--seed", "3")
     assert result.code == 2
     assert "run: holds another run: seed = 0 there, 3 asked for\nto go on with it, ask for what is there" in result.err
+
+
+def test_a_run_measured_with_a_plugin_names_it_to_whoever_leaves_it_out(gradbench, finished_run, tiny, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["checksum"]  # it is edited on purpose
+    manifest["plugins"] = [{"source": "my own.py", "names": ["mine"]}, {"source": "package", "names": ["theirs"]}]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    tiny.write_text(tiny.read_text().replace('"disarm"', '"mine"'))
+    _assert_refused(gradbench("run", tiny, "--out", "run"), "run: was measured with --plugin 'my own.py'; add it")
+    assert "--plugin" not in gradbench("run", tiny, "--out", "other").err
 
 
 def test_a_failed_cell_is_a_row_and_exit_code_3(gradbench, tmp_path):
