@@ -9,6 +9,13 @@ import torch
 from gradbench.core.errors import UsageError
 
 DEVICE = r"cuda(:([0-9]{1,4}))?"
+DEVICES = "auto, cpu, cuda or cuda:N"
+"""What a device may be, in words."""
+
+
+def is_device(name: str) -> bool:
+    """Whether a suite may name a device so, be it there or not."""
+    return name in ("auto", "cpu") or re.fullmatch(DEVICE, name) is not None
 
 
 def resolve_device(name: str, *, elsewhere: bool = False) -> str:
@@ -22,7 +29,7 @@ def resolve_device(name: str, *, elsewhere: bool = False) -> str:
         return name
     found = re.fullmatch(DEVICE, name)
     if found is None:
-        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
+        raise UsageError(f"device {name!r}: expected {DEVICES}")
     if elsewhere and ":" in name:
         raise UsageError(f"device {name!r}: a cluster hands out its GPUs itself; use --device cuda")
     if elsewhere:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.core.faults import Faults
@@ -24,7 +24,7 @@ from gradbench.problems import data as data_sets
 from gradbench.problems.base import Problem
 from gradbench.suite.answers import check_answers
 from gradbench.suite.cell import Cell
-from gradbench.suite.devices import DEVICE, resolve_device
+from gradbench.suite.devices import DEVICES, is_device, resolve_device
 from gradbench.suite.limits import LARGEST_INTEGER, MOST_NUMBERS, told
 from gradbench.target.points import Axes, check_point
 
@@ -50,18 +50,19 @@ class GridKeys(StrictModel):
     problem has."""
     samples: Annotated[int, Field(gt=0)] = 1
     """L, samples of the latents per datapoint in one gradient."""
-    device: Annotated[str, Field(pattern=f"^(auto|cpu|{DEVICE})$")] = "auto"
+    device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     dtype: Literal["auto", "float32", "float64"] = "auto"
     """``auto``: float64 where everything is in closed form, else float32."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None = None
     """Seed of initialisation, minibatch and noise; without it, the suite's."""
 
-
-OWN_KEYS = ("problem", "estimators", "size")
-"""Keys of a grid beside those of its points."""
-MOST_FAULTY = 100
-"""Points of a grid with faults, after which no more are looked at."""
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, value: str) -> str:
+        if not is_device(value):
+            raise ValueError(f"expected {DEVICES}, got {shortened(value)}")
+        return value
 
 
 OWN_KEYS = ("problem", "estimators", "size")
@@ -106,6 +107,7 @@ def grid_cells(
     with faults.collected():
         sizes = _sizes(grid, where)
     if not isinstance(name, str) or name not in PROBLEMS:
+        _check_shared([grid, *sizes], where, faults)
         return
     faulty = 0
     for size in sizes:
@@ -122,6 +124,27 @@ def grid_cells(
             faulty += made is None or len(faults.texts) > before
             if faulty > MOST_FAULTY or not faults.few:
                 return
+
+
+def _check_shared(tables: list[dict[str, Any]], where: str, faults: Faults) -> None:
+    """Take note of what is wrong with keys that no problem has a say in, each value by itself."""
+    keys = [key for key in GridKeys.model_fields if key not in ("scale", "objective")]  # a problem may have a scale
+    for key, table in itertools.product(keys, tables):
+        for value in _listed(table.get(key, [])):
+            if not faults.few:
+                return
+            with faults.collected():
+                validated(GridKeys, {key: value}, where)
+                if key == "data":
+                    _check_named(value, where)
+
+
+def _check_named(data: str, where: str) -> None:
+    """Raise SuiteError where there is no data set of that name, read or not."""
+    try:
+        data_sets.check_data(data)
+    except UsageError as error:
+        raise SuiteError(f"{where}.data: {error}") from error
 
 
 def _check_problem(name: Any, where: str) -> None:

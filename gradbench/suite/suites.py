@@ -6,6 +6,7 @@ reason, not an error: an estimator that a problem's latents rule out is a fact w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gradbench.core.errors import SuiteError, UnknownNameError, UsageError
 from gradbench.core.faults import Faults
+from gradbench.core.printable import shortened
 from gradbench.core.selection import choices, means
 from gradbench.core.strict import StrictModel
 from gradbench.core.validation import validated
@@ -29,11 +31,13 @@ from gradbench.suite.places import place_of
 from gradbench.suite.reading import read_toml
 from gradbench.suite.shipped import find_suite
 
+NAME_OF_SUITE = re.compile("[A-Za-z0-9][A-Za-z0-9._-]*")
+
 
 class SuiteFile(StrictModel):
     """The top level of a suite file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description='a suite begins with name = "…"')]
+    name: Annotated[str, Field(description='a suite begins with name = "…"')]
     """Names the run folder: letters, digits, and ``.``, ``_``, ``-`` after the first."""
     title: str = ""
     """One line on what it measures."""
@@ -48,6 +52,16 @@ class SuiteFile(StrictModel):
     """What is measured: one table ``[[grid]]`` or more."""
     expect: Annotated[list[Claim], Field(max_length=MOST_CLAIMS)] = Field([])
     """What is claimed of the results: tables ``[[expect]]``."""
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not NAME_OF_SUITE.fullmatch(value):
+            raise ValueError(
+                "expected letters (A to Z), digits, and . _ - after the first, as in my-suite: it names the run "
+                f"folder; got {shortened(value)}"
+            )
+        return value
 
     @field_validator("grid", "expect", mode="before")
     @classmethod

@@ -35,6 +35,34 @@ def test_faults_of_all_tables_are_told_together() -> None:
     ]
 
 
+def test_of_an_unknown_problem_what_is_no_matter_of_the_problem_is_told() -> None:
+    grid = {
+        "problem": "gausian-cost",
+        "estimators": ["exact"],
+        "size": [{"samples": [0, 2.5]}],
+        "hidden": 0,
+        "scale": 0,
+    }
+    assert faults(
+        name="s", grid=[grid | {"kl": "analytical", "data": ["digit", "digits"], "dtype": "float64", "seed": [1, -1]}]
+    ) == [
+        "grid[0].problem: unknown problem 'gausian-cost'; did you mean 'gaussian-cost'?",
+        "grid[0].data: unknown data set 'digit'; did you mean 'digits'?",
+        "grid[0].kl: input should be 'analytic' or 'monte-carlo', got 'analytical'",
+        "grid[0].samples: input should be greater than 0, got 0",
+        "grid[0].samples: input should be a valid integer, got 2.5",
+        "grid[0].seed: input should be greater than or equal to 0, got -1",
+    ]
+
+
+def test_what_names_and_devices_may_be_is_said_in_words() -> None:
+    assert faults(name="größe", grid=[GRID | {"device": "gpu"}]) == [
+        "name: expected letters (A to Z), digits, and . _ - after the first, as in my-suite: it names the run folder; "
+        "got 'größe'",
+        "grid[0].device: expected auto, cpu, cuda or cuda:N, got 'gpu'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("top", "said"),
     [
