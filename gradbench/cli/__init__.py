@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 import typer
@@ -26,6 +27,7 @@ from gradbench.cli import (
     show,
     status,
 )
+from gradbench.cli.parsing import AllCommands, OneCommand
 from gradbench.cli.streams import Streams
 from gradbench.core.errors import GradbenchError, UsageError
 from gradbench.core.version import VERSION
@@ -35,25 +37,27 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="gradbench",
+    cls=AllCommands,
     help="Bias and variance of ELBO gradient estimators, with error bars, against exact gradients.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("run")(run.run)
-app.command("measure")(measure.measure)
-app.command("compare")(compare.compare)
-app.command("plot")(plot.plot)
-app.command("recommend")(recommend.recommend)
-app.command("status")(status.status)
-app.command("merge")(merge.merge)
-app.command("explain")(explain.explain)
-app.command("check")(check.check)
-app.command("new")(new.new)
-app.command("export")(export.export)
-app.command("report")(report.report)
-app.command("list")(list_.list_)
-app.command("show")(show.show)
+_command = partial(app.command, cls=OneCommand)
+_command("run")(run.run)
+_command("measure")(measure.measure)
+_command("compare")(compare.compare)
+_command("plot")(plot.plot)
+_command("recommend")(recommend.recommend)
+_command("status")(status.status)
+_command("merge")(merge.merge)
+_command("explain")(explain.explain)
+_command("check")(check.check)
+_command("new")(new.new)
+_command("export")(export.export)
+_command("report")(report.report)
+_command("list")(list_.list_)
+_command("show")(show.show)
 
 
 def _version(asked: bool) -> None:

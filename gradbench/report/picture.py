@@ -99,7 +99,7 @@ def write_picture(file: Path) -> None:
         try:
             figure.savefig(file, dpi=150, metadata=dated)
         except OSError as error:
-            raise UsageError(f"{file}: {error.strerror or error}") from error
+            raise UsageError(f"{file}: cannot be written ({error.strerror or error}); name another file") from error
 
 
 def _parabola(z: Tensor) -> Tensor:

@@ -74,7 +74,10 @@ def test_the_picture_is_written_and_nothing_else_is_asked(gradbench, tmp_path: P
     assert (tmp_path / "answer.png").read_bytes().startswith(b"\x89PNG")
     for arguments, said in (
         (("--picture", "answer.jpg"), "expected a file that ends in .png, .svg, .pdf"),
-        (("--picture", "nowhere/answer.png"), "nowhere/answer.png: No such file or directory"),
+        (
+            ("--picture", "nowhere/answer.png"),
+            "nowhere/answer.png: cannot be written (No such file or directory); name another file",
+        ),
         (("pathwise", "--picture", "answer.png"), "drop everything else"),
     ):
         refused = gradbench("explain", *arguments)

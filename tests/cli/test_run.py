@@ -203,6 +203,7 @@ ARGUMENTS = {
     ("run", "quick", "--device", "tpu"): "expected auto, cpu, cuda",
     ("run", "quick", "--replicates", "33"): "take 32 or 64",
     ("run", "quick", "--replicates", "-32"): "greater than 0",
+    ("run", "--select"): "option '--select' requires an argument; see gradbench run --help",
     ("run", "quick", "--select", "estimator"): "expected key=value",
     ("run", "quick", "--select", "estimater=exact"): "did you mean 'estimator'",
     ("run", "quick", "--select", "samples=3"): "samples is 1, 2, 4",

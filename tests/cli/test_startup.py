@@ -97,6 +97,7 @@ def test_help_imports_nothing(line) -> None:
     ended = command(*line.split())
     assert ended.code == 0
     assert "Usage: gradbench" in ended.out
+    assert "<bool>" not in ended.out, "flags take no value"
     assert ended.imported() == set()
 
 
