@@ -9,14 +9,22 @@ from rich.console import Group, RenderableType
 from gradbench.checking.sequential import POWER, Finding
 from gradbench.checking.verdict import LeftOut, Result
 from gradbench.core.printable import one_line
+from gradbench.report.fitted import FittedColumn, FittedTable, FittedTables
 from gradbench.report.format import number, percent
-from gradbench.report.layout import table
 from gradbench.report.plain import Text
 from gradbench.report.words import STYLES, ZERO_MARK, group_title, without_gradient
 
 MARKS = {"unbiased": "✓", "biased": "✗", "unresolved": "?", "violation": "✗"}
 LEFT_OUT_WIDTH = 100
 COLOURS = STYLES | {"violation": "red"}
+_COLUMNS = (
+    FittedColumn("tensor", "tensor", "left", folds=True, breaks=True, least=25),
+    FittedColumn("counted", "counted"),
+    FittedColumn("relative_bias", "bias/‖g‖", goes=1),
+    FittedColumn("relative_bias_high", "at most"),
+    FittedColumn("variance", "var/‖g‖²", goes=0),
+    FittedColumn("verdict", "verdict", "left", folds=True),
+)
 
 
 def checked_text(result: Result) -> RenderableType:
@@ -34,7 +42,8 @@ def _parts(result: Result) -> Iterator[RenderableType]:
         yield Text(one_line(f"  {group_title(found.part)}, {found.target}: {found.message}"), style="red")
     if result.findings:
         yield Text("")
-        yield from _tables(result.findings)
+        yield FittedTables(_COLUMNS, _tables(result.findings), "a wider terminal, or --json")
+        yield Text("")
         yield from _footnotes(result)
     if result.left_out:
         yield Text(one_line(left_out_line(result.left_out)), style="dim")
@@ -78,21 +87,16 @@ def _round(replicates: int) -> int:
     return -(-replicates // 1024) * 1024
 
 
-def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
-    """One table per target, with columns of equal widths, so that they read as one."""
+def _tables(findings: list[Finding]) -> list[FittedTable]:
+    """One table per target."""
+    tables = []
     for target in dict.fromkeys(finding.target for finding in findings):
         some = [finding for finding in findings if finding.target == target]
-        shown = table(
-            f"{one_line(target)}, L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})",
-            padding=(0, 0, 0, 0),
-        )
-        shown.add_column("tensor", overflow="fold", width=25)
-        for name, width in (("counted", 13), ("bias/‖g‖", 8), ("at most", 7), ("var/‖g‖²", 8)):
-            shown.add_column(name, justify="right", no_wrap=True, width=width)
-        shown.add_column("verdict", no_wrap=True, width=10)
+        counts = f"L = {some[0].samples}, {some[0].replicates} replicates ({some[0].reference})"
+        shown = FittedTable(f"{one_line(target)}, {counts}")
         for finding in some:
             relative = finding.variance / finding.gradient_norm**2 if finding.gradient_norm > 0 else None
-            shown.add_row(
+            cells = (
                 group_title(finding.tensor),
                 _counted(finding),
                 _share(finding, finding.relative_bias),
@@ -100,7 +104,9 @@ def _tables(findings: list[Finding]) -> Iterator[RenderableType]:
                 number(relative),
                 Text(finding.verdict, style=STYLES[finding.verdict]),
             )
-        yield shown
+            shown.add(cells)
+        tables.append(shown)
+    return tables
 
 
 def _share(finding: Finding, value: float | None) -> str:

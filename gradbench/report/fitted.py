@@ -1,4 +1,4 @@
-"""Tables that fit the width they are printed on: columns go in a stated order, and no name is cut or broken."""
+"""Tables that fit the width they are printed on: columns go in a stated order, and no figure is cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.console import ConsoleOptions, RenderableType
 
 from gradbench.core.printable import one_line
 from gradbench.report.layout import plain_table
-from gradbench.report.plain import Table, Text
+from gradbench.report.plain import LONGEST_WHOLE, Table, Text, longest_piece
+from gradbench.report.widths import shared_out
 
 CellText = str | Text
 
@@ -32,6 +33,8 @@ class FittedColumn:
     None for one that stays."""
     title: str | None = None
     """What it is called where it is left out, "" for nothing; its header unless given."""
+    breaks: bool = False
+    """Whether its words may be broken before a column goes."""
 
 
 @dataclass
@@ -57,19 +60,27 @@ class FittedTables:
     """How to see what is left out."""
 
     def __rich_console__(self, console: Any, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """The tables at the width there is, and which columns have been left out of them."""
-        widths = self._widths()
-        shown = self._fitting(widths, options.max_width)
+        """The tables at the width there is, which columns have been left out of them, and whether they fit."""
+        whole = self._widths()
+        shown, least = self._fitting(whole, options.max_width)
+        widths = shared_out([whole[i] for i in shown], least, options.max_width - (len(shown) - 1))
+        said = self._said(shown, sum(widths) + len(shown) - 1, options.max_width)
         for table in self.tables:
             if table.title:
                 yield Text(table.title, style="bold")
-            yield self._drawn(table, shown, widths, options.max_width)
-            if table is not self.tables[-1] or len(shown) < len(self.columns):
+            yield self._drawn(table, shown, widths)
+            if table is not self.tables[-1] or said:
                 yield ""
-        left = [column for index, column in enumerate(self.columns) if index not in shown]
-        if gone := [name for c in left if (name := c.header if c.title is None else c.title)]:
-            said = f"no room at {options.max_width} columns for: {', '.join(gone)}"
+        if said:
             yield Text(f"{said} ({self.remedy})" if self.remedy else said, style="dim")
+
+    def _said(self, shown: Sequence[int], taken: int, width: int) -> str:
+        """What there was no room for."""
+        left = [column for index, column in enumerate(self.columns) if index not in shown]
+        gone = [name for column in left if (name := column.header if column.title is None else column.title)]
+        said = [f"no room at {width} columns for: {', '.join(gone)}"] if gone else []
+        said += [f"what is shown takes {taken} columns, and there are {width}"] if taken > width else []
+        return "; ".join(said)
 
     def needed(self) -> int:
         """The width at which everything is shown, with every cell on one line."""
@@ -83,25 +94,38 @@ class FittedTables:
                 widths = [max(width, _length(cell)) for width, cell in zip(widths, cells, strict=True)]
         return widths
 
-    def _least(self, index: int, whole: int) -> int:
-        """The width of a column whose cells go on in further lines, ``whole`` wide otherwise: its longest word's."""
-        words = [word for table in self.tables for cells, _ in table.rows for word in _plain(cells[index]).split()]
-        longest = max(map(cell_len, [self.columns[index].header, *words]), default=0)
-        return max(longest, min(self.columns[index].least, whole))
+    def _least(self, index: int, whole: int, *, broken: bool = False) -> int:
+        """The least width of a column that is ``whole`` wide on one line: of one that folds that of its longest word.
 
-    def _fitting(self, widths: Sequence[int], width: int) -> list[int]:
-        """Which columns there is room for. Cells go on in a second line before a column goes."""
+        Where names may be ``broken``, and of one that breaks, that of the longest piece of a word.
+        """
+        column = self.columns[index]
+        if not column.folds:
+            return whole
+        cells = [_plain(cells[index]) for table in self.tables for cells, _ in table.rows]
+        longest = max(map(longest_piece if broken or column.breaks else _longest_word, cells), default=0)
+        if broken:
+            return min(max(longest, longest_piece(column.header)), LONGEST_WHOLE, whole)
+        return max(longest, cell_len(column.header), min(column.least, whole))
+
+    def _fitting(self, whole: Sequence[int], width: int) -> tuple[list[int], list[int]]:
+        """Which columns there is room for, and their least widths.
+
+        Cells go on in a second line before a column goes; names are broken where no other column may go.
+        """
         shown = list(range(len(self.columns)))
-        least = [self._least(i, widths[i]) if self.columns[i].folds else widths[i] for i in shown]
+        least = [self._least(i, whole[i]) for i in shown]
         for place in sorted({column.goes for column in self.columns if column.goes is not None}):
             if sum(least[i] for i in shown) + len(shown) - 1 <= width:
                 break
             shown = [i for i in shown if self.columns[i].goes != place]
-        return shown
+        if sum(least[i] for i in shown) + len(shown) - 1 > width:
+            least = [self._least(i, whole[i], broken=True) for i in range(len(self.columns))]
+        return shown, [least[i] for i in shown]
 
-    def _drawn(self, table: FittedTable, shown: Sequence[int], widths: Sequence[int], width: int) -> Table:
+    def _drawn(self, table: FittedTable, shown: Sequence[int], widths: Sequence[int]) -> Table:
         drawn = plain_table(None, padding=0)
-        for index, wide in zip(shown, self._shared_out(shown, widths, width), strict=True):
+        for index, wide in zip(shown, widths, strict=True):
             column = self.columns[index]
             drawn.add_column(
                 column.header, justify=column.justify, width=wide, no_wrap=not column.folds, overflow="fold"
@@ -109,22 +133,6 @@ class FittedTables:
         for cells, style in table.rows:
             drawn.add_row(*(cells[index] for index in shown), style=style)
         return drawn
-
-    def _shared_out(self, shown: Sequence[int], widths: Sequence[int], width: int) -> list[int]:
-        """The width of each column: as wide as its cells, those that fold no wider than what is left for each."""
-        room = width - (len(shown) - 1)
-        least = [self._least(i, widths[i]) if self.columns[i].folds else widths[i] for i in shown]
-
-        def at_most(cap: int) -> list[int]:
-            return [
-                min(widths[i], max(low, cap)) if self.columns[i].folds else widths[i]
-                for i, low in zip(shown, least, strict=True)
-            ]
-
-        cap = max((widths[i] for i in shown), default=0)
-        while cap > 1 and sum(at_most(cap)) > room:
-            cap -= 1
-        return at_most(cap)
 
 
 def fitted_listing(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> FittedTables:
@@ -139,6 +147,10 @@ def fitted_listing(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> Fit
 
 def _plain(cell: CellText) -> str:
     return cell.plain if isinstance(cell, Text) else one_line(cell)
+
+
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
 
 
 def _length(cell: CellText) -> int:

@@ -7,8 +7,10 @@ markup, and lets no control character pass that a renderable still holds. Report
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from rich import console as rich_console
@@ -20,9 +22,14 @@ from rich.measure import Measurement
 from rich.segment import Segment
 
 from gradbench.core.printable import one_line, visible
+from gradbench.report.widths import shared_out
 
 BREAKS = re.compile(r"(?<=–)|(?==)|(?<=[^\W\d][-_/.])(?=[^\W\d])")
 """Where a word may be broken: behind a range's dash, before an equals sign, behind what joins letters to letters."""
+LONGEST_WHOLE = 24
+"""Characters of a word that a table breaks nowhere else: no figure is as long, what users call things may be longer."""
+_UNBOUNDED = 10**5
+"""Columns to measure what has all the room that it wants."""
 
 
 class Text(rich_text.Text):
@@ -38,7 +45,7 @@ class Text(rich_text.Text):
     def __rich_measure__(self, console: Any, options: ConsoleOptions) -> Measurement:
         """As wide as its longest line, and no narrower than the longest piece between hyphens."""
         most = max(map(cell_len, self.plain.split("\n")), default=0)
-        return Measurement(max(map(cell_len, _pieces(self.plain)), default=0), most)
+        return Measurement(longest_piece(self.plain), most)
 
     def append(self, text: Any, style: Any = None) -> Text:
         """Add a string, or another text, at the end."""
@@ -46,9 +53,9 @@ class Text(rich_text.Text):
         return self
 
 
-def _pieces(text: str) -> list[str]:
-    """What a text may be broken into."""
-    return [piece for word in text.split() for piece in BREAKS.split(word)]
+def longest_piece(text: str) -> int:
+    """The width of the longest piece that a text may be broken into."""
+    return max((cell_len(piece) for word in text.split() for piece in BREAKS.split(word)), default=0)
 
 
 def _broken(text: Text, width: int) -> Text:
@@ -70,7 +77,11 @@ def _broken(text: Text, width: int) -> Text:
 
 
 class Table(rich_table.Table):
-    """A table whose cells are one line each, and whose strings are text."""
+    """A table whose cells are one line each, whose strings are text, and whose figures are whole.
+
+    Where there is no room, cells of columns that wrap go on in further lines. What cannot be broken is not cut: the
+    table is then wider than the width there is.
+    """
 
     def __init__(self, *headers: Any, title: Any = None, **options: Any) -> None:
         super().__init__(*headers, title=Text(title) if isinstance(title, str) else title, **options)
@@ -78,6 +89,33 @@ class Table(rich_table.Table):
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Add a row of strings and texts."""
         super().add_row(*(_cell(cell) for cell in cells), **options)
+
+    def __rich_console__(self, console: Any, options: ConsoleOptions) -> Iterator[Any]:
+        """The table at the width there is, or at the least that its cells are whole at."""
+        unbounded = options.update(max_width=_UNBOUNDED)
+        measured = [_measured(column, console, unbounded) for column in self.columns]
+        whole, least = ([getattr(one, end) for one in measured] for end in ("maximum", "minimum"))
+        around = self._wide(whole).__rich_measure__(console, unbounded).maximum - sum(whole)
+        widths = shared_out(whole, least, options.max_width - around)
+        wide = options.update(max_width=max(options.max_width, sum(widths) + around))
+        yield from super(Table, self._wide(widths)).__rich_console__(console, wide)
+
+    def _wide(self, widths: Iterable[int]) -> Table:
+        """This table with columns of these widths."""
+        other = copy.copy(self)
+        other.columns = [replace(column, width=wide) for column, wide in zip(self.columns, widths, strict=True)]
+        return other
+
+
+def _measured(column: rich_table.Column, console: Any, options: ConsoleOptions) -> Measurement:
+    """How narrow and how wide a column is, without what is around its cells."""
+    if column.width is not None:
+        return Measurement(column.width, column.width)
+    cells = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells, column.footer)]
+    widest = max(cell.maximum for cell in cells)
+    widest = widest if column.max_width is None else min(widest, column.max_width)
+    least = min(max(cell.minimum for cell in cells), LONGEST_WHOLE)
+    return Measurement(widest if column.no_wrap else min(least, widest), widest)
 
 
 def _cell(cell: Any) -> Any:
@@ -93,6 +131,10 @@ class Console(rich_console.Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print ``objects``, lines that are wider than the terminal whole."""
+        super().print(*objects, **{"crop": False, **options})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Segments of ``renderable``, their text visible; rich's own controls (a progress bar's) as they are."""

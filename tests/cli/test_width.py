@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ def test_the_tables_of_a_run_fit(gradbench, monkeypatch, run, command) -> None:
         assert [piece for piece in BREAKS.split(name) if piece not in out] == []
     for heading in HEADINGS[command.split()[0]]:
         assert heading in out
+
+
+@pytest.mark.parametrize("width", [40, 56, 60])
+@pytest.mark.parametrize("command", ["show RUN", "show RUN --at evaluations", "compare RUN"])
+def test_a_narrow_terminal_has_whole_lines(gradbench, monkeypatch, command, width) -> None:
+    arguments = [RUNS[0] if word == "RUN" else word for word in command.split()]
+    monkeypatch.setenv("COLUMNS", "400")
+    figures = set(gradbench(*arguments).out.split())
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = gradbench(*arguments).out.split("\nestimator ")[1:]
+    assert rows
+    for table in rows:
+        said = re.split(r"\n\n|\nmarks", table)[0].split()
+        assert [word for word in said if re.match(r"[\d.]", word) and word not in figures] == []
+        assert "L" in said
 
 
 @pytest.mark.parametrize("name", shipped())

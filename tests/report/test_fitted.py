@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rich.cells import cell_len
 
@@ -58,3 +60,27 @@ def test_a_listing_keeps_names_and_drops_the_last_columns() -> None:
     assert "differentiable" in text
     assert "incommensurable" not in text
     assert "no room at 72 columns for: fourth" in text
+
+
+def test_names_break_behind_a_hyphen_where_no_column_may_go_and_figures_do_not() -> None:
+    text = table(24)
+    assert text.splitlines()[1].split() == ["name", "figure"]
+    assert "score-function-\nlearned" in "\n".join(line[:17].rstrip() for line in text.splitlines())
+    assert max(map(cell_len, text.splitlines())) <= 24
+    narrow = table(12)
+    assert "1.25e5" in narrow
+    assert "no room at 12 columns for: second, the first; what is shown takes 16 columns, and there are 12" in " ".join(
+        narrow.split()
+    )
+
+
+def test_words_of_a_column_that_breaks_do_so_before_a_column_goes() -> None:
+    columns = (replace(COLUMNS[0], breaks=True), *COLUMNS[1:])
+    text = printed(FittedTables(columns, [FittedTable("", [(row, "") for row in ROWS])]), 50)
+    assert "no room" not in text
+    assert "\nlearned" in text
+
+
+def test_a_cell_that_is_longer_than_any_figure_goes_on_anywhere() -> None:
+    text = printed(FittedTables(COLUMNS[:2], [FittedTable("", [(("x" * 100, "1.25e5"), "")])]), 20)
+    assert max(len(line) for line in text.splitlines() if set(line) & {"x", "─"}) == 24 + 1 + 6

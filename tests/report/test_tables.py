@@ -82,7 +82,7 @@ def test_check_says_so_too(monkeypatch) -> None:
     text = printed(
         checked.checked_text(check_estimator(ESTIMATORS["score-function"], problems=["bernoulli-cost"], margin=0.2))
     )
-    assert lines(text, " φ.logits")[0].count(" %°") == 2
+    assert lines(text, "φ.logits")[0].count(" %°") == 2
     assert "° ‖g‖ = 0: as a share of √variance" in text
     monkeypatch.setattr(BernoulliCost, "small", {"target": 0.2, "prob": 0.3})
     text = printed(
