@@ -33,6 +33,7 @@ _COLUMNS_AT_BUDGET = (
     FittedColumn("mse_at", "MSE", goes=0),
     FittedColumn("mse_interval", "95 % interval", "left", goes=0, title=""),
     FittedColumn("verdict", "verdict", "left", True),
+    FittedColumn("best", "", "left"),
 )
 
 
@@ -95,6 +96,7 @@ def _target_table(rows: pd.DataFrame, group: str, varying: Varying, unit: str) -
             number(row.mse_at),
             span(row.mse_at_low, row.mse_at_high) if bought else "",
             verdict_text(row),
+            "*" if row.Index == best else "",
         )
         table.add(cells, "bold" if row.Index == best else "")
     return table
@@ -118,4 +120,4 @@ def _meanings(rows: pd.DataFrame, unit: str) -> Iterator[RenderableType]:
         yield Text(f"intervals hold that of the time; {said}", style="dim" if len(hardware) == 1 else "yellow")
     if len(rows.samples.unique()) > 1 and not rows.objective.map(depends_on_samples).all():
         yield Text("other L are ranked together: at one budget, a larger L leaves fewer gradients", style="dim")
-    yield Text("least variance first; bold: the least among those not found biased", style="dim")
+    yield Text("least variance first; * the least of those not found biased", style="dim")

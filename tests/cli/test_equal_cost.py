@@ -108,6 +108,10 @@ def test_tables_comparisons_exports_and_claims(gradbench, run, monkeypatch):
     found = [(line[0], int(line[1]), line[2]) for line in lines if len(line) > 4 and line[1] in ("2", "4")]
     assert found[-1][0] == "exact", "what no budget buys comes last"
     assert found.index(("disarm", 2, "2")) < found.index(("ugc", 2, "3"))
+    stars = [line.split()[0] for line in shown.splitlines() if line.split()[-1:] == ["*"]]
+    assert stars == ["disarm"], "one row, of an estimator that is not biased"
+    assert "* the least of those not found biased" in shown
+    assert "bold" not in shown
     assert "over budget" in shown
     assert "over budget" not in gradbench("show", "run", "--at", "evaluations=1024").out
     assert "equal" not in gradbench("show", "run").out.partition("claims")[0]
