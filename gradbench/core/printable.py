@@ -76,6 +76,15 @@ def listed_names(names: Iterable[str]) -> str:
     return f"{', '.join(found[:MOST_LISTED])}{more}"
 
 
+def how_many(count: int, noun: str) -> str:
+    """A count of things.
+
+    >>> how_many(1, "cell"), how_many(2, "cell"), how_many(0, "row")
+    ('1 cell', '2 cells', '0 rows')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _shown(char: str) -> str:
     if char == "\n" or unicodedata.category(char) not in OBEYED:
         return char

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Text
 from gradbench.results.inventory import STATES, Inventory
@@ -21,7 +21,9 @@ _STYLES = {"ok": "green", "failed": "red", "missing": "yellow"}
 
 def inventory_text(found: Inventory) -> RenderableType:
     """Counts of cells, what is stale, under which conditions, and who is writing into the folder."""
-    table = plain_table(one_line(f"{found.path}: {found.suite}, {len(found.cells)} cells"), show_header=False)
+    table = plain_table(
+        one_line(f"{found.path}: {found.suite}, {how_many(len(found.cells), 'cell')}"), show_header=False
+    )
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for state in STATES:

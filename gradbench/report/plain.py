@@ -91,18 +91,21 @@ class Table(rich_table.Table):
         super().add_row(*(_cell(cell) for cell in cells), **options)
 
     def __rich_console__(self, console: Any, options: ConsoleOptions) -> Iterator[Any]:
-        """The table at the width there is, or at the least that its cells are whole at."""
+        """The title, then the table at the width there is, or at the least that its cells are whole at."""
         unbounded = options.update(max_width=_UNBOUNDED)
         measured = [_measured(column, console, unbounded) for column in self.columns]
         whole, least = ([getattr(one, end) for one in measured] for end in ("maximum", "minimum"))
         around = self._wide(whole).__rich_measure__(console, unbounded).maximum - sum(whole)
         widths = shared_out(whole, least, options.max_width - around)
+        if isinstance(self.title, rich_text.Text):  # over the table rich would break it at the table's width
+            yield Text(self.title.plain, style=self.title_style or "")
         wide = options.update(max_width=max(options.max_width, sum(widths) + around))
         yield from super(Table, self._wide(widths)).__rich_console__(console, wide)
 
     def _wide(self, widths: Iterable[int]) -> Table:
-        """This table with columns of these widths."""
+        """This table with columns of these widths, without its title."""
         other = copy.copy(self)
+        other.title = None
         other.columns = [replace(column, width=wide) for column, wide in zip(self.columns, widths, strict=True)]
         return other
 

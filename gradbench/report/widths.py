@@ -12,6 +12,8 @@ def shared_out(whole: Sequence[int], least: Sequence[int], room: int) -> list[in
 
     >>> shared_out([30, 8, 20], [10, 8, 10], 44)
     [18, 8, 18]
+    >>> shared_out([30, 8, 20], [10, 8, 10], 45)
+    [18, 8, 19]
     >>> shared_out([30, 8, 20], [10, 8, 10], 20)
     [10, 8, 10]
     """
@@ -22,4 +24,8 @@ def shared_out(whole: Sequence[int], least: Sequence[int], room: int) -> list[in
     cap = max(whole, default=0)
     while cap > 0 and sum(at_most(cap)) > room:
         cap -= 1
-    return at_most(cap)
+    widths = at_most(cap)
+    for index, more in reversed(list(enumerate(at_most(cap + 1)))):
+        if sum(widths) + more - widths[index] <= room:
+            widths[index] = more
+    return widths
