@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.captions import shared_words
 from gradbench.report.format import interval, number, read_alike
 from gradbench.report.labels import Varying, each, estimator_label, point_words
@@ -43,33 +43,45 @@ def ratio_sentence(row: Any, column: str, figure: str, varying: Varying, *, of: 
         return one_line(f"{name} has no ratio to the {words} {of}{where}")
     ratio = number(value) if read_alike(value, low, high) else f"{number(value)} {interval(low, high)}"
     said = f"{name} has {ratio} × the {words} {of}{where}"
-    said += ", not certainly another" if row.mark == UNDECIDED else ""
     return one_line(said + (", and is biased" if row.verdict_b == "biased" else ""))
 
 
 def ratio_sentences(
     rows: pd.DataFrame, figure: str, varying: Varying, of: str, cost: EqualCost | None = None, *, ranked: bool = False
 ) -> Iterator[str]:
-    """Sentences on compared ``rows`` of one group: on all, where they are few; else the ones that say most.
+    """Sentences on compared ``rows`` of one group that differ for certain; of many rows, on the ones that say most.
 
     Of estimators that are ``ranked`` over one of them these are the least of each point and L.
     """
     rows = rows[rows["mark"] != INCOMPARABLE]
     column = figure if cost is None else cost.column(figure)
-    told = rows if len(rows) <= MOST_SENTENCES else _telling(rows, column, ranked)
+    certain = rows["mark"].isin([BETTER, WORSE])
+    told = rows[certain] if len(rows) <= MOST_SENTENCES else _telling(rows, column, ranked)
     points = rows.drop_duplicates(list(POINT))
     shared = shared_words([point_words(point, varying) for _, point in points.iterrows()]) if len(rows) else {}
+    at = "" if cost is None else f", at equal {cost.unit}"
     for index, row in zip(told.index, each(told), strict=True):
         words = point_words(told.loc[index], varying)
         point = " · ".join(word for name, word in words.items() if name not in shared)
-        said = ratio_sentence(row, column, figure, varying, of=of, point=point)
-        yield said if cost is None else f"{said}, at equal {cost.unit}"
-    if len(told) < len(rows):
-        counts = rows["mark"].value_counts()
-        yield ", ".join(f"{counts[mark]} {_MARK_WORDS[mark]}" for mark in _MARK_WORDS if mark in counts)
+        yield ratio_sentence(row, column, figure, varying, of=of, point=point) + at
+    if len(rows) and not certain.any():
+        yield f"{figure_words(figure)}: no certain difference in {how_many(len(rows), 'row')}{at}"
+    elif len(told) < len(rows):
+        yield _counts(rows["mark"].value_counts().to_dict())
 
 
-_MARK_WORDS = {BETTER: "rows better", WORSE: "worse", UNDECIDED: "not certainly another"}
+_MARK_WORDS = {BETTER: "better", WORSE: "worse", UNDECIDED: "with no certain difference"}
+
+
+def _counts(counts: Mapping[Any, int]) -> str:
+    """How many rows have each mark.
+
+    >>> _counts({"better": 2, "~": 1})
+    '2 rows better, 1 with no certain difference'
+    """
+    said = [(counts[mark], words) for mark, words in _MARK_WORDS.items() if mark in counts]
+    first = [how_many(count, "row") + f" {words}" for count, words in said[:1]]
+    return ", ".join(first + [f"{count} {words}" for count, words in said[1:]])
 
 
 def _telling(rows: pd.DataFrame, column: str, first_of_each: bool) -> pd.DataFrame:

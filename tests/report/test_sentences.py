@@ -43,12 +43,24 @@ def test_each_of_few_rows_is_told(ranked) -> None:
     assert all(("and is biased" in one) == one.startswith("gumbel-softmax") for one in said)
 
 
+def test_rows_that_may_be_equal_are_counted_and_have_no_sentence(ranked) -> None:
+    disarm = (ranked.estimator_b == "disarm") & (ranked.group == "phi")
+    said = told(ranked.assign(mark=ranked["mark"].where(~disarm, "~")))
+    assert len(said) == 5
+    assert not any(one.startswith("disarm") for one in said)
+    assert said[-1].endswith(" 2 with no certain difference")
+    none = ranked.assign(mark="~")
+    assert told(none) == ["variance: no certain difference in 6 rows"]
+    assert told(none[disarm & (none["samples"] == 2)]) == ["variance: no certain difference in 1 row"]
+    assert told(none[none.group == "none"]) == []
+
+
 def test_of_many_rows_the_least_of_each_l_is_told(ranked) -> None:
     more = [ranked.assign(seed=seed) for seed in range(4)]
     said = told(pd.concat(more, ignore_index=True))
     assert len(said) == MOST_SENTENCES + 1
     assert all(one.startswith("disarm has ") and "seed" in one for one in said[:-1])
-    assert said[-1].endswith(("worse", "better", "another"))
+    assert said[-1].endswith(("worse", "better", "difference"))
 
 
 def test_the_sentences_stand_above_the_tables_and_the_baseline_is_named_once(ranked) -> None:
