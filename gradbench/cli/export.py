@@ -10,6 +10,7 @@ import typer
 
 from gradbench.cli import completion
 from gradbench.cli.equal_cost import At, at_of
+from gradbench.core.printable import how_many
 
 
 def export(
@@ -69,7 +70,7 @@ def export(
         tables = pivots(frame, group or "phi", metrics_of(metric or "variance"), cost)
         if not tables:
             raise UsageError(f"{run}: nothing was measured of {group or 'phi'}; there is no table to make")
-        what = f"{len(tables)} table{'s' if len(tables) > 1 else ''}"
+        what = how_many(len(tables), "table")
         if format_ == "latex":
             from gradbench.report.latex import latex_tables
 
@@ -88,7 +89,7 @@ def export(
         for name in names:
             if name not in (*COLUMNS, *added):
                 raise UnknownNameError("column", name, (*COLUMNS, *added), where="--columns")
-        data, what = render(frame[names], format_), f"{len(frame)} rows"
+        data, what = render(frame[names], format_), how_many(len(frame), "row")
     if output_ is None:
         if format_ == "parquet" and sys.stdout.isatty():
             raise UsageError("parquet is binary; give a file with --output FILE, or redirect stdout")

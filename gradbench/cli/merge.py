@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gradbench.cli import completion
+from gradbench.core.printable import how_many
 
 
 def merge(
@@ -38,6 +39,7 @@ def merge(
     missing = len(done.run.manifest["suite_resolved"]["cells"]) - int(table.sum())
     counts = [f"{count} {state}" for state, count in [*table.items(), ("missing", missing)] if count]
     same = f"; {done.twice} in more than one run, with the same figures" if done.twice else ""
-    output.say(f"{len(runs)} runs → {done.run.path}: {int(table.sum())} cells ({', '.join(counts)}){same}")
+    cells = f"{how_many(int(table.sum()), 'cell')} ({', '.join(counts)})"
+    output.say(f"{how_many(len(runs), 'run')} → {done.run.path}: {cells}{same}")
     output.show(str(done.run.path))
     raise typer.Exit(2 if done.warnings else 0)

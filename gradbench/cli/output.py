@@ -42,10 +42,19 @@ def stderr() -> Console:
 
 
 def show(renderable: RenderableType, width: int | None = None, at_least: int | None = None) -> None:
-    """Print a result, on at most ``width`` columns, or as if the terminal had ``at_least`` so many."""
+    """Print a result, on at most ``width`` columns, or as if the terminal had ``at_least`` so many.
+
+    Into pipes and files lines go without the spaces that fill them up.
+    """
     console = stdout(at_least)
     shown = Text(renderable) if isinstance(renderable, str) else renderable
-    console.print(shown, width=None if width is None else min(width, console.width))
+    width = None if width is None else min(width, console.width)
+    if console.is_terminal:
+        console.print(shown, width=width)
+        return
+    with console.capture() as captured:
+        console.print(shown, width=width)
+    console.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
 def show_json(value: Any) -> None:

@@ -15,6 +15,7 @@ def print_plan(suite: Suite, out: Path | None, *, piloted: bool, as_json: bool) 
     ``piloted``: some cells are tried briefly to tell. ``out``: a run folder that may have some of the cells already.
     """
     from gradbench.cli import output
+    from gradbench.core.printable import how_many
     from gradbench.report.claims import claim_line
     from gradbench.report.format import duration, size
     from gradbench.report.planned import plan_lines, until
@@ -35,8 +36,9 @@ def print_plan(suite: Suite, out: Path | None, *, piloted: bool, as_json: bool) 
     if not piloted:
         taken = f"{duration(found.seconds)} and {size(found.memory)} here in one process"
         output.show(
-            f"{len(suite.cells) - skipped} cells to measure, {skipped} skipped; {suite.measure.replicates} replicates "
-            f"in {suite.measure.blocks} blocks{redrawn}; about {taken}{until(suite)}"
+            f"{how_many(len(suite.cells) - skipped, 'cell')} to measure, {skipped} skipped; "
+            f"{suite.measure.replicates} replicates in {suite.measure.blocks} blocks{redrawn}; "
+            f"about {taken}{until(suite)}"
         )
     for claim in suite.expect:
         output.show(claim_line(claim))

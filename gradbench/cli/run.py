@@ -14,6 +14,7 @@ from gradbench.cli.equal_cost import At, at_of
 from gradbench.cli.plugins import Plugins
 from gradbench.cli.sweeps import Estimators, Keys, Problem, Samples, Size, refuse_mixture, sweep_of
 from gradbench.cli.views import Columns, Full, GroupBy, Relative, Sort, print_run, view_of
+from gradbench.core.printable import how_many
 
 LATER = (
     "gradbench.report.tables",
@@ -164,7 +165,7 @@ def run(
         print_dry_run(chosen, out, as_json=json_)
         return
     out = out or default_folder(chosen.name)
-    with Bar(f"{chosen.name}: {len(chosen.cells)} cells → {out}") as bar:
+    with Bar(f"{chosen.name}: {how_many(len(chosen.cells), 'cell')} → {out}") as bar:
         outcome = runs.run(chosen, out, bar, execution)
     from gradbench.cli.runs import json_rows
     from gradbench.report.claims import check_failed, claims_table

@@ -70,7 +70,8 @@ def print_run(run: Run, group: str, view: View, cost: EqualCost | None, *, slope
     else:
         for line in summary_lines(run, group):
             output.show(line)
-        output.show("")
+        if len(rows):
+            output.show("")
     if is_long(rows) and not view.full:
         output.show(every_row(len(rows)))
         return

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 
 from gradbench.checking.sequential import POWER, Finding
 from gradbench.checking.verdict import LeftOut, Result
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.fitted import FittedColumn, FittedTable, FittedTables
 from gradbench.report.format import number, percent
 from gradbench.report.plain import Text
@@ -58,7 +58,7 @@ def left_out_line(left_out: Mapping[str, LeftOut], width: int = LEFT_OUT_WIDTH) 
     line = ""
     for most in range(max(map(len, causes.values())), -1, -1):
         told = "; ".join(cause + _some(names, most) for cause, names in causes.items())
-        count = f"{len(left_out)} target{'s' if len(left_out) > 1 else ''}"
+        count = how_many(len(left_out), "target")
         line = f"not measured at {count}: {told} (--json: reasons)"
         if len(line) <= width:
             break

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.equal_cost_tables import spending
 from gradbench.report.fitted import CellText, FittedColumn, FittedTable, FittedTables
 from gradbench.report.format import number, read_alike, span
@@ -103,7 +103,7 @@ def _not_comparable(rows: pd.DataFrame) -> Iterator[RenderableType]:
     alone = rows[rows["mark"] == INCOMPARABLE]
     if alone.empty:
         return
-    table = plain_table(f"not comparable: {len(alone)} rows", show_header=False, style="dim")
+    table = plain_table(f"not comparable: {how_many(len(alone), 'row')}", show_header=False, style="dim")
     for options in ({"no_wrap": True, "justify": "right"}, {"no_wrap": True}, {"overflow": "fold"}):
         table.add_column(**options)  # pyright: ignore[reportArgumentType]
     for (problem, estimator, why), some in alone.groupby(["problem", "estimator", "why"], sort=False):  # pyright: ignore

@@ -46,8 +46,9 @@ def equal_cost_tables(run: Run, group: str, cost: EqualCost) -> RenderableType:
         _target_table(target, group, varying, cost.unit)
         for _, target in shown.groupby([*POINT, samples_of_target(shown).rename("")], sort=False, dropna=False)
     ]
-    parts: list[RenderableType] = [FittedTables(_COLUMNS_AT_BUDGET, tables, "--full, or a wider terminal"), ""]
+    parts: list[RenderableType] = []
     if len(shown):
+        parts += [FittedTables(_COLUMNS_AT_BUDGET, tables, "--full, or a wider terminal"), ""]
         parts += _meanings(shown, cost.unit)
     parts += control_note(shown)
     parts += cautions(shown)

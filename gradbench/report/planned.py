@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradbench.core.printable import how_many
 from gradbench.report.format import duration, percent, size
 from gradbench.runner.expected import Expected
 from gradbench.suite.suites import Suite
@@ -26,9 +27,9 @@ def plan_lines(suite: Suite, found: Expected) -> Iterator[str]:
     counts = ", ".join(f"{count} {name}" for name, count in found.counts.items() if count)
     measure = suite.measure
     size_of_each = f"{measure.replicates} replicates in {measure.blocks} blocks"
-    yield f"{len(suite.cells)} cells: {counts}; {size_of_each}{until(suite)}"
+    yield f"{how_many(len(suite.cells), 'cell')}: {counts}; {size_of_each}{until(suite)}"
     parts = ", ".join(f"{duration(seconds)} {name}" for name, seconds in found.parts.items() if seconds > 0)
-    yield f"about {duration(found.seconds)} here in one process ({parts}; {found.looked_at} cells tried)"
+    yield f"about {duration(found.seconds)} here in one process ({parts}; {how_many(found.looked_at, 'cell')} tried)"
     apart = found.parts.get("timings", 0.0)
     side = ", ".join(f"{n}: {duration((found.seconds - apart) / n + apart)}" for n in WORKERS)
     yield f"about, by --workers and where there are as many cores: {side}"

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.fitted import FittedColumn, FittedTable, FittedTables
 from gradbench.report.plain import Text
 from gradbench.report.unmeasured import reasons
@@ -27,5 +27,7 @@ def plan_tables(rows: Iterable[dict[str, Any]], title: str) -> RenderableType:
             table.add((str(estimator), ", ".join(map(str, dict.fromkeys(some.samples)))))
         tables.append(table)
     skipped = frame[frame.skip.notna()]
-    said = reasons(f"skipped: {len(skipped)} of {len(frame)} cells", skipped.skip, "dim") if len(skipped) else ()
-    return Group(Text(one_line(title), style="bold"), "", FittedTables(_COLUMNS, tables), *said)
+    title_of_skipped = f"skipped: {len(skipped)} of {how_many(len(frame), 'cell')}"
+    said = reasons(title_of_skipped, skipped.skip, "dim") if len(skipped) else ()
+    shown = ["", FittedTables(_COLUMNS, tables)] if tables else []
+    return Group(Text(one_line(title), style="bold"), *shown, *said)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.format import number, span
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Table, Text
@@ -37,14 +37,15 @@ def summary_lines(run: Run, group: str) -> Iterator[RenderableType]:
     rows = run.ok()[run.ok().group == group]
     counts = cell_counts(run)
     cells = ", ".join(f"{counts[word]} {word}" for word in STATUS_WORDS)
-    yield Text(f"{one_line(str(run.manifest.get('suite', run.path.name)))}: {cells} cells", style="bold")
+    noun = "cell" if counts["skipped"] == 1 else "cells"
+    yield Text(f"{one_line(str(run.manifest.get('suite', run.path.name)))}: {cells} {noun}", style="bold")
     if missing := missing_words(run):
         yield Text(missing, style="yellow")
     if rows.empty:
         return
     verdicts = rows.verdict.value_counts()
     counted = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in STYLES if verdict in verdicts)
-    yield Text(f"{one_line(group_title(group))}-gradient: {len(rows)} rows, {counted}")
+    yield Text(f"{one_line(group_title(group))}-gradient: {how_many(len(rows), 'row')}, {counted}")
     for verdict in ("biased", "unresolved"):
         names = rows[rows.verdict == verdict].estimator.value_counts(sort=False)
         if len(names):

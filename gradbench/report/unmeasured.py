@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 from rich.console import RenderableType
 
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.layout import plain_table
 from gradbench.report.plain import Text
 from gradbench.results.cell_counts import NOT_MEASURED, cell_counts
@@ -24,9 +24,12 @@ def not_measured(run: Run) -> Iterator[RenderableType]:
     for status, style in _STATUS_STYLES.items():
         rows = run.frame[run.frame.status == status]
         if len(rows):
-            yield from reasons(f"{status}: {len(rows)} of {cells} cells", rows.message, style)
+            yield from reasons(f"{status}: {len(rows)} of {how_many(cells, 'cell')}", rows.message, style)
     if counts[NOT_MEASURED]:
-        yield from ("", Text(f"{NOT_MEASURED}: {counts[NOT_MEASURED]} of {cells} cells", style="bold yellow"))
+        yield from (
+            "",
+            Text(f"{NOT_MEASURED}: {counts[NOT_MEASURED]} of {how_many(cells, 'cell')}", style="bold yellow"),
+        )
 
 
 def missing_words(run: Run) -> str:
@@ -38,7 +41,7 @@ def missing_words(run: Run) -> str:
     if not counts[NOT_MEASURED]:
         return ""
     command = f"gradbench status {shlex.quote(str(run.path))}"
-    return one_line(f"{counts[NOT_MEASURED]} of {sum(counts.values())} cells {NOT_MEASURED}: {command}")
+    return one_line(f"{counts[NOT_MEASURED]} of {how_many(sum(counts.values()), 'cell')} {NOT_MEASURED}: {command}")
 
 
 def reasons(title: str, messages: Iterable[object], style: str) -> Iterator[RenderableType]:

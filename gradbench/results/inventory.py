@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbench.core.errors import UsageError
+from gradbench.core.printable import how_many
 from gradbench.plugins import source_hash
 from gradbench.problems import data as data_sets
 from gradbench.results import lock, sessions
@@ -75,7 +76,7 @@ def inventory(path: Path, now: Mapping[str, Any]) -> Inventory:
     names = [cell["cell_id"] for cell in manifest["suite_resolved"].get("cells", [])]
     cells = {name: ends.get(name, "missing") for name in names or ends}
     conditions = [
-        f"{title}: {', '.join(f'{value} ({count} cells)' for value, count in values.items())}"
+        f"{title}: " + ", ".join(f"{value} ({how_many(count, 'cell')})" for value, count in values.items())
         for title, column in (("gradbench", "gradbench_version"), ("torch", "torch_version"), ("hardware", "hardware"))
         if len(values := frame.drop_duplicates("cell_id")[column].value_counts()) > 1
     ]
@@ -112,7 +113,7 @@ def _stale(manifest: Mapping[str, Any]) -> Iterator[str]:
 def _said(what: str, kept: str, found: str | None, cells: Sequence[str]) -> Iterator[str]:
     if found != kept:
         why = "cannot be read here" if found is None else "has changed since it was measured"
-        yield f"{what} {why}: {'1 cell' if len(cells) == 1 else f'{len(cells)} cells'}"
+        yield f"{what} {why}: {how_many(len(cells), 'cell')}"
 
 
 def _contents(file: Mapping[str, Any]) -> str | None:

@@ -159,7 +159,7 @@ def test_show_judges_the_claims_of_a_run_again(gradbench, suite, tmp_path):
     (tmp_path / "claims.toml").unlink()
     shown = gradbench("show", "run")
     assert shown.code == 0
-    tables = [result.out.split("\nclaims ") for result in (shown, ran)]
+    tables = [result.out.split("\nclaims\n") for result in (shown, ran)]
     assert [len(parts) for parts in tables] == [2, 2]
     assert tables[0][1] == tables[1][1]
     data = json.loads(gradbench("show", "run", "--json").out)

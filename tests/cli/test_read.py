@@ -82,6 +82,18 @@ def test_every_shipped_suite_resolves(gradbench, name):
     assert gradbench("show", f"suite:{name}").code == 0
 
 
+def test_one_blank_line_where_nothing_was_measured_and_one_cell_is_not_many(gradbench, tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'name = "s"\n[[grid]]\nproblem = "bernoulli-cost"\nestimators = ["score-function-loo"]\nsamples = 1\n'
+    )
+    said = "\n\nskipped: 1 of 1 cell\n1 ×  score-function-loo"
+    assert gradbench("show", "s.toml").out.startswith("s" + said)
+    result = gradbench("run", "s.toml", "--out", "out")
+    assert "s: 1 cell → out" in result.err
+    for out in (result.out, gradbench("show", "out").out, gradbench("show", "out", "--at", "evaluations").out):
+        assert out.startswith("s: 0 measured, 0 failed, 1 skipped cell" + said)
+
+
 @pytest.mark.parametrize("name", [*ESTIMATORS, *(f"problem:{name}" for name in PROBLEMS)])
 def test_show_describes_estimators_and_problems(gradbench, name):
     result = gradbench("show", name)

@@ -348,7 +348,7 @@ def test_a_run_whose_data_or_machine_have_changed_says_so(gradbench, tmp_path):
     (tmp_path / "data.toml").write_text(DATA.format(data="a.npy"))
     np.save(tmp_path / "a.npy", np.eye(8))
     assert gradbench("run", "data.toml", "--out", "run").code == 0
-    assert gradbench("run", "data.toml", "--out", "run").err.startswith("data: 1 cells")
+    assert gradbench("run", "data.toml", "--out", "run").err.startswith("data: 1 cell ")
     np.save(tmp_path / "a.npy", 1 - np.eye(8))
     path = tmp_path / "run" / "manifest.json"
     manifest = json.loads(path.read_text())

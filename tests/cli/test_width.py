@@ -42,6 +42,13 @@ def test_the_tables_of_a_run_fit(gradbench, monkeypatch, run, command) -> None:
         assert heading in out
 
 
+@pytest.mark.parametrize("command", ["show RUN", "compare RUN", "status RUN", "list estimators"])
+def test_lines_in_a_pipe_end_with_their_words(gradbench, command) -> None:
+    out = gradbench(*(RUNS[0] if word == "RUN" else word for word in command.split())).out
+    assert out.endswith("\n")
+    assert [line for line in out.split("\n") if line != line.rstrip()] == []
+
+
 @pytest.mark.parametrize("width", [40, 56, 60])
 @pytest.mark.parametrize("command", ["show RUN", "show RUN --at evaluations", "compare RUN"])
 def test_a_narrow_terminal_has_whole_lines(gradbench, monkeypatch, command, width) -> None:

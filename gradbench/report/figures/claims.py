@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gradbench.core.printable import one_line
+from gradbench.core.printable import how_many, one_line
 from gradbench.report.figures.axes import log_axis, names_axis
 from gradbench.report.figures.model import Band, Figure, Guide, Mark, Series
 from gradbench.report.figures.styles import Style
@@ -40,7 +40,7 @@ def claims_figure(outcomes: Sequence[ClaimOutcome], suite: str) -> Figure | None
     x = log_axis("measured / claimed", [1.0, *(mark.x for mark in marks)], [*ends, *edges])
     y = names_axis("claim", [one_line(outcome.claim.claim) for outcome in reversed(shown)])
     without = len(outcomes) - len(shown)
-    notes = (f"Not drawn, as they have no figure or are about 0: {without} of {len(outcomes)} claims.",)
+    notes = (f"Not drawn, as they have no figure or are about 0: {without} of {how_many(len(outcomes), 'claim')}.",)
     counts = ", ".join(f"{len(found[status])} {status}" for status in STATUSES if status in found)
     return Figure(
         "claims",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from gradbench.core.printable import how_many
 from gradbench.report.figures.model import Axis, Series
 from gradbench.report.format import number
 from gradbench.results.cell_counts import NOT_MEASURED, cell_counts
@@ -72,7 +73,8 @@ def caveats(rows: pd.DataFrame, series: Sequence[Series]) -> Iterator[str]:
         yield f"Heavy tails (kurtosis above {HEAVY_KURTOSIS}): {', '.join(heavy)}."
     lost = sum(math.isnan(mark.x) or math.isnan(mark.y) for one in series for mark in one.marks)
     if lost:
-        yield f"Not drawn, as the figure is not known: {lost} of {sum(len(one.marks) for one in series)} marks."
+        marks = how_many(sum(len(one.marks) for one in series), "mark")
+        yield f"Not drawn, as the figure is not known: {lost} of {marks}."
 
 
 def unmeasured(run: Run) -> Iterator[str]:
@@ -80,7 +82,7 @@ def unmeasured(run: Run) -> Iterator[str]:
     counts = cell_counts(run)
     said = [f"{counts[state]} {state}" for state in ("skipped", "failed", NOT_MEASURED) if counts[state]]
     if said:
-        yield f"Of the run's {sum(counts.values())} cells {listed(tuple(said), 'and')}."
+        yield f"Of the run's {how_many(sum(counts.values()), 'cell')} {listed(tuple(said), 'and')}."
 
 
 def norm_text(value: float) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gradbench.core.printable import one_line, visible
+from gradbench.core.printable import how_many, one_line, visible
 from gradbench.report.format import size
 from gradbench.results.store import Run
 
@@ -60,7 +60,7 @@ def _from_rows(run: Run) -> Iterator[Fact]:
     for name, column in (("cells' hardware", "hardware"), ("cells' torch", "torch_version")):
         counts = rows[column].dropna().value_counts()
         if len(counts) > 1 or (len(counts) == 1 and column == "hardware"):
-            yield name, ", ".join(f"{value} ({count} cells)" for value, count in counts.items())
+            yield name, ", ".join(f"{value} ({how_many(count, 'cell')})" for value, count in counts.items())
 
 
 def _sources(manifest: Mapping[str, Any]) -> Iterator[Fact]:

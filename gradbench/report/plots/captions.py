@@ -20,7 +20,7 @@ def caption_of(figures: Sequence[Figure]) -> str:
     own = []
     for figure in figures:
         words = "; ".join(words for part, words in figure.cell.items() if words and part not in shared)
-        own.append(f"{_name(figure)}: {words}")
+        own.append(": ".join(dict.fromkeys((_name(figure), words or _name(figure)))))
     sentences = [
         f"{'; '.join(titles)}.",
         f"{'; '.join(shared.values())}." if shared else "",

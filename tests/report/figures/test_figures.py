@@ -14,6 +14,7 @@ import pytest
 from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.report.figures import KINDS_OF_FIGURE, PALETTE, SHAPES, Asked, figures_of, table_of
 from gradbench.report.figures.frontier import undominated
+from gradbench.report.plots.captions import caption_of
 from gradbench.results.columns import IDENTITY
 from gradbench.results.compare import rank
 from gradbench.results.slopes import slopes
@@ -55,6 +56,17 @@ def test_every_kind_is_made_of_a_kept_run(kind, quick) -> None:
                 assert axis.low <= place <= axis.high
     table = table_of(figures)
     assert len(table) == sum(len(one.marks) for figure in figures for one in figure.series)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_FIGURE)
+def test_a_caption_says_nothing_twice_and_has_no_gaps(kind, quick) -> None:
+    caption = caption_of(figures_of(kept(NEEDED[kind]) if kind in NEEDED else quick, Asked(kind)))
+    assert "  " not in caption
+
+
+def test_a_panel_that_is_named_by_what_tells_it_apart_is_named_once(quick) -> None:
+    asked = Asked("variance", facet=("samples",), select=("problem=gaussian-vae", "kl=analytic"))
+    assert " Panels: L = 1 | L = 4. " in caption_of(figures_of(quick, asked))
 
 
 @pytest.mark.parametrize("kind", ["variance", "snr", "bias", "plane", "frontier"])
