@@ -26,12 +26,15 @@ FORMAT_OF_SUFFIX = {
     ".tex": "latex",
 }
 """Endings of files, and the format of each."""
+OTHER_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip", ".xlsx", ".xls", ".ods", ".feather", ".arrow", ".h5", ".html")
+"""Endings that promise something else than any format."""
 
 
 def format_of(form: str | None, file: Path | None) -> str:
     """The format that is asked for, or that a ``file`` has by its ending; csv where neither says.
 
-    Raises UnknownNameError for an unknown format, UsageError for an ending that is of another format, or of none.
+    Raises UnknownNameError for an unknown format, UsageError for an ending that is of another one, or says none where
+    nothing else does.
     """
     if form is not None and form not in FORMATS:
         raise UnknownNameError("format", form, FORMATS, where="--format")
@@ -39,6 +42,8 @@ def format_of(form: str | None, file: Path | None) -> str:
     if not ending:
         return form or "csv"
     meant = FORMAT_OF_SUFFIX.get(ending.lower())
+    if meant is None and form is not None and ending.lower() not in OTHER_SUFFIXES:
+        return form
     if meant is None:
         own = [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if form in (None, name)]
         named = f"{', '.join(own[:-1])} or {own[-1]}" if len(own) > 1 else own[0]

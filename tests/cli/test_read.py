@@ -152,6 +152,12 @@ def test_the_file_to_export_to_says_its_format(gradbench, run, tmp_path, file, b
     assert (tmp_path / file).read_bytes().startswith(begins)
 
 
+def test_a_format_that_is_asked_for_goes_into_a_file_of_any_name(gradbench, run, tmp_path):
+    for name in ("table.txt", "table", "run.v2"):
+        assert gradbench("export", run, "-f", "latex", "-o", name).code == 0
+        assert b"\\begin{tabular}" in (tmp_path / name).read_bytes()
+
+
 def test_export_of_rows_for_reading(gradbench, run):
     markdown = gradbench("export", run, "--format", "markdown", "--group", "phi", "--rows").out
     assert markdown.startswith("| problem")
