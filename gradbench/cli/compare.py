@@ -41,7 +41,7 @@ def compare(
 ) -> None:
     """Compare runs row by row, or rank the estimators of one run against a baseline."""
     from gradbench.cli import output
-    from gradbench.cli.runs import open_run, warn_of_missing, with_group
+    from gradbench.cli.runs import open_run, warn_of_missing, warn_of_versions, with_group
     from gradbench.core.errors import UsageError
     from gradbench.report.comparison import comparison_table, ranking_table
     from gradbench.report.summaries import comparison_summary, every_row, is_long
@@ -93,6 +93,7 @@ def compare(
                 output.show(every_row(len(rows)))
             counts = rows["mark"].value_counts().to_dict()
             output.show(", ".join(f"{count} {mark}" for mark, count in counts.items()))
+    warn_of_versions(whole)
     for name, run in whole.items():
         warn_of_missing(name, run)
     failed = sum(len(comparing.alarms(table[table.group == group])) for table, *_ in shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gradbench.cli.output import warn
@@ -28,6 +29,14 @@ def warn_of_missing(name: str, run: Run) -> None:
 
     if missing := missing_words(run):
         warn(f"{name}: {missing}")
+
+
+def warn_of_versions(runs: Mapping[str, Run]) -> None:
+    """Warn where runs by name were measured by several versions of gradbench: what differs may be how."""
+    versions = {name: " and ".join(sorted(set(run.ok().gradbench_version))) for name, run in runs.items()}
+    if len(set(versions.values())) > 1:
+        said = ", ".join(f"{name} by {version}" for name, version in versions.items())
+        warn(f"measured by several versions of gradbench ({said}): what differs may be how it was measured")
 
 
 def with_group(run: Run, group: str) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from gradbench.cli.runs import warn_of_versions
+from gradbench.core.version import VERSION
 from gradbench.estimators import ESTIMATORS
 from gradbench.problems import PROBLEMS
 from gradbench.results.columns import COLUMNS, METRICS
+from gradbench.results.store import load_run
 from gradbench.suite.shipped import shipped
 from tests.helpers import taken_apart
 
@@ -243,3 +247,12 @@ def test_one_run_is_ranked_against_a_baseline(gradbench, run):
     assert [row["mark"] for row in pathwise] == ["better"]
     assert pathwise[0]["variance_ratio_high"] < 0.2
     assert "over score-function" in gradbench("compare", run, "--baseline", "score-function").out
+
+
+def test_runs_of_several_versions_are_compared_with_a_warning(gradbench, run, capfd):
+    assert "several versions" not in gradbench("compare", run, run).err
+    opened = load_run(run)
+    later = replace(opened, frame=opened.frame.assign(gradbench_version="9.9"))
+    warn_of_versions({"run": opened, "later": later})
+    said = f"measured by several versions of gradbench (run by {VERSION}, later by 9.9)"
+    assert said in " ".join(capfd.readouterr().err.split())
