@@ -34,7 +34,7 @@ def stopped(tmp_path_factory) -> Run:
 def test_its_tables_count_the_cells_that_are_missing(stopped) -> None:
     said = f"{MISSING}: gradbench status '{stopped.path}'"
     first = [line.plain for line in summary_lines(stopped, "phi")][:2]  # pyright: ignore
-    assert first == ["quick: 13 measured, 0 failed, 1 skipped cells", said]
+    assert first == ["quick: 13 measured, 0 failed, 1 skipped cell", said]
     assert said in printed(run_summary(stopped, "phi"), 200)
     for tables in (run_tables(stopped), equal_cost_tables(stopped, "phi", EqualCost("evaluations"))):
         text = printed(tables)
