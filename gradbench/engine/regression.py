@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,7 +124,7 @@ class Features:
 
 def _summed(value: Tensor, shape: torch.Size) -> Tensor:
     """``value``, told of each variable, as that of a parameter of ``shape``, which some of them may share."""
-    return value.expand(torch.broadcast_shapes(value.shape, shape)).sum_to_size(shape)
+    return value.expand(np.broadcast_shapes(value.shape, shape)).sum_to_size(shape)
 
 
 def slope_of(task: Task) -> Tensor | None:

@@ -146,15 +146,16 @@ def _timed(run: Callable[[], float], each: int) -> tuple[float, float, float]:
     """
     undisturbed: list[float] = []
     spans: list[float] = []
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _waited()
     while len(undisturbed) < MIN_RUNS or sum(undisturbed) * each < MIN_SECONDS:
         if len(spans) >= MIN_RUNS and time.perf_counter() - start > LONGEST_WAIT_SECONDS:
             break
-        before = _waited()
         seconds = run()
         spans.append(seconds)
-        if _waited() - before <= WAITED * seconds * each:
+        now = _waited()
+        if now - before <= WAITED * seconds * each:
             undisturbed.append(seconds)
+        before = now
     if len(undisturbed) >= MIN_RUNS:
         return median_of(undisturbed)
     return float(np.median(undisturbed or spans)), min(spans), max(spans)

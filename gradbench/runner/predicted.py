@@ -18,7 +18,7 @@ from gradbench.suite.measure import Measure
 from gradbench.target.monte_carlo import MONTE_CARLO_SAMPLES
 
 SECONDS_PER_TIMING = 0.06
-"""Of a timing: it takes at least 0.03 s, and what it does once before."""
+"""Of a timing: it takes at least 0.02 s, and what it does once before and between runs."""
 SECONDS_PER_CELL = 0.05
 """Fitting and bookkeeping of a cell of any size."""
 SECONDS_PER_BLOCK = 0.001

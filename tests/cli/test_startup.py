@@ -347,8 +347,8 @@ def test_there_is_a_script_for_every_shell(shell) -> None:
     assert ended.imported() == set()
 
 
-NOT_FOR_A_RUN = ("sklearn.base", "scipy.stats", "scipy.optimize", "torch._dynamo", "torch.utils.benchmark")
-"""What takes a second and more, and no figure of a run needs."""
+NOT_FOR_A_RUN = ("sklearn.base", "scipy.stats", "scipy.optimize", "sympy", "torch._dynamo", "torch.utils.benchmark")
+"""What takes long to import, and no figure of a run needs."""
 
 
 def test_a_run_imports_what_its_figures_need(tmp_path: Path) -> None:
@@ -362,8 +362,8 @@ def test_a_run_imports_what_its_figures_need(tmp_path: Path) -> None:
         data = "digits"
         size = {hidden = 4, latent = 2}
         batch = 2
-        estimators = ["pathwise", "score-function"]
-        samples = 1
+        estimators = ["pathwise", "pathwise-antithetic", "score-function", "score-function-loo"]
+        samples = 2
         """
     )
     ended = command("run", tmp_path / "one.toml", "--out", tmp_path / "run")
