@@ -145,9 +145,9 @@ def _control_task(task: Task, surrogate: Callable[[Objective, Family, Noise], Va
 
 def control_for(task: Task) -> Control | None:
     """The control of ``task``, fitted on draws of its own; None where there is none, or it would not help."""
-    if not _known_law(task) or not _standard(task):
-        return None
     if not task.estimator.scored and not task.objective.has_log_q:  # else f has log q in it
+        return None
+    if not _known_law(task) or not _standard(task):
         return None
     generator = task.point.axes.stream("control", device=task.point.device)
     if isinstance(task.held_q, Layered):  # the parameters of its deeper layers depend on the samples

@@ -182,7 +182,7 @@ class _Sums:
 
     def add(self, task: Task, features: Features, noise: Noise, replicates: int) -> bool:
         """Count the replicates of ``noise`` in; False where a gradient or a feature is not finite."""
-        y = _gradients(task, noise, replicates)
+        y = _gradients(task, features.q, noise, replicates)
         score, along = features.terms(noise)
         x = features.of(score, along)
         self._remember(score, along)
@@ -267,9 +267,9 @@ def solved(square: Tensor, product: Tensor) -> Tensor:
     return (inverse @ (product / root)[..., None])[..., 0] / root
 
 
-def _gradients(task: Task, noise: Noise, replicates: int) -> ByParameter:
+def _gradients(task: Task, q: Family, noise: Noise, replicates: int) -> ByParameter:
     """The derivative of the surrogate in q's own parameters, [R, 1, B, *shape] each."""
     objective = task.at(Calls(task.point.problem.theta).held())
     with torch.enable_grad():
-        leaf = apart(of_each_datapoint(task.held_q), (replicates, 1))
+        leaf = apart(q, (replicates, 1))
         return derivatives(task.surrogate(objective, leaf, noise), leaf)

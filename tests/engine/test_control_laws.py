@@ -83,7 +83,10 @@ def test_the_closed_form_part_of_the_objective_has_no_part_in_it(layers, monkeyp
     plain = _means(task, found)
     elbo = type(task.at(control.Calls(task.point.problem.theta)))
     assert elbo is OBJECTIVES["elbo"]
-    penalty = lambda self, q: -0.5 * q.parameters["logits"].sigmoid().square().sum(-1).mean(-1).sum(1)  # noqa: E731
+
+    def penalty(self, q):
+        return -0.5 * q.parameters["logits"].sigmoid().square().sum(-1).mean(-1).sum(1)
+
     monkeypatch.setattr(elbo, "remainder", penalty)
     again = control.control_for(task)
     assert again is not None
