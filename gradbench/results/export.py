@@ -15,6 +15,7 @@ import pandas as pd
 from gradbench.core.errors import UnknownNameError, UsageError
 from gradbench.core.escaping import markdown_text, spreadsheet_cell
 from gradbench.core.printable import one_line, plain
+from gradbench.results.columns import listed
 
 FORMATS = ("csv", "parquet", "json", "markdown", "latex")
 FORMAT_OF_SUFFIX = {
@@ -45,8 +46,7 @@ def format_of(form: str | None, file: Path | None) -> str:
     if meant is None and form is not None and ending.lower() not in OTHER_SUFFIXES:
         return form
     if meant is None:
-        own = [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if form in (None, name)]
-        named = f"{', '.join(own[:-1])} or {own[-1]}" if len(own) > 1 else own[0]
+        named = listed(tuple(suffix for suffix, name in FORMAT_OF_SUFFIX.items() if form in (None, name)))
         raise UsageError(f"--output {file}: nothing is written as {ending}; name a file that ends in {named}")
     if form not in (None, meant):
         raise UsageError(f"--output {file}: {ending} is {meant}, not {form}; drop --format, or name another file")
