@@ -30,7 +30,7 @@ def export(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Of markdown and latex: figures, one table each, such as variance,bias,snr,mse,time; variance."
+            help="Of markdown and latex: figures, a table each, such as variance,bias,snr,mse,time; default: variance."
         ),
     ] = None,
     siunitx: Annotated[bool, typer.Option("--siunitx", help="Of latex: figures by siunitx.")] = False,

@@ -31,7 +31,7 @@ def measure(
     margin: Annotated[float, typer.Option(min=0.0, help="Largest relative bias that counts as none.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="Run folder, a new one.")] = None,
     group: Annotated[
-        str | None, typer.Option(help="Parameters to show: all, phi, theta, a group or a tensor; all.")
+        str | None, typer.Option(help="Parameters to show: all, phi, theta, a group or a tensor; default: all.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a loss is biased.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON instead of tables.")] = False,

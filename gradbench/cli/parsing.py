@@ -22,7 +22,7 @@ class Described:
         """Parse what is typed; an error knows the command, which the parser leaves out of some."""
         try:
             return super().parse_args(ctx, args)  # pyright: ignore[reportAttributeAccessIssue]
-        except Exception as error:
+        except Exception as error:  # the parser's own, whose classes typer keeps to itself
             if getattr(error, "ctx", ctx) is None:
                 error.ctx = ctx  # pyright: ignore[reportAttributeAccessIssue]
             raise

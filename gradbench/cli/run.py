@@ -87,7 +87,9 @@ def run(
     keep: Annotated[
         str | None, typer.Option(help="Disk space of block means, for more replicates later, such as 2GB; or 0.")
     ] = None,
-    group: Annotated[str | None, typer.Option(help="Parameters to show: all, phi, theta or one tensor; phi.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Parameters to show: all, phi, theta or one tensor; default: phi.")
+    ] = None,
     at: At = None,
     columns: Columns = None,
     sort: Sort = None,

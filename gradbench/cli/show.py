@@ -24,7 +24,7 @@ def show(
         typer.Argument(help="A run folder, or a name: see gradbench list.", autocompletion=completion.shown),
     ],
     group: Annotated[
-        str | None, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor; phi.")
+        str | None, typer.Option(help="Parameters to show of a run: all, phi, theta or one tensor; default: phi.")
     ] = None,
     at: At = None,
     select: Annotated[list[str] | None, typer.Option(help="Of a suite, only cells with key=value.")] = None,
