@@ -15,8 +15,8 @@ from gradbench.checking import laws
 from gradbench.checking.violation import BrokenError
 from gradbench.core.errors import BrokenProblemError
 from gradbench.core.seeding import stream
+from gradbench.engine.features import Features
 from gradbench.engine.passes import replicates_at_once
-from gradbench.engine.regression import Features
 from gradbench.engine.task import Task
 from gradbench.estimators.draws import SAMPLES
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from gradbench.core.bank import UNLIMITED, Bank
 from gradbench.core.types import Noise, Values
 from gradbench.engine import regression
+from gradbench.engine.features import Features, samples
 from gradbench.engine.general import block_stream
 from gradbench.engine.layers import recorded
 from gradbench.engine.layers.recording import RecordingCalls, check_ties, deltas, sensitivities
@@ -58,7 +59,7 @@ class Control(Protocol):
 class Regressed:
     """Zero-mean features of the samples, each with a coefficient for every parameter of q at every datapoint."""
 
-    features: regression.Features
+    features: Features
     coefficients: dict[str, Tensor]
     """By parameter of q, [K, 1, 1, B, *its shape] for K features."""
 
@@ -102,7 +103,7 @@ class Weighted:
 
     def task(self, task: Task) -> Task:
         def surrogate(objective: Objective, q: Family, noise: Noise) -> Values:
-            z = regression.samples(task, q, noise).detach()
+            z = samples(task, q, noise).detach()
             return average(self.weights * q.log_prob(z))
 
         return _control_task(task, surrogate)
@@ -152,7 +153,7 @@ def control_for(task: Task) -> Control | None:
     generator = task.point.axes.stream("control", device=task.point.device)
     if isinstance(task.held_q, Layered):  # the parameters of its deeper layers depend on the samples
         return _weighted(task, generator)
-    features = regression.Features(task)
+    features = Features(task)
     coefficients = regression.coefficients_of(task, features, generator, WORTHWHILE)
     return None if coefficients is None else Regressed(features, coefficients)
 
@@ -196,7 +197,7 @@ def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:
     replicates = max(PILOT_REPLICATES, PILOT_DRAWS // (batch * task.samples))
     noise = task.noise(replicates, generator)
     with torch.no_grad():
-        f = task.f(regression.samples(task, task.held_q, noise))
+        f = task.f(samples(task, task.held_q, noise))
     if not torch.isfinite(f).all():
         return None
     mean = f.mean((0, 1), keepdim=True)

@@ -9,7 +9,7 @@ import torch
 from gradbench.checking.declared import samples_of_q
 from gradbench.checking.violation import BrokenError
 from gradbench.core.seeding import stream
-from gradbench.engine import control, general, regression
+from gradbench.engine import control, features, general
 from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import Moments
@@ -64,9 +64,8 @@ def test_the_control_has_mean_zero_exactly(one, estimator, samples):
 def test_every_feature_has_mean_zero_exactly(estimator):
     """Each by itself, before any coefficient: that of f's slope between samples, or partners, among them."""
     task = task_of(POINTS[2].point(), estimator, 2)
-    features = regression.Features(task)
     weights, noise = integrated(task, 48)
-    (found,) = features(noise).values()
+    (found,) = features.Features(task)(noise).values()
     assert len(found) == 3
     for one in found:
         size = float((weights[:, None] * one.flatten(1).abs()).sum())
@@ -158,10 +157,10 @@ def test_a_mean_that_is_inherited_is_not_taken_for_that_of_another_law():
         def sample(self, noise):
             return (noise < 0.5 * torch.sigmoid(self.parameters["logits"])).to(noise.dtype)
 
-    assert regression.slope_of(task) is not None
+    assert features.slope_of(task) is not None
     object.__setattr__(task, "held_q", Fewer(**task.held_q.parameters))
-    assert regression.slope_of(task) is None
-    assert len(regression.Features(task)(task.noise(3, stream(0)))["logits"]) == 1
+    assert features.slope_of(task) is None
+    assert len(features.Features(task)(task.noise(3, stream(0)))["logits"]) == 1
 
 
 def test_samples_that_depend_on_one_another_must_say_so():
