@@ -266,3 +266,12 @@ def row_of(frame: pd.DataFrame, **keys: Any) -> Any:
         found = found[found[key] == value]
     assert len(found) == 1, f"{len(found)} rows for {keys}"
     return next(found.itertuples())
+
+
+def noise_in_phi(moments: Moments) -> tuple[float, float]:
+    """The φ-variance of block means: the estimator's own, and with the control subtracted."""
+    plain, adjusted = (
+        sum(float(np.asarray(value).var(0, ddof=1).sum()) for name, value in means.items() if name.startswith("phi."))
+        for means in (moments.means, moments.adjusted)
+    )
+    return plain, adjusted

@@ -20,7 +20,8 @@ from torch import Tensor
 from gradbench.core.bank import UNLIMITED, Bank
 from gradbench.core.types import Noise, Values
 from gradbench.engine import regression
-from gradbench.engine.features import Features, samples
+from gradbench.engine.drawn import samples
+from gradbench.engine.features import Features
 from gradbench.engine.general import block_stream
 from gradbench.engine.layers import recorded
 from gradbench.engine.layers.recording import RecordingCalls, check_ties, deltas, sensitivities
@@ -153,9 +154,8 @@ def control_for(task: Task) -> Control | None:
     generator = task.point.axes.stream("control", device=task.point.device)
     if isinstance(task.held_q, Layered):  # the parameters of its deeper layers depend on the samples
         return _weighted(task, generator)
-    features = Features(task)
-    coefficients = regression.coefficients_of(task, features, generator, WORTHWHILE)
-    return None if coefficients is None else Regressed(features, coefficients)
+    fit = regression.fit(task, generator, WORTHWHILE)
+    return None if fit is None else Regressed(fit.features, fit.coefficients)
 
 
 def _known_law(task: Task) -> bool:

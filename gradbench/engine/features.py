@@ -8,41 +8,43 @@ that are each distributed as q, these have mean 0 whatever f is:
     the same between independent samples  (1/L) Σ_i c·(z_i − μ) Σ_j s_j − ∇_λ c·μ
     the same between partners of a pair   ½ (c·(z − μ) s̃ + c·(z̃ − μ) s) − its mean, which the family knows
 
-Of samples with weights, whose weighted sums have the means that q has, the first two are such sums.
+Of samples with weights, whose weighted sums have the means that q has, the first two are such sums. Bounds have more
+of them; see `evidence`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradbench.core.types import Latents, Noise
+from gradbench.core.types import Noise
+from gradbench.engine.drawn import ByParameter, of_each_datapoint, samples
+from gradbench.engine.evidence import BentWeights, Evidence
 from gradbench.engine.task import Task
 from gradbench.estimators.parts.own_parameters import apart, beside, derivatives
-from gradbench.families.base import Family
 from gradbench.problems.networks import Calls
 
-ByParameter = dict[str, Tensor]
-"""By parameter of q, [R, 1, B, *its shape], or with features or samples in front or along the second axis."""
 
+class Terms(NamedTuple):
+    """What the features of some replicates are made of."""
 
-def samples(task: Task, q: Family, noise: Noise) -> Latents:
-    """The samples of q that the noise makes, [R, L, B, *event]."""
-    latents = task.estimator.draws.latents
-    return q.sample(noise) if latents is None else latents(q, noise)
-
-
-def of_each_datapoint(q: Family) -> Family:
-    """``q`` with parameters for each of its datapoints, also where they share one: what weighs it is theirs."""
-    return q.mapped(lambda value: value.expand(*value.shape[:2], q.batch, *value.shape[3:]))
+    score: ByParameter
+    """The scores of the samples, weighted, by parameter [R, L, B, *shape]."""
+    along: Tensor | None
+    """c·(z − μ), [R, L, B]."""
+    weights: BentWeights | None
+    """Those of a bound."""
 
 
 class Features:
     """The features of a task's samples: noise -> by parameter of q, [K, R, 1, B, *its shape]."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, evidence: Evidence | None = None) -> None:
         self.task = task
+        self.evidence = evidence
         self.q = of_each_datapoint(task.held_q)
         self.slope = slope_of(task)
         draws = task.estimator.draws
@@ -60,25 +62,35 @@ class Features:
                 self.means.append({name: _summed(told[name], value.shape) for name, value in own.items()})
 
     def __call__(self, noise: Noise) -> ByParameter:
-        return self.of(*self.terms(noise))
+        return self.of(self.terms(noise))
 
-    def of(self, score: ByParameter, along: Tensor | None) -> ByParameter:
+    @property
+    def of_scores(self) -> int:
+        """How many of them are made of scores; those of the evidence come after."""
+        return 1 + len(self.means)
+
+    def of(self, terms: Terms) -> ByParameter:
         """The features made of their `terms`."""
-        return {name: torch.stack(self._of(name, value, along)) for name, value in score.items()}
+        found = {name: self._of(name, value, terms.along) for name, value in terms.score.items()}
+        if self.evidence is not None and terms.weights is not None:
+            for name, features in found.items():
+                features += self.evidence.features(name, terms.weights)
+        return {name: torch.stack(features) for name, features in found.items()}
 
     def scales(self, noise: Noise) -> ByParameter:
         """The mean square of what each feature is a sum of, [K, 1, 1, B, *shape]: beside it, rounding is nothing."""
-        score, along = self.terms(noise)
+        score, along, weights = self.terms(noise)
         weight = None if along is None else along.square().mean((0, 1), keepdim=True)
+        of_evidence = {} if self.evidence is None or weights is None else self.evidence.scales(weights)
         found = {}
         for name, value in score.items():
             square = value.square().mean((0, 1), keepdim=True)
             rest = [] if weight is None else [beside(weight, square.shape[3:]) * square] * len(self.means)
-            found[name] = torch.stack([square, *rest])
+            found[name] = torch.stack([square, *rest, *of_evidence.get(name, [])])
         return found
 
-    def terms(self, noise: Noise) -> tuple[ByParameter, Tensor | None]:
-        """The scores of the samples, weighted, by parameter [R, L, B, *shape], and c·(z − μ), [R, L, B]."""
+    def terms(self, noise: Noise) -> Terms:
+        """What the features are made of, of each sample."""
         q = self.q
         with torch.no_grad():
             z = samples(self.task, q, noise)
@@ -88,10 +100,11 @@ class Features:
             score = derivatives(leaf.log_prob(z), leaf)
         weigh = self.task.estimator.draws.weights
         if weigh is None:
-            return score, along
+            return Terms(score, along, None if self.evidence is None else self.evidence.terms(noise))
         with torch.no_grad():
             weight = z.shape[1] * weigh(q, noise, *self.task.given)  # means over samples are then weighted sums
-            return {name: beside(weight, value.shape[3:]) * value for name, value in score.items()}, along
+            score = {name: beside(weight, value.shape[3:]) * value for name, value in score.items()}
+        return Terms(score, along, None)
 
     def _of(self, name: str, score: Tensor, along: Tensor | None) -> list[Tensor]:
         found = [score.mean(1, keepdim=True)]

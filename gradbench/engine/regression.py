@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gradbench.core.types import Noise
-from gradbench.engine.features import ByParameter, Features
+from gradbench.engine.drawn import ByParameter
+from gradbench.engine.evidence import Evidence
+from gradbench.engine.features import Features, Terms
 from gradbench.engine.passes import replicates_at_once
 from gradbench.engine.task import Task, slice_noise
 from gradbench.estimators.parts.own_parameters import apart, derivatives
@@ -21,52 +23,69 @@ PILOT, PILOT_OF_A_MINIBATCH = 256, 64
 """Samples of each datapoint that coefficients are fitted on, and the fewest replicates; those alone where every block
 has a minibatch of its own, and coefficients of its own."""
 HEAVY = 30.0
-"""Kurtosis of a score above which its values are too rare to be met in the pilot draws."""
+"""Kurtosis of what features are sums of, above which its values are too rare to be met in the pilot draws."""
 VALUES_EACH = 8
 """Different values that the samples must have taken in the pilot draws, for each feature."""
 DUPLICATE = 1e-6
 """Eigenvalues of the features' correlations below which a mixture of them is left out: features that are the same."""
 
 
-def coefficients_of(task: Task, features: Features, generator: torch.Generator, least: float) -> ByParameter | None:
-    """The coefficients of least squares, by parameter of q, [K, 1, 1, B, *its shape].
+@dataclass(frozen=True)
+class FittedFeatures:
+    """Features and the coefficients of least squares, by parameter of q, [K, 1, 1, B, *its shape]."""
 
-    None where a first look sees less than the share ``least`` of the noise explained, or what is not finite.
+    features: Features
+    coefficients: ByParameter
+
+
+def fit(task: Task, generator: torch.Generator, least: float) -> FittedFeatures | None:
+    """The features of ``task`` that explain its noise, fitted on draws of their own.
+
+    None where a first look sees less than the share ``least`` of the noise explained, or what is not finite. Features
+    of the evidence, which cost as much as the estimator does, are used where they leave half of what is left without.
     """
     replicates = max(PILOT_OF_A_MINIBATCH, PILOT // task.samples if task.together > 1 else 0)
     noise = task.noise(replicates, generator)
     step = replicates_at_once(task)
-    sums = _Sums(features.scales(slice_noise(noise, slice(0, min(step, FIRST_LOOK)))))
 
-    def add(start: int, stop: int) -> bool:
-        places = [*range(start, stop, step), stop]
-        return all(
-            sums.add(task, features, slice_noise(noise, slice(one, end)), end - one)
-            for one, end in itertools.pairwise(places)
-        )
+    def added(sums: _Sums | None, start: int, stop: int) -> _Sums | None:
+        for one in range(start, stop, step):
+            end = min(one + step, stop)
+            if sums is None or not sums.add(task, slice_noise(noise, slice(one, end)), end - one):
+                return None
+        return sums
 
-    if not add(0, FIRST_LOOK) or sums.share() < least or not add(FIRST_LOOK, replicates):
+    first = slice_noise(noise, slice(0, min(step, FIRST_LOOK)))
+    sums = added(_Sums(Features(task), first), 0, FIRST_LOOK)
+    evidence = Evidence.of(task, noise, step)
+    if evidence is not None:
+        both = added(_Sums(Features(task, evidence), first), 0, FIRST_LOOK)
+        if both is not None and (sums is None or both.left() < sums.left() / 2):
+            sums = both
+    if sums is None or sums.share() < least:
         return None
-    return sums.coefficients()
+    sums = added(sums, FIRST_LOOK, replicates)
+    return None if sums is None else FittedFeatures(sums.features, sums.coefficients())
 
 
 class _Sums:
     """What least squares need of the gradients y in λ and the features x: sums of xx, xy, x, y, yy over replicates."""
 
-    def __init__(self, scales: ByParameter) -> None:
-        self.scales = scales
+    def __init__(self, features: Features, noise: Noise) -> None:
+        self.features = features
+        self.scales = features.scales(noise)
         self.count = 0
         self.sums: dict[str, list[Tensor]] = {}
-        self.powers: dict[str, list[Tensor]] = {}
-        """Sums of powers of the scores, by parameter, over replicates and samples."""
+        self.powers: tuple[Powers, Powers] = ({}, {})
+        """Of the scores, and of how the weights of a bound move."""
         self.along: list[Tensor] = []
 
-    def add(self, task: Task, features: Features, noise: Noise, replicates: int) -> bool:
+    def add(self, task: Task, noise: Noise, replicates: int) -> bool:
         """Count the replicates of ``noise`` in; False where a gradient or a feature is not finite."""
-        y = _gradients(task, features.q, noise, replicates)
-        score, along = features.terms(noise)
-        x = features.of(score, along)
-        self._remember(score, along)
+        y = _gradients(task, self.features.q, noise, replicates)
+        terms = self.features.terms(noise)
+        x = self.features.of(terms)
+        self._remember(terms)
         for name in y:
             a, b = x[name].double(), y[name].double()
             if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
@@ -77,27 +96,21 @@ class _Sums:
         self.count += replicates
         return True
 
-    def _remember(self, score: ByParameter, along: Tensor | None) -> None:
-        for name, value in score.items():
-            one = value.double()
-            two = one.square()
-            powers = [part.sum((0, 1)) for part in (torch.ones_like(one), one, two, two * one, two.square())]
-            known = self.powers.get(name)
-            self.powers[name] = powers if known is None else [a + b for a, b in zip(known, powers, strict=True)]
-        if along is not None:
-            self.along.append(along.sort(1).values)
+    def _remember(self, terms: Terms) -> None:
+        of_scores, of_weights = self.powers
+        _add_powers(of_scores, terms.score)
+        if terms.weights is not None:
+            _add_powers(of_weights, terms.weights.moved)
+        if terms.along is not None:
+            self.along.append(terms.along.sort(1).values)
 
     def _usual(self, name: str, features: int) -> Tensor:
-        """Where features beyond the mean score are used at all: [B, *shape] of bits.
+        """Where features of scores, beyond their mean, are used at all: [B, *shape] of bits.
 
         Not where samples take few values, or a score nearly always the same one: all that were drawn could be matched,
         and what is left would be the events that were not.
         """
-        count, *sums = self.powers[name]
-        m1, m2, m3, m4 = (value / count for value in sums)
-        variance = m2 - m1**2
-        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
-        light = (variance > 1e-12 * m2) & (fourth <= HEAVY * variance**2)
+        light = _light(self.powers[0][name])
         if not self.along:
             return light
         along, enough = torch.cat(self.along).cpu(), VALUES_EACH * features
@@ -106,6 +119,11 @@ class _Sums:
         many = [int(each[one]) >= enough or len(along[:, :, one].unique(dim=0)) >= enough for one in range(len(each))]
         many = torch.tensor(many, device=light.device)
         return light & many.reshape(-1, *[1] * (light.ndim - 1))
+
+    def left(self) -> float:
+        """The share of all noise that features leave, were there so many more replicates than features to fit them."""
+        count = len(next(iter(self.sums.values()))[1])
+        return (1 - self.share()) * (self.count - 1) / (self.count - 1 - count)
 
     def share(self) -> float:
         """The share of all noise that the features explain, with coefficients for each parameter at each datapoint."""
@@ -132,11 +150,37 @@ class _Sums:
             size = square.diagonal().movedim(-1, 0) / self.count
             # where its terms cancel, as in one parameter of antithetic pairs, a feature is its own rounding
             real = size > torch.finfo(scale.dtype).eps * scale.double().squeeze(1)
-            real[1:] &= self._usual(name, count)
+            of_scores = self.features.of_scores
+            real[1:of_scores] &= self._usual(name, of_scores)
+            if count > of_scores:
+                real[of_scores:] &= _light(self.powers[1][name])
             square, centred = square * (real[:, None] & real[None]), centred * real
             each = solved(square.flatten(2).permute(2, 0, 1), centred.flatten(1).T)
             found[name] = (each.T.reshape(centred.shape) * real).reshape(count, 1, *centred.shape[1:])
         return found
+
+
+Powers = dict[str, list[Tensor]]
+"""How many and the sums of the first four powers, by parameter of q, [B, *its shape] each."""
+
+
+def _add_powers(powers: Powers, values: ByParameter) -> None:
+    """Count values [R, L, B, *shape] in."""
+    for name, value in values.items():
+        one = value.double()
+        two = one.square()
+        sums = [part.sum((0, 1)) for part in (torch.ones_like(one), one, two, two * one, two.square())]
+        known = powers.get(name)
+        powers[name] = sums if known is None else [a + b for a, b in zip(known, sums, strict=True)]
+
+
+def _light(powers: list[Tensor]) -> Tensor:
+    """Whether values vary, and without tails that the pilot draws may not have met."""
+    count, *sums = powers
+    m1, m2, m3, m4 = (value / count for value in sums)
+    variance = m2 - m1**2
+    fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+    return (variance > 1e-12 * m2) & (fourth <= HEAVY * variance**2)
 
 
 def solved(square: Tensor, product: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from gradbench.core.seeding import stream
 from gradbench.engine import control, features, general
 from gradbench.engine.layers.trust import NeedsGeneralPathError
 from gradbench.engine.measure import measure_moments as measure
-from gradbench.engine.moments import Moments
 from gradbench.estimators import ESTIMATORS
 from gradbench.estimators.draws import PAIRS, draw_samples, own
 from gradbench.families.base import Family
@@ -20,7 +19,7 @@ from gradbench.families.bernoulli import Bernoulli
 from gradbench.statistics import summarise
 from tests.estimators.facts import facts_of
 from tests.exactly import integrated
-from tests.helpers import case, exact_reference, point_of, suits, task_of
+from tests.helpers import case, exact_reference, noise_in_phi, point_of, suits, task_of
 
 EPS = float(np.finfo(np.float64).eps)
 BELIEF = case("belief", "sigmoid-belief", latent=4, batch=2)
@@ -104,15 +103,6 @@ def test_it_leaves_a_bias_in_place():
 
 def test_there_is_none_for_other_noise():
     assert control.control_for(task_of(BELIEF.point(), "exact", 2)) is None
-
-
-def noise_in_phi(moments: Moments) -> tuple[float, float]:
-    """The φ-variance of block means: the estimator's own, and with the control subtracted."""
-    plain, adjusted = (
-        sum(float(np.asarray(value).var(0, ddof=1).sum()) for name, value in means.items() if name.startswith("phi."))
-        for means in (moments.means, moments.adjusted)
-    )
-    return plain, adjusted
 
 
 @pytest.mark.parametrize("name", ["score-function", "score-function-loo", "disarm", "iwae-score", "vimco-arithmetic"])

@@ -1,0 +1,23 @@
+"""What functions of the samples of q are made of: the samples, and q's own parameters at each datapoint."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gradbench.core.types import Latents, Noise
+from gradbench.engine.task import Task
+from gradbench.families.base import Family
+
+ByParameter = dict[str, Tensor]
+"""By parameter of q, [R, 1, B, *its shape], or with features or samples in front or along the second axis."""
+
+
+def samples(task: Task, q: Family, noise: Noise) -> Latents:
+    """The samples of q that the noise makes, [R, L, B, *event]."""
+    latents = task.estimator.draws.latents
+    return q.sample(noise) if latents is None else latents(q, noise)
+
+
+def of_each_datapoint(q: Family) -> Family:
+    """``q`` with parameters for each of its datapoints, also where they share one: what weighs it is theirs."""
+    return q.mapped(lambda value: value.expand(*value.shape[:2], q.batch, *value.shape[3:]))
