@@ -41,14 +41,15 @@ def verdicts(
     A row whose figures are NaN, as it has no reference, is ``unresolved`` and counts for no other.
 
     ``unbiased`` is a claim of equivalence: the bias is certainly below ``margin`` times the exact gradient, or,
-    where that is 0, below ``margin`` times the standard deviation of one gradient.
+    where that is 0, below ``margin`` times the standard deviation of one gradient; where that is 0 as well, every
+    gradient was the exact one but for rounding.
     """
     rejected = np.zeros(len(bias_p), dtype=bool)
     for rows in verdict_families(groups, len(bias_p)):
         tested = rows[~np.isnan(bias_p[rows])]
         rejected[tested] = holm(bias_p[tested]) <= ALPHA
     scale = np.where(gradient_norm > 0, gradient_norm, np.sqrt(variance))
-    small = bias_high <= margin * scale
+    small = np.where(scale > 0, bias_high <= margin * scale, (bias_p == 1) & np.isfinite(bias_high))
     return [
         "biased" if wrong else "unbiased" if fine else "unresolved" for wrong, fine in zip(rejected, small, strict=True)
     ]

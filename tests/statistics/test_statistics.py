@@ -315,6 +315,13 @@ def test_verdicts_by_hand():
     assert verdicts(p, high, norm, variance, groups=groups)[1] == "biased"
 
 
+def test_a_gradient_that_is_0_like_the_exact_one_in_every_draw_is_right():
+    """Nothing is left to compare with; where every draw was another number than 0, the upper end says so."""
+    p, high = np.array([1.0, 1.0, 1e-6, np.nan]), np.array([1e-15, np.inf, 0.2, np.nan])
+    nothing = np.zeros(4)
+    assert verdicts(p, high, nothing, nothing) == ["unbiased", "unresolved", "biased", "unresolved"]
+
+
 def test_a_verdict_is_the_same_beside_many_rows():
     """20 000 rows of a group, half of them a clear bias in 32 blocks."""
     p = np.tile([smallest_p(32), 0.3], 10_000)
