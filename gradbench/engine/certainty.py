@@ -1,8 +1,9 @@
-"""What is certain of a gradient without statistics: which of its tensors no draw reaches, and the rounding of those.
+"""What is certain of a gradient: which of its tensors no draw reaches, their rounding, and what no run can miss.
 
 Replicates that all came out equal may be equal by chance: a rare event was not drawn. Structure is what makes a number
 certain. An estimator that declares to draw nothing is one number; and a parameter that no path of autograd leads to
-from the surrogate has only the gradient of the objective's closed-form rest.
+from the surrogate has only the gradient of the objective's closed-form rest. Of latents of few states it is known how
+likely the rarest are.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from dataclasses import replace
 import torch
 
 from gradbench.engine.task import Task
+from gradbench.families.base import states_of
 from gradbench.problems.networks import Calls
 from gradbench.target.points import Point
 
 NEARBY = (1.0, 1 + 2**-9, 1 - 2**-9, 1 + 2**-8)
 """Factors of the parameters at which rounding is looked at: at a single point it may vanish by chance."""
+
+MOST_TUPLES = 2**14
+"""Tuples of states of which the least likely may be met in as many replicates as a cell has."""
 
 
 def certain(task: Task) -> frozenset[str]:
@@ -32,6 +37,21 @@ def certain(task: Task) -> frozenset[str]:
         return frozenset(parameters)
     found = torch.autograd.grad(value, tuple(parameters.values()), allow_unused=True)
     return frozenset(name for name, gradient in zip(parameters, found, strict=True) if gradient is None)
+
+
+def rarest(task: Task) -> float:
+    """The probability of the least likely tuple of states that the samples of one gradient take at a datapoint.
+
+    0 where the latents have more than a few states, or the estimator sees anything but independent samples of them.
+    """
+    draws = task.estimator.draws
+    if not (task.estimator.scored and draws.of_family and draws.latents is not None) or draws.coupled or draws.weights:
+        return 0.0
+    with torch.no_grad():
+        support = states_of(task.held_q)
+        if support is None or support.size**task.samples > MOST_TUPLES:
+            return 0.0
+        return float(support.all()[1].min()) ** task.samples
 
 
 def rounding(task: Task) -> dict[str, float]:

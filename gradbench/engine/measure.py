@@ -12,7 +12,7 @@ import torch
 from gradbench.core.errors import MeasurementError
 from gradbench.core.types import Gradients
 from gradbench.engine import control, general, loop
-from gradbench.engine.certainty import certain, rounding
+from gradbench.engine.certainty import certain, rarest, rounding
 from gradbench.engine.layers import layer_norms
 from gradbench.engine.layers.likelihoods import Likelihoods
 from gradbench.engine.layers.recording import check_ties
@@ -48,7 +48,7 @@ def measure_moments(
     budget = options.budget()
     moments = _measured(task, whole, per_block, reference, told, options, budget, likelihoods)
     moments = control.adjusted(task, moments, whole, budget)
-    moments = replace(moments, certain=certain(task), rounding=rounding(task))
+    moments = replace(moments, certain=certain(task), rarest=rarest(task), rounding=rounding(task))
     return moments.part(slice(blocks.start - whole.start, blocks.stop - whole.start))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -12,6 +13,9 @@ import numpy as np
 from gradbench.core.arrays import Array
 from gradbench.core.bank import UNLIMITED
 from gradbench.engine.layers.factored import Means, concatenated
+
+NEVER = 1e-6
+"""Probability of what is taken not to happen."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Moments:
     """Whether each block has a minibatch of its own: then block means differ by their data, too."""
     certain: frozenset[str] = frozenset()
     """Parameter tensors that no draw reaches: at one minibatch their gradient is one number, whatever else is seen."""
+    rarest: float = 0.0
+    """The probability of the least likely tuple of states that one gradient's samples take; 0: it is not known."""
     rounding: dict[str, float] = field(default_factory=dict)
     """‖rounding error‖² by tensor, where it is known better than from the size of the gradient."""
     deviation: dict[str, Array] = field(default_factory=dict)
@@ -60,6 +66,16 @@ class Moments:
     def replicates(self) -> int:
         """R = K · m."""
         return self.blocks * self.per_block
+
+    @property
+    def every_state_drawn(self) -> bool:
+        """Whether every tuple of states is among the replicates, but for one run in a million.
+
+        One of probability p is left out of R replicates with exp(−R p), and there are no more than 1/p of the rarest.
+        """
+        if self.minibatches or self.rarest <= 0:
+            return False
+        return self.replicates * self.rarest >= -math.log(NEVER) - math.log(self.rarest)
 
     def part(self, rows: slice) -> Moments:
         """The moments of some of the blocks."""

@@ -22,7 +22,7 @@ from gradbench.engine.layers.factored import Factored, Means
 from gradbench.engine.moments import BY_BLOCK, Moments
 
 MOMENTS = "moments"
-PLAIN = ("per_block", "probes", "engine", "minibatches", "rounding")
+PLAIN = ("per_block", "probes", "engine", "minibatches", "rarest", "rounding")
 """Fields that JSON can hold as they are; ``certain`` goes beside them as a list."""
 
 

@@ -27,7 +27,7 @@ from scipy.special import gammainc, gammaincinv
 
 from gradbench.core.arrays import Array
 from gradbench.statistics.levels import ALPHA
-from gradbench.statistics.no_bias import no_bias_p
+from gradbench.statistics.no_bias import are_equal, no_bias_p
 from gradbench.statistics.spread import hall, quantile, skewness_of_mean
 
 UNCERTAINTY_OF_SPREAD = 8.0
@@ -56,12 +56,15 @@ def bias_of(
     constant: NDArray[np.bool_] | bool = False,
     still: NDArray[np.bool_] | bool = False,
     unseen: Array | None = None,
+    *,
+    proven: bool = False,
 ) -> Bias:
     """Bias from Gram matrices of block differences, [..., K, K]; ‖mean difference‖² ≤ ``rounding`` is no bias.
 
     ``constant``: every replicate is certain to be the same number, so that the difference is the bias, without error.
     ``still``: every replicate was the same number, which is no proof. ``unseen``: the part of the matrices, [..., K,
     K], that comes from parameters whose blocks are all equal without being certain; None where there are none.
+    ``proven``: blocks that are all equal are so whatever is drawn, so that no more than rounding is in their distance.
     """
     blocks, lead = gram.shape[-1], gram.shape[:-2]
     gram = gram.reshape(-1, blocks, blocks)
@@ -77,6 +80,8 @@ def bias_of(
     p = np.where(constant, known == 0, 1.0)
     varies = (tested > rounding) & ~constant & ~still
     p[varies] = no_bias_p(seen[varies])
+    if proven:
+        p[varies & are_equal(gram)] = 0.0
     low, high = _stretched(*_bias_interval(total, spread, blocks), norm, spread.skewness, blocks)
     # a difference that chance does not explain, and nothing that was seen to vary: nothing bounds it
     high[~constant & (still | (tested <= rounding)) & (total > rounding) & (low > 0)] = np.inf

@@ -107,7 +107,7 @@ def _columns(
     rounding = rounding_sq(size, whole, precision)
     rounding += ROUNDING**2 * _known_rounding(moments, groups)
 
-    certain = _certain(moments, groups) & (not moments.minibatches)
+    certain, every = _certain(moments, groups) & (not moments.minibatches), moments.every_state_drawn
     # what no draw reaches does not vary; of the rest, what varies by rounding alone does not
     shares = variance_parts(moments, groups, tallied.centred).without(np.where(certain, np.inf, rounding))
     variance = shares.total.mean(1)
@@ -122,8 +122,8 @@ def _columns(
     still = (variance == 0) & (not moments.minibatches)
     # where every draw was the exact gradient itself there is nothing left to be certain of
     right = tallied.gram.mean((1, 2)) <= rounding
-    constant = still & reference.exact & (certain | right)
-    bias = bias_of(tallied.gram, rounding, constant, still & ~certain, tallied.unseen)
+    constant = still & reference.exact & (certain | right | every)
+    bias = bias_of(tallied.gram, rounding, constant, still & ~(certain | every), tallied.unseen, proven=every)
     unbounded = np.isinf(bias.high)
     variance_high, latent_high = (np.where(unbounded, np.inf, high) for high in (variance_high, latent_high))
     mse = variance + bias.square

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from gradbench.core.arrays import Array
@@ -39,8 +40,6 @@ def no_bias_p(gram: Array) -> Array:
     blocks = gram.shape[-1]
     rows = gram.mean(-1)
     whole = rows.mean(-1)
-    trace = gram.trace(axis1=-2, axis2=-1) / blocks
-    equal = trace - whole <= EQUAL**2 * np.abs(whole)
     chance = math.sqrt(6) / blocks  # the standard error of the skewness of the mean, where the law is symmetric
     against = np.minimum(skewness_of_mean(rows) + chance, 0.0)
     p = sign_flip_p(gram)
@@ -49,7 +48,14 @@ def no_bias_p(gram: Array) -> Array:
     spread = rows.std(-1, ddof=1) / math.sqrt(blocks)
     own = np.divide(whole, spread, out=np.zeros_like(t), where=spread > 0)
     t = np.where(p < SATURATED, np.maximum(t, own), t)
-    return np.where(equal, 1.0, np.maximum(p, _of_deviance(t, against, blocks)))[()]
+    return np.where(are_equal(gram), 1.0, np.maximum(p, _of_deviance(t, against, blocks)))[()]
+
+
+def are_equal(gram: Array) -> NDArray[np.bool_]:
+    """Whether all block differences are one vector, [...], from their Gram matrices [..., K, K]."""
+    whole = gram.mean((-2, -1))
+    trace = gram.trace(axis1=-2, axis2=-1) / gram.shape[-1]
+    return trace - whole <= EQUAL**2 * np.abs(whole)
 
 
 def _of_deviance(t: Array, skewness: Array, blocks: int) -> Array:

@@ -100,7 +100,9 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
     adjusted, controlled = means, np.zeros(means.shape[1])
     if any(name in moments.adjusted for name in names):
         adjusted = _joined([moments.adjusted.get(name, moments.means[name]) for name in names])
-        adjusted = where_equal(np.asarray(adjusted), means)
+        adjusted = np.asarray(adjusted)
+        if not moments.every_state_drawn:
+            adjusted = where_equal(adjusted, means)
         controlled = (adjusted[:2] != np.asarray(means[:2])).any(0).astype(float)
     exact = _flat({name: reference.gradient[name][None].double() for name in names}, names)[0]
     drawn = None if reference.blocks is None else _flat(reference.blocks, names)
@@ -108,7 +110,8 @@ def _tally(names: list[str], moments: Moments, reference: Reference) -> Tally:
     widths = np.array([moments.means[name].shape[1] for name in names])
     starts = np.cumsum(widths) - widths
     gram = _grams(adjusted, exact, drawn if own is None else own, starts)
-    open_ = np.repeat([name not in moments.certain for name in names], widths)
+    # where every state was drawn, what is equal in all blocks is no rare event's absence
+    open_ = np.repeat([not moments.every_state_drawn and name not in moments.certain for name in names], widths)
     unseen = unseen_grams(adjusted, open_, exact, drawn if own is None else own, starts)
     if adjusted is means and own is None:
         away = gram.diagonal(axis1=1, axis2=2)

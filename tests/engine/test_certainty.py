@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gradbench.engine.certainty import certain, rounding
+from gradbench.engine.certainty import certain, rarest, rounding
 from gradbench.estimators import ESTIMATORS
 from tests.cases import working
 from tests.helpers import case, exact_reference, point_of, reference_of_point, task_of
@@ -63,3 +63,25 @@ def test_rounding_follows_the_distance_of_a_probability_from_one(prob, dtype):
 
 def test_rounding_is_only_asked_for_where_nothing_is_drawn():
     assert rounding(task_of(CASES[0].point(), "score-function", 2)) == {}
+
+
+@pytest.mark.parametrize(
+    ("problem", "parameters", "estimator", "samples", "expected"),
+    [
+        ("bernoulli-cost", {"prob": 0.1}, "score-function", 1, 0.1),
+        ("bernoulli-cost", {"prob": 0.1}, "score-function", 2, 0.01),
+        ("bernoulli-cost", {"prob": 0.1}, "score-function-loo", 3, 0.001),
+        ("bernoulli-cost", {"prob": 0.1, "dim": 2}, "score-function", 1, 0.01),
+        # pairs are of other probabilities than independent samples
+        ("bernoulli-cost", {"prob": 0.1}, "disarm", 2, 0.0),
+        # looks at the noise of its own beside the states
+        ("bernoulli-cost", {"prob": 0.1}, "rebar", 2, 0.0),
+        # 2^16 tuples
+        ("bernoulli-cost", {"prob": 0.1, "dim": 4}, "score-function", 4, 0.0),
+        ("gaussian-cost", {}, "score-function", 1, 0.0),
+    ],
+    ids=str,
+)
+def test_how_likely_the_rarest_tuple_of_states_is(problem, parameters, estimator, samples, expected):
+    task = task_of(point_of(problem, **parameters), estimator, samples)
+    assert rarest(task) == pytest.approx(expected)

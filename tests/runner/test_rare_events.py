@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from gradbench.engine.measure import measure_moments as measure
 from gradbench.report.hints import hints
 from gradbench.results.store import replicates_to_resolve
-from tests.helpers import ok_rows, row_of
+from gradbench.statistics import summarise
+from tests.helpers import exact_reference, ok_rows, point_of, row_of, task_of
 
 RIGHT = ["score-function", "score-function-loo", "disarm", "exact"]
+EPS = float(np.finfo(np.float64).eps)
 BIT = {"problem": "bernoulli-cost", "samples": 2}
 
 
@@ -66,3 +71,30 @@ def test_four_replicates_decide_nothing_but_structure(tmp_path):
         assert row.verdict == ("unbiased" if exact_by_symmetry else "unresolved"), row
     assert len(rows) == 53
     assert "4 blocks are too few to tell a bias among 53 rows: take blocks = 12" in set(hints(rows))
+
+
+def test_where_every_state_was_drawn_a_bit_is_decided(tmp_path):
+    """The noise is thousands of times the gradient, and nothing of it is left by the control."""
+    near = {"problem": "bernoulli-cost", "prob": [0.1, 0.5], "target": 0.499, "estimators": ["score-function"]}
+    rows = ok_rows(tmp_path / "run", {**near, "samples": [1, 2]}, replicates=2048, blocks=32)
+    rows = rows[rows.group == "phi"]
+    assert len(rows) == 4
+    assert (rows.variance > 1000 * rows.gradient_norm**2).all()
+    assert set(rows.verdict) == {"unbiased"}
+    assert (rows.bias_high < 1e-6 * rows.gradient_norm).all()
+
+
+def test_where_every_state_was_drawn_a_bias_without_noise_is_found(monkeypatch, tmp_path):
+    """Half the score function: all of its blocks are equal with the control, and tell of the bias all the same."""
+    task = task_of(point_of("bernoulli-cost", prob=0.1), "score-function", 2)
+    original = task.estimator.surrogate
+    task = replace(task, estimator=replace(task.estimator, surrogate=lambda *given: 0.5 * original(*given)))
+    reference = exact_reference(task.point)
+    for per_block, found in ((64, True), (4, False)):
+        moments = measure(task, range(32), per_block, reference.gradient)
+        assert moments.every_state_drawn == found
+        figures = summarise(moments, reference, EPS)["phi"]
+        if found:
+            assert figures.bias_p < 1e-6
+            assert figures.bias_low == pytest.approx(figures.gradient_norm / 2, rel=1e-9)
+            assert figures.bias_high == pytest.approx(figures.gradient_norm / 2, rel=1e-9)
