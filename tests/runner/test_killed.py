@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -152,6 +153,12 @@ def test_a_worker_that_is_killed_fails_its_cell_and_the_run_goes_on(undisturbed,
     assert_sound(out, undisturbed, begun(out))
 
 
+def is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it may end while it is looked at
+        return "spawn_main" in str(process.cmdline())
+    return False
+
+
 def test_workers_end_with_a_run_that_is_killed(undisturbed, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
@@ -164,9 +171,7 @@ def test_workers_end_with_a_run_that_is_killed(undisturbed, tmp_path):
     run = subprocess.Popen([sys.executable, str(script), str(tmp_path / "run")], env=env, cwd=tmp_path)
     workers: list[psutil.Process] = []
     while run.poll() is None and (len(workers) < 2 or len(begun(tmp_path / "run")) < 2):
-        workers = [
-            one for one in psutil.Process(run.pid).children(recursive=True) if "spawn_main" in str(one.cmdline())
-        ]
+        workers = [one for one in psutil.Process(run.pid).children(recursive=True) if is_worker(one)]
         time.sleep(0.1)
     assert run.poll() is None, "the run ended before it could be killed"
     run.kill()
