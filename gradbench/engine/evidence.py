@@ -12,7 +12,8 @@ With v(w) = w the integral is the evidence, and a bound's pathwise gradient is N
 About W = 1 that is N (2 − W), and what is of third order in the errors of N and W. The first feature is N; what the
 second leaves of N (W − 1) is the mean of n_l (w_l − 1) / L, which has the gradient's own mean, and a noise √L times
 smaller than that of N W. But weights may have a tail so heavy that most of their mean is never drawn. So w is bent:
-v(w) = w / (1 + w / κ), at most κ, and next to w where that is small beside κ.
+v(w) = w / (1 + w / κ), at most κ, and next to w where that is small beside κ. In units of the mean weight κ is L, with
+which one sample counts as much as all together, or less.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from gradbench.problems.networks import Calls
 LIGHT = 20.0
 """Kurtosis of a datapoint's weights up to which they are light."""
 BENT, BENT_LITTLE = 4.0, 20.0
-"""κ, in units of a datapoint's mean weight; of light weights the second."""
+"""The least κ, in units of a datapoint's mean weight; of light weights the second."""
+SHARE = 0.25
+"""κ / L at large L, where weights are not light."""
 
 
 class BentWeights(NamedTuple):
@@ -73,7 +76,8 @@ class Evidence:
             if not bool(torch.isfinite(log_w).all()):
                 return None
             log_mean = log_w.logsumexp(0) - math.log(len(log_w))
-            bent_at = torch.where(_kurtosis(log_w) <= LIGHT, BENT_LITTLE, BENT)
+            little, more = max(BENT_LITTLE, task.samples), max(BENT, SHARE * task.samples)
+            bent_at = torch.where(_kurtosis(log_w) <= LIGHT, little, more)
         return cls(task, *(value.to(task.point.dtype())[None, None] for value in (log_mean, bent_at)))
 
     def terms(self, noise: Noise) -> BentWeights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ PILOT, PILOT_OF_A_MINIBATCH = 256, 64
 """Samples of each datapoint that coefficients are fitted on, and the fewest replicates; those alone where every block
 has a minibatch of its own, and coefficients of its own."""
 HEAVY = 30.0
-"""Kurtosis of what features are sums of, above which its values are too rare to be met in the pilot draws."""
+"""Kurtosis of a score above which its values are too rare to be met in the pilot draws."""
 VALUES_EACH = 8
 """Different values that the samples must have taken in the pilot draws, for each feature."""
 DUPLICATE = 1e-6
@@ -56,7 +57,8 @@ def fit(task: Task, generator: torch.Generator, least: float) -> FittedFeatures 
         return sums
 
     first = slice_noise(noise, slice(0, min(step, FIRST_LOOK)))
-    sums = added(_Sums(Features(task), first), 0, FIRST_LOOK)
+    plain = Features(task)
+    sums = added(_Sums(plain, first), 0, FIRST_LOOK)
     evidence = Evidence.of(task, noise, step)
     if evidence is not None:
         both = added(_Sums(Features(task, evidence), first), 0, FIRST_LOOK)
@@ -64,8 +66,18 @@ def fit(task: Task, generator: torch.Generator, least: float) -> FittedFeatures 
             sums = both
     if sums is None or sums.share() < least:
         return None
-    sums = added(sums, FIRST_LOOK, replicates)
-    return None if sums is None else FittedFeatures(sums.features, sums.coefficients())
+    if sums.features is plain:
+        sums = added(sums, FIRST_LOOK, replicates)
+        return None if sums is None else FittedFeatures(plain, sums.coefficients())
+    half = replicates // 2
+    one, other = added(sums, FIRST_LOOK, half), added(_Sums(sums.features, first), half, replicates)
+    if one is None or other is None:
+        return None
+    # where tails are heavy, what was fitted on some replicates may add to the noise of others
+    all_left, left = (one.left_by(other, count) + other.left_by(one, count) for count in (None, plain.of_scores))
+    if all_left < left / 2:
+        return FittedFeatures(sums.features, one.joined(other).coefficients())
+    return FittedFeatures(plain, one.joined(other).coefficients(plain.of_scores))
 
 
 class _Sums:
@@ -76,8 +88,8 @@ class _Sums:
         self.scales = features.scales(noise)
         self.count = 0
         self.sums: dict[str, list[Tensor]] = {}
-        self.powers: tuple[Powers, Powers] = ({}, {})
-        """Of the scores, and of how the weights of a bound move."""
+        self.powers: dict[str, list[Tensor]] = {}
+        """How many scores there are, and the sums of their first four powers, by parameter of q, [B, *its shape]."""
         self.along: list[Tensor] = []
 
     def add(self, task: Task, noise: Noise, replicates: int) -> bool:
@@ -96,11 +108,24 @@ class _Sums:
         self.count += replicates
         return True
 
+    def joined(self, other: _Sums) -> _Sums:
+        """The sums over the replicates of both."""
+        found = copy(self)
+        found.count = self.count + other.count
+        found.sums, found.powers = (
+            {name: [a + b for a, b in zip(parts, theirs[name], strict=True)] for name, parts in mine.items()}
+            for mine, theirs in ((self.sums, other.sums), (self.powers, other.powers))
+        )
+        found.along = self.along + other.along
+        return found
+
     def _remember(self, terms: Terms) -> None:
-        of_scores, of_weights = self.powers
-        _add_powers(of_scores, terms.score)
-        if terms.weights is not None:
-            _add_powers(of_weights, terms.weights.moved)
+        for name, value in terms.score.items():
+            one = value.double()
+            two = one.square()
+            powers = [part.sum((0, 1)) for part in (torch.ones_like(one), one, two, two * one, two.square())]
+            known = self.powers.get(name)
+            self.powers[name] = powers if known is None else [a + b for a, b in zip(known, powers, strict=True)]
         if terms.along is not None:
             self.along.append(terms.along.sort(1).values)
 
@@ -110,7 +135,11 @@ class _Sums:
         Not where samples take few values, or a score nearly always the same one: all that were drawn could be matched,
         and what is left would be the events that were not.
         """
-        light = _light(self.powers[0][name])
+        count, *sums = self.powers[name]
+        m1, m2, m3, m4 = (value / count for value in sums)
+        variance = m2 - m1**2
+        fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+        light = (variance > 1e-12 * m2) & (fourth <= HEAVY * variance**2)
         if not self.along:
             return light
         along, enough = torch.cat(self.along).cpu(), VALUES_EACH * features
@@ -137,50 +166,35 @@ class _Sums:
             total += float((size - y.square() / self.count).sum())
         return 0.0 if total <= 0 else explained / total
 
+    def left_by(self, other: _Sums, count: int | None) -> float:
+        """Σ of the squares that the first ``count`` features leave of all gradients, as fitted on ``other``'s."""
+        total = 0.0
+        for name, coefficients in other.coefficients(count).items():
+            square, product, x, y, size = self.sums[name]
+            own, centred = self._centred(square, product, x, y)
+            found = coefficients[:, 0]
+            explained = 2 * found * centred[:count] - found * (own[:count, :count] * found[None]).sum(1)
+            total += float((size - y.square() / self.count).sum() - explained.sum())
+        return total
+
     def _centred(self, square: Tensor, product: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Σ xx and Σ xy about the means of the pilot draws: gradients that the features match are matched exactly."""
         return square - x[:, None] * x[None] / self.count, product - x * y / self.count
 
-    def coefficients(self) -> ByParameter:
-        """The coefficients of each entry of each parameter on its own."""
+    def coefficients(self, count: int | None = None) -> ByParameter:
+        """The coefficients of each entry of each parameter on its own, of the first ``count`` features alone."""
         found = {}
         for name, (square, product, x, y, _) in self.sums.items():
             square, centred = self._centred(square, product, x, y)
-            count, scale = len(centred), self.scales[name]
+            square, centred, scale = square[:count, :count], centred[:count], self.scales[name][:count]
             size = square.diagonal().movedim(-1, 0) / self.count
             # where its terms cancel, as in one parameter of antithetic pairs, a feature is its own rounding
             real = size > torch.finfo(scale.dtype).eps * scale.double().squeeze(1)
-            of_scores = self.features.of_scores
-            real[1:of_scores] &= self._usual(name, of_scores)
-            if count > of_scores:
-                real[of_scores:] &= _light(self.powers[1][name])
+            real[1 : self.features.of_scores] &= self._usual(name, self.features.of_scores)
             square, centred = square * (real[:, None] & real[None]), centred * real
             each = solved(square.flatten(2).permute(2, 0, 1), centred.flatten(1).T)
-            found[name] = (each.T.reshape(centred.shape) * real).reshape(count, 1, *centred.shape[1:])
+            found[name] = (each.T.reshape(centred.shape) * real)[:, None]
         return found
-
-
-Powers = dict[str, list[Tensor]]
-"""How many and the sums of the first four powers, by parameter of q, [B, *its shape] each."""
-
-
-def _add_powers(powers: Powers, values: ByParameter) -> None:
-    """Count values [R, L, B, *shape] in."""
-    for name, value in values.items():
-        one = value.double()
-        two = one.square()
-        sums = [part.sum((0, 1)) for part in (torch.ones_like(one), one, two, two * one, two.square())]
-        known = powers.get(name)
-        powers[name] = sums if known is None else [a + b for a, b in zip(known, sums, strict=True)]
-
-
-def _light(powers: list[Tensor]) -> Tensor:
-    """Whether values vary, and without tails that the pilot draws may not have met."""
-    count, *sums = powers
-    m1, m2, m3, m4 = (value / count for value in sums)
-    variance = m2 - m1**2
-    fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
-    return (variance > 1e-12 * m2) & (fourth <= HEAVY * variance**2)
 
 
 def solved(square: Tensor, product: Tensor) -> Tensor:
