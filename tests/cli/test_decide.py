@@ -76,7 +76,10 @@ def test_the_figures_are_those_of_as_many_blocks_at_once(gradbench, suite, tmp_p
 
 
 def test_what_no_number_of_blocks_would_decide_is_not_pursued(gradbench, tmp_path):
-    """Where E_q f hardly depends on q, a gradient of 0.0005 is asked of f of 0.25: millions of replicates."""
+    """Where E_q f hardly depends on q, a gradient of 0.0005 is asked of f of 0.25: millions of replicates.
+
+    Of 16 bits not all tuples can have been drawn, which would decide it.
+    """
     grid = """
 [measure]
 replicates = 256
@@ -85,7 +88,7 @@ blocks = 8
 problem = "bernoulli-cost"
 target = [0.2, 0.499]
 estimators = ["score-function"]
-samples = 1
+samples = 16
 """
     (tmp_path / "toy.toml").write_text('name = "toy"' + grid)
     gradbench("run", "toy.toml", "--out", "run", "--decide")

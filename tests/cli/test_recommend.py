@@ -37,10 +37,9 @@ def test_what_is_declared_biased_is_named_until_its_bias_is_known(gradbench) -> 
     out = " ".join(gradbench("recommend", run, "--where", "target=0.499").out.split())
     assert "L = 2: take score-function-loo: " in out
     assert "Every other that is neither found nor declared biased is certainly worse." in out
-    said = "Declared biased, not yet shown here: gumbel-softmax temperature=0.1 (at most 82 % of ‖g‖), gumbel-softmax"
-    assert said in out
+    assert "Declared biased, not yet shown here: gumbel-softmax temperature=0.1 (at most 82 % of ‖g‖)." in out
     (found,) = json.loads(gradbench("recommend", run, "--where", "target=0.499", "--json").out)
-    assert [row["estimator"] for row in found["declared_biased"]] == ["gumbel-softmax"] * 2
+    assert [row["estimator"] for row in found["declared_biased"]] == ["gumbel-softmax"]
 
 
 @pytest.mark.parametrize("budget", ["--seconds 1e-9", "--evaluations 1e-9"])

@@ -26,8 +26,8 @@ MANY = {"replicates": 2048, "blocks": 512}
 SUITE = """
 name = "long"
 [measure]
-replicates = 2048
-blocks = 512
+replicates = 8192
+blocks = 1024
 [[grid]]
 problem = "gaussian-cost"
 estimators = ["score-function", "tells-where"]
@@ -36,7 +36,9 @@ samples = [1, 2, 4]
 PLUGIN = """
 import os
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 from gradbench.estimators import ESTIMATORS
 
@@ -46,6 +48,11 @@ plain, told = ESTIMATORS["score-function"], []
 def surrogate(objective, q, noise):
     if not told:
         told.append(print("measured in", os.getpid(), file=sys.stderr, flush=True))
+        Path(f"process-{os.getpid()}").touch()
+        until = time.monotonic() + 30
+        # one that is ready sooner would measure all cells while another still starts
+        while len(list(Path().glob("process-*"))) < int(os.environ["TOGETHER"]) and time.monotonic() < until:
+            time.sleep(0.01)
     return plain.surrogate(objective, q, noise)
 
 
@@ -120,15 +127,16 @@ def test_the_command_shares_cells_out_by_itself_and_finds_the_same(tmp_path):
     (tmp_path / "where.py").write_text(PLUGIN, encoding="utf-8")
     environment = dict(os.environ, OMP_NUM_THREADS="2", PYTHONPATH=str(Path(gradbench.__file__).parents[1]))
 
-    def run(out: str, *more: str) -> tuple[set[str], object]:
+    def run(out: str, together: int, *more: str) -> tuple[set[str], object]:
         command = [sys.executable, "-m", "gradbench", "run", "suite.toml", "--plugin", "where.py", "--out", out, *more]
-        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        told = environment | {"TOGETHER": str(together)}
+        ended = subprocess.run(command, cwd=tmp_path, env=told, capture_output=True, text=True, check=True)
         places = {line.split()[-1] for line in ended.stderr.splitlines() if line.startswith("measured in")}
         frame = gradbench.load(tmp_path / out).drop(columns=list(TIMED))
         return places, frame.sort_values(["cell_id", "group"]).reset_index(drop=True)
 
-    beside, figures = run("beside")
-    here, same = run("here", "--workers", "0")
+    beside, figures = run("beside", 2)
+    here, same = run("here", 1, "--workers", "0")
     assert len(beside) == 2
     assert len(here) == 1
     assert figures.equals(same)
