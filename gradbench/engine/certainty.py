@@ -40,7 +40,7 @@ def certain(task: Task) -> frozenset[str]:
 
 
 def rarest(task: Task) -> float:
-    """The probability of the least likely tuple of states that the samples of one gradient take at a datapoint.
+    """The probability of the least likely states that the samples of one gradient take, at all datapoints together.
 
     0 where the latents have more than a few states, or the estimator sees anything but independent samples of them.
     """
@@ -49,9 +49,10 @@ def rarest(task: Task) -> float:
         return 0.0
     with torch.no_grad():
         support = states_of(task.held_q)
-        if support is None or support.size**task.samples > MOST_TUPLES:
+        if support is None or support.size ** (task.samples * task.held_q.batch) > MOST_TUPLES:
             return 0.0
-        return float(support.all()[1].min()) ** task.samples
+        least = support.all()[1].amin(1)
+        return float(least.expand(*least.shape[:1], task.held_q.batch).prod()) ** task.samples
 
 
 def rounding(task: Task) -> dict[str, float]:

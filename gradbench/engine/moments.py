@@ -51,7 +51,7 @@ class Moments:
     certain: frozenset[str] = frozenset()
     """Parameter tensors that no draw reaches: at one minibatch their gradient is one number, whatever else is seen."""
     rarest: float = 0.0
-    """The probability of the least likely tuple of states that one gradient's samples take; 0: it is not known."""
+    """The probability of the least likely states that one gradient's samples take; 0: it is not known."""
     rounding: dict[str, float] = field(default_factory=dict)
     """‖rounding error‖² by tensor, where it is known better than from the size of the gradient."""
     deviation: dict[str, Array] = field(default_factory=dict)
