@@ -97,10 +97,12 @@ def is_out_of_reach(figures: Figures | SimpleNamespace, margin: float) -> bool:
 
 def is_decided(figures: Figures | SimpleNamespace, margin: float) -> bool:
     """Whether a bias is clear, or so far within the margin that no look of several is likely to find it so by luck."""
+    if figures.bias_p <= FOUND_AT:
+        return True
     if _scale(figures) == 0:  # every gradient was 0, as the exact one is, or nothing is known
-        return figures.bias_p <= FOUND_AT or (figures.bias_p == 1 and math.isfinite(figures.bias_high))
+        return figures.bias_p == 1 and math.isfinite(figures.bias_high)
     high = figures.bias_norm + LONGER_ARM * (figures.bias_high - figures.bias_norm)
-    return figures.bias_p <= FOUND_AT or (figures.bias_p > DOUBTFUL and high <= margin * _scale(figures))
+    return figures.bias_p > DOUBTFUL and high <= margin * _scale(figures)
 
 
 def _scale(figures: Figures | SimpleNamespace) -> float:

@@ -152,3 +152,9 @@ def test_a_plan_says_that_more_blocks_may_follow(gradbench, suite) -> None:
     assert "more blocks" not in plain
     told = " ".join(gradbench("run", suite, "--dry-run", "--decide", "--precision", "0.1").out.split())
     assert "then more blocks, not counted here, until every bias is decided and variance is known to 10 %" in told
+
+
+@pytest.mark.parametrize(("p", "high", "decided"), [(1.0, 1e-15, True), (1.0, math.inf, False), (1e-6, 0.2, True)])
+def test_a_gradient_of_0_without_noise_is_decided_where_every_draw_was_0(p, high, decided):
+    nothing = {"bias_norm": 0.0, "gradient_norm": 0.0, "variance": 0.0, "blocks": 8}
+    assert is_decided(SimpleNamespace(bias_p=p, bias_high=high, **nothing), 0.05) == decided
