@@ -208,7 +208,9 @@ def test_the_settings_of_the_user_stay_as_they_are(quick, axes) -> None:
 def test_a_caption_says_of_which_panels_its_findings_are(quick) -> None:
     said = caption_of(figures_of(quick, Asked("snr")))
     names = ("gaussian-vae · analytic KL", "sigmoid-belief · analytic KL")
-    for name, series in zip(names, ("double-counted 0.5", "score-function 0.5"), strict=True):
+    for name, series in zip(
+        names, ("double-counted 0.50 [0.49, 0.51]", "score-function 0.50 [0.49, 0.50]"), strict=True
+    ):
         assert f"{name}: Slopes of log ‖g‖ / √variance against log L, with 95 % intervals: {series}" in said
     assert f"{names[1]}: Found biased: fixed-sample, gumbel-softmax." in said
     assert said.count("Bias is not noise: a signal-to-noise ratio can prefer a biased estimator.") == 1
