@@ -131,7 +131,7 @@ def _is_known(task: Task) -> bool:
     return (
         "reparameterised" in task.estimator.uses
         and kind.reduces_together()
-        and kind.has_log_q(task.kl)
+        and task.objective.has_log_q
         and OBJECTIVES.is_own(kind)
         and PROBLEMS.is_own(problem)
         and not type(task.held_q).implicit
