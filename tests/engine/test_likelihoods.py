@@ -11,7 +11,7 @@ from torch import nn
 
 from gradbench.engine import passes
 from gradbench.engine.general import block_stream
-from gradbench.engine.layers import layer_norms, recalling
+from gradbench.engine.layers import cell, layer_norms, recalling
 from gradbench.engine.layers.likelihoods import Known, Likelihoods, OfParameter
 from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.moments import Moments
@@ -166,7 +166,7 @@ def test_what_must_be_taken_carefully_is_measured_anew(monkeypatch, taken):
     """Where the variance in φ is lost to rounding, the probes in θ are made with care as well."""
     point, likelihoods = gaussian(), Likelihoods()
     moments(task_of(point, "pathwise", 2), likelihoods)
-    monkeypatch.setattr(layer_norms, "_lost", lambda found: list(range(len(found))))
+    monkeypatch.setattr(cell, "_lost", lambda found: list(range(len(found))))
     task = task_of(point, "score-function", 2)
     alone = moments(task)
     assert same(moments(task, likelihoods), alone)
@@ -285,10 +285,8 @@ def test_a_part_is_known_only_where_those_before_it_are(in_parts, taken):
 def test_another_centre_is_another_measurement(in_parts, taken, monkeypatch):
     likelihoods, point = Likelihoods(), gaussian()
     moments(task_of(point, "pathwise", 2), likelihoods)
-    original = layer_norms.pilot
-    monkeypatch.setattr(
-        layer_norms, "pilot", lambda *given: {name: value + 1 for name, value in original(*given).items()}
-    )
+    original = cell.pilot
+    monkeypatch.setattr(cell, "pilot", lambda *given: {name: value + 1 for name, value in original(*given).items()})
     task = task_of(point, "score-function", 2)
     assert same(moments(task, likelihoods), moments(task))
     assert taken == [True], "the samples were known, and the distances were not"
