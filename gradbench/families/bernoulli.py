@@ -98,7 +98,7 @@ class Bernoulli(Relaxable):
             z = table.reshape(1, -1, 1, *event).to(logits.dtype)
             return z, self.log_prob(z).exp()
 
-        return Support(self.count(bits), at)
+        return Support(self.count(bits), at, logits.device)
 
     @classmethod
     def count(cls, latent_dim: int) -> int:

@@ -149,4 +149,4 @@ class Categorical(Relaxable):
             z = torch.nn.functional.one_hot(places, categories).to(logits.dtype)[None, :, None]
             return z, self.log_prob(z).exp()
 
-        return Support(categories**variables, at)
+        return Support(categories**variables, at, logits.device)

@@ -125,7 +125,7 @@ class Gamma(Family):
             log_q = self.log_prob(z)
             return z, mass * (log_q - log_q.detach()).exp()
 
-        return Support(along.size, at)
+        return Support(along.size, at, along.device)
 
 
 def kept_positive(z: Latents) -> Latents:

@@ -150,7 +150,7 @@ class Layered(Family):
             if support is None:
                 return None
             sizes.append(support.size)
-            above.append(support.at(torch.zeros(1, dtype=torch.long))[0])
+            above.append(support.at(torch.zeros(1, dtype=torch.long, device=support.device))[0])
 
         def at(numbers: Tensor) -> tuple[Latents, PerSample]:
             parts: list[Latents] = []
@@ -166,7 +166,7 @@ class Layered(Family):
             assert mass is not None
             return layers_side_by_side(parts), mass
 
-        return Support(math.prod(sizes), at)
+        return Support(math.prod(sizes), at, above[0].device)
 
 
 class TopDown:

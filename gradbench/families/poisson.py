@@ -91,7 +91,7 @@ class Poisson(Family):
             z = first + places.reshape(1, -1, 1, *event).to(rate)
             return z, self.log_prob(z).exp()
 
-        return Support(wide ** event.numel(), at)
+        return Support(wide ** event.numel(), at, rate.device)
 
 
 def _array(value: Tensor) -> NDArray[np.float64]:

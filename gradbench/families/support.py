@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,10 +28,12 @@ class Support:
     size: int
     at: Callable[[Tensor], tuple[Latents, PerSample]]
     """From numbers [N] in [0, size) to z [R or 1, N, B or 1, *event] and its mass [R or 1, N, B or 1]."""
+    device: torch.device | str = "cpu"
+    """Where z is."""
 
     def all(self) -> tuple[Latents, PerSample]:
         """Every value and its mass, in order."""
-        return self.at(torch.arange(self.size))
+        return self.at(torch.arange(self.size, device=self.device))
 
 
 def number_of(states: int | None) -> str:
@@ -50,9 +53,13 @@ def digits(numbers: Tensor, base: int, places: int) -> Tensor:
     >>> digits(torch.tensor([2]), 2, 100).sum().item()
     1
     """
+    return (numbers[:, None] // _powers(base, places, numbers.device)) % base
+
+
+@lru_cache(maxsize=64)
+def _powers(base: int, places: int, device: torch.device) -> Tensor:
     most = torch.iinfo(torch.int64).max  # no number reaches a place that is worth more
-    powers = torch.tensor([min(base**place, most) for place in range(places - 1, -1, -1)], device=numbers.device)
-    return (numbers[:, None] // powers) % base
+    return torch.tensor([min(base**place, most) for place in range(places - 1, -1, -1)], device=device)
 
 
 def multisets(size: int, places: int) -> int:
@@ -95,7 +102,7 @@ def along_path(sample: Callable[[Tensor], Latents], noise: Tensor, mass: Tensor,
         places = digits(numbers.to(noise.device), len(noise), dimensions)
         return sample(noise[places].reshape(1, -1, 1, *event)), mass[places].prod(-1)[None, :, None]
 
-    return Support(len(noise) ** dimensions, at)
+    return Support(len(noise) ** dimensions, at, noise.device)
 
 
 def product_rule(values: Tensor, mass: Tensor, joined: Callable[[Tensor], Latents] = lambda chosen: chosen) -> Support:
@@ -112,4 +119,4 @@ def product_rule(values: Tensor, mass: Tensor, joined: Callable[[Tensor], Latent
         chosen, masses = (torch.take_along_dim(part.flatten(3, -2), places, -1)[..., 0] for part in (values, mass))
         return joined(chosen.unflatten(-1, event)), masses.prod(-1)
 
-    return Support(nodes**dimensions, at)
+    return Support(nodes**dimensions, at, values.device)

@@ -191,9 +191,12 @@ class Problem(ABC):
         raise NotImplementedError(f"{self.name} cannot draw data of its own; give it a data set")
 
     def to(self, dtype: torch.dtype, device: str = "cpu") -> Problem:
-        """Move the parameters, in place."""
+        """Move the parameters, in place, and to the device what other tensors are the problem's own attributes."""
         self.phi.to(device=device, dtype=dtype)
         self.theta.to(device=device, dtype=dtype)
+        for name, value in list(vars(self).items()):
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
         return self
 
     def named_parameters(self) -> dict[str, nn.Parameter]:

@@ -91,7 +91,9 @@ class FullRankLinearGaussian(Problem):
         return FullRankGaussian(loc=example.new_zeros(1, 1, 1, latent), scale_tril=unit[None, None, None])
 
     def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
-        return td.Normal(theta.call("decoder", z), self.parameters.noise, validate_args=False).log_prob(x).sum(-1)
+        loc = theta.call("decoder", z)
+        noise = torch.full((), self.parameters.noise, dtype=loc.dtype, device=loc.device)
+        return td.Normal(loc, noise, validate_args=False).log_prob(x).sum(-1)
 
     def closed_form(self, phi: Calls, theta: Calls, x: Tensor | None) -> Tensor:
         assert x is not None

@@ -110,7 +110,9 @@ class LinearGaussian(Problem):
         return Gaussian(loc=zeros, scale=zeros + 1)
 
     def log_likelihood(self, theta: Calls, x: Tensor, z: Latents) -> PerSample:
-        return td.Normal(theta.call("decoder", z), self.parameters.noise, validate_args=False).log_prob(x).sum(-1)
+        loc = theta.call("decoder", z)
+        noise = torch.full((), self.parameters.noise, dtype=loc.dtype, device=loc.device)
+        return td.Normal(loc, noise, validate_args=False).log_prob(x).sum(-1)
 
     def linear_view(self, theta: Calls, x: Tensor | None) -> Tensor:
         return theta.free("decoder.weight")

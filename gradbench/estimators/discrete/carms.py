@@ -16,6 +16,8 @@ Paper: Dimitriev & Zhou 2021 (NeurIPS), and its published code for the orders. H
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,16 +56,21 @@ def orders(q: Family) -> Tensor:
     Of the two the less probable comes first; the categories between them follow the second cyclically.
     """
     logits = q.parameters["logits"].detach()
-    count = logits.shape[-1]
+    table = _table(logits.shape[-1], logits.device)
+    turned = torch.cat([table[:, -1:], table[:, 1:-1], table[:, :1]], 1)
+    swap = logits[..., table[:, 0]] > logits[..., table[:, -1]]
+    return torch.where(swap[..., None], turned, table)
+
+
+@lru_cache(maxsize=64)
+def _table(count: int, device: torch.device) -> Tensor:
+    """A row for each pair of ``count`` categories, with the pair at its ends."""
     rows = []
     for first in range(count):
         for last in range(first + 1, count):
             between = [(last + step) % count for step in range(1, count)]
             rows.append([first, *(c for c in between if c != first), last])
-    table = torch.tensor(rows, device=logits.device)
-    turned = torch.cat([table[:, -1:], table[:, 1:-1], table[:, :1]], 1)
-    swap = logits[..., table[:, 0]] > logits[..., table[:, -1]]
-    return torch.where(swap[..., None], turned, table)
+    return torch.tensor(rows, device=device)
 
 
 def edges(q: Family, order: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ def surrogate(objective: Objective, q: Family, noise: dict[str, Tensor]) -> Valu
             with torch.no_grad():
                 of_f = constants.f(around, q.held())
         own_values.append(around[:, :, :, variable])
-        numbers = torch.arange(variable * each, (variable + 1) * each)
+        numbers = torch.arange(variable * each, (variable + 1) * each, device=z.device)
         parts.append(at_neighbours(objective, q, around, numbers) - of_f.unsqueeze(2))
     masses = live(q.neighbour_masses(torch.stack(own_values, 3)), "q of each value")
     return average((masses * hold(torch.cat(parts, 2), "weight")).sum(2) + f)

@@ -29,7 +29,7 @@ def surrogate(objective: Objective, q: Family, noise: Tensor) -> Values:
     z = hold(q.sample(noise), "z")
     f = live(objective.f(z, hold(q, "q in f")), "f")
     masses = live(q.neighbour_masses(z), "q of each value")
-    away = at_neighbours(objective, q, z, torch.arange(masses.shape[2])) - f.unsqueeze(2)
+    away = at_neighbours(objective, q, z, torch.arange(masses.shape[2], device=z.device)) - f.unsqueeze(2)
     return average((masses * hold(away, "weight")).sum(2) + f)
 
 

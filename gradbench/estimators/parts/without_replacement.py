@@ -15,6 +15,7 @@ and the leave-one-out ratios of Kool et al. 2020 are quotients of it. All in log
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -38,20 +39,14 @@ class Weights:
 def subset_weights(log_p: Tensor, log_rest: Tensor) -> Weights:
     """The weights of a set with log-probabilities [R, B, k], beside states whose mass is exp(log_rest), [R, B]."""
     k, device = log_p.shape[-1], log_p.device
-    places = torch.arange(k)
-    subsets = torch.arange(2**k)  # as bits; they are the first axis below, for contiguous rows
-    members = (subsets[:, None] >> places & 1).bool()
-    mass = log_rest[None]
+    mass = log_rest[None]  # subsets are the first axis, for contiguous rows
     for own in log_p.unbind(-1):
         mass = torch.cat([mass, torch.logaddexp(mass, own)])
     log_g = torch.zeros_like(mass)
-    for size in range(1, k + 1):
-        of_size = subsets[members.sum(1) == size]
-        chosen = members[of_size].nonzero()[:, 1].reshape(-1, size)
-        before, of_size = (of_size[:, None] ^ (1 << chosen)).to(device), of_size.to(device)
+    for of_size, before in _by_size(k, device):
         log_g[of_size] = log_g[before].logsumexp(1) - mass[of_size]
     every = 2**k - 1
-    one_less = (every ^ (1 << places)).to(device)
+    one_less = every ^ (1 << torch.arange(k, device=device))
     two_less = one_less[:, None] & one_less
     others = (log_g[two_less] - log_g[one_less][:, None]).exp().movedim((0, 1), (-2, -1))
     same = torch.eye(k, dtype=torch.bool, device=log_p.device)
@@ -59,6 +54,19 @@ def subset_weights(log_p: Tensor, log_rest: Tensor) -> Weights:
         (log_g[one_less] - log_g[every]).exp().movedim(0, -1),
         torch.where(same, log_p.exp().unsqueeze(-1), others),
     )
+
+
+@lru_cache(maxsize=64)
+def _by_size(k: int, device: torch.device) -> tuple[tuple[Tensor, Tensor], ...]:
+    """For each size from 1 to ``k``, the subsets of it as bits, [n], and each less one of its members, [n, size]."""
+    subsets = torch.arange(2**k)
+    members = (subsets[:, None] >> torch.arange(k) & 1).bool()
+    found = []
+    for size in range(1, k + 1):
+        of_size = subsets[members.sum(1) == size]
+        chosen = members[of_size].nonzero()[:, 1].reshape(-1, size)
+        found.append((of_size.to(device), (of_size[:, None] ^ (1 << chosen)).to(device)))
+    return tuple(found)
 
 
 def baselines(weights: Weights, f: PerSample) -> PerSample:
