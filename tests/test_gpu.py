@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,8 @@ import pytest
 import torch
 
 from gradbench import statistics
+from gradbench.engine.layers import graphs
+from gradbench.engine.loop import SlowWarning
 from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
@@ -21,6 +25,7 @@ from gradbench.suite.suites import Settings, load_suite
 from gradbench.target import points
 from gradbench.target.points import Axes
 from tests.cases import few
+from tests.engine.test_staged import BY_SCIPY
 from tests.helpers import TIMED, exact_reference, point_of, task_of
 
 DEVICE = "cuda"
@@ -74,6 +79,34 @@ def test_the_same_is_measured_twice(problem, estimator):
         np.testing.assert_array_equal(one.square[group], two.square[group])
     for name in one.means:
         np.testing.assert_array_equal(np.asarray(one.means[name]), np.asarray(two.means[name]))
+
+
+@pytest.mark.parametrize("trial", [trial for name in ESTIMATORS.lines for trial in few(name)[:1]], ids=str)
+def test_what_is_replayed_is_what_is_evaluated(trial, monkeypatch):
+    """In groups of four blocks, of which there are seven: five are replayed where the second agrees to the bit."""
+    axes = Axes(trial.place.problem, trial.place.values, PROBLEMS[trial.place.problem].data, 0, 0)
+    task = replace(trial.made(points.build(axes, DEVICE, torch.float32)), together=4)
+    exact = {key: torch.ones_like(value).double() for key, value in task.point.problem.named_parameters().items()}
+    recorded, original = [], graphs.captured
+
+    def captured(work, device):
+        recorded.append(original(work, device))
+        return recorded[-1]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SlowWarning)
+        if trial.place.problem in BY_SCIPY:
+            warnings.filterwarnings("ignore", ".*not replayed", SlowWarning)
+        monkeypatch.setattr(graphs, "captured", captured)
+        found = measure(task, range(28), 4, exact)
+        monkeypatch.setattr(graphs, "captured", lambda work, device: None)
+        right = measure(task, range(28), 4, exact)
+    assert recorded or trial.place.problem in BY_SCIPY or found.engine != "layers"
+    for group, square in right.square.items():
+        np.testing.assert_array_equal(found.square[group], square)
+        np.testing.assert_array_equal(found.fourth[group], right.fourth[group])
+    for name, means in right.means.items():
+        np.testing.assert_array_equal(np.asarray(found.means[name]), np.asarray(means))
 
 
 def test_the_variance_is_that_on_the_cpu():

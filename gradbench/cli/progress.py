@@ -18,14 +18,14 @@ from gradbench.runner.progress import Progress as Told
 @contextmanager
 def said(progress: Progress) -> Iterator[None]:
     """Print what the engine warns of as a line of its own, once for each text."""
-    from gradbench.engine.loop import LoopWarning
+    from gradbench.engine.loop import SlowWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("default", LoopWarning)
+        warnings.simplefilter("default", SlowWarning)
         usual = warnings.showwarning
 
         def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, LoopWarning):
+            if issubclass(category, SlowWarning):
                 progress.console.print(f"warning: {message}", markup=False, soft_wrap=True)
             else:
                 usual(message, category, *where, **more)

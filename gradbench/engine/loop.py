@@ -13,8 +13,8 @@ from gradbench.core.types import Noise
 from gradbench.engine.task import Task, slice_noise
 
 
-class LoopWarning(UserWarning):
-    """A task is measured replicate by replicate; the message says why."""
+class SlowWarning(UserWarning):
+    """A task is measured more slowly than others are; the message says why."""
 
 
 def loop_gradients(task: Task, noise: Noise, replicates: int) -> dict[str, Tensor]:

@@ -102,7 +102,7 @@ def _measured(
         if options.engine == "general":
             raise MeasurementError(f"engine = 'general': {fault}; use 'auto'") from fault
         what = f"{task.point.problem.name}, {task.estimator.name}"
-        warnings.warn(f"{what}: measured one replicate at a time, slowly: {fault}", loop.LoopWarning, stacklevel=2)
+        warnings.warn(f"{what}: measured one replicate at a time, slowly: {fault}", loop.SlowWarning, stacklevel=2)
     one_by_one = loop.loop_gradients
     return general.measure_general(
         task, blocks, per_block, reference, tick, budget=budget, by_datapoint=apart, path=one_by_one

@@ -40,6 +40,14 @@ class Options:
         return memory // BANKS
 
 
+def device_budget(device: torch.device) -> int:
+    """Bytes of block means that may stay on ``device`` until all of them are there."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free * FREE_SHARE) // BANKS
+
+
 UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 

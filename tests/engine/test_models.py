@@ -13,7 +13,7 @@ import torch
 from gradbench.core.errors import MeasurementError
 from gradbench.engine import general, loop
 from gradbench.engine.layers import apart, layer_norms
-from gradbench.engine.loop import LoopWarning
+from gradbench.engine.loop import SlowWarning
 from gradbench.engine.measure import measure_moments as measure
 from gradbench.engine.options import Options
 from gradbench.engine.task import Task
@@ -66,7 +66,7 @@ def means_of(moments) -> np.ndarray:
 def measured(task: Task, **options: Any):
     reference = {name: torch.ones_like(value) for name, value in task.point.problem.named_parameters().items()}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LoopWarning)
+        warnings.simplefilter("ignore", SlowWarning)
         return measure(task, range(BLOCKS), PER_BLOCK, reference, options=Options(**options))
 
 
@@ -127,7 +127,7 @@ def test_adding_up_mixed_datapoints_would_be_wrong(monkeypatch) -> None:
 def test_the_loop_says_so_and_why(monkeypatch) -> None:
     task = task_at(point_of(RecurrentDecoder, monkeypatch), 1, "analytic")
     reference = {name: torch.ones_like(value) for name, value in task.point.problem.named_parameters().items()}
-    with pytest.warns(LoopWarning, match=r"recurrent-decoder.*one replicate at a time.*decoder cannot be run for all"):
+    with pytest.warns(SlowWarning, match=r"recurrent-decoder.*one replicate at a time.*decoder cannot be run for all"):
         moments = measure(task, range(2), 4, reference)
     assert moments.engine == "loop"
 

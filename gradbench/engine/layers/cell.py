@@ -7,6 +7,8 @@ whole minibatches, the blocks are evaluated again.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,11 @@ class _CancelledError(Exception):
 
 
 class LayersCell:
-    """The accumulators of one cell, allocated once."""
+    """The accumulators of one cell, allocated once.
+
+    A pass looks at what comes out of it where that decides how it goes on. On a device each look waits for all that was
+    asked of it before: `unlooked` passes note what there was to see in ``doubt``, for whoever looks at that later.
+    """
 
     def __init__(
         self,
@@ -46,23 +52,39 @@ class LayersCell:
         budget: int,
         *,
         by_datapoint: bool,
+        device: torch.device | None = None,
     ) -> None:
+        """``device``: where the accumulators are; None: where the task is, as it must be for passes."""
+        device = torch.device(task.point.device) if device is None else device
         self.task, self.blocks, self.per_block = task, blocks, per_block
         self.by_datapoint, self.careful = by_datapoint, False
+        self.looks, self.checked = True, False
         self.likelihoods: Likelihoods | None = None
         self.known: Known | None = None
         """What is known of the blocks at hand, from their first replicate on."""
-        self.plan = plan(task, per_block)
+        self.plan, self.costs = plan(task, per_block), products.costs_on(torch.device(task.point.device))
         parameters = task.point.problem.named_parameters()
         self.reference = {name: reference[name].to(value).reshape(matrix(value)) for name, value in parameters.items()}
         self.norms = {name: float(value.square().sum()) for name, value in reference.items()}
-        self.means = BlockMeans(parameters, len(blocks), per_block, budget)
+        self.means = BlockMeans(parameters, len(blocks), per_block, budget, device)
         self.row = {name: index for index, name in enumerate(parameters)}
-        self.within = torch.zeros(len(parameters), len(blocks), dtype=torch.float64)
-        self.pieces = torch.zeros(len(blocks), dtype=torch.float64)
-        self.probes = torch.zeros(3, len(parameters), len(blocks), self.plan.probes, dtype=torch.float64)
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        self.within = zeros(len(parameters), len(blocks))
+        self.pieces = zeros(len(blocks))
+        self.probes = zeros(3, len(parameters), len(blocks), self.plan.probes)
+        self.doubt = torch.zeros((), dtype=torch.bool, device=device)
+        """Whether an unlooked pass had something to see: a variance lost to rounding, mixed rows, no finite number."""
         self.centre: Gradients = {}
         self.told: dict[str, Tensor] = {}
+
+    def take(self, other: LayersCell, rows: slice) -> None:
+        """Let what some blocks tell be what ``other`` has of all of its own."""
+        self.means.take(other.means, rows)
+        self.within[:, rows], self.pieces[rows], self.probes[:, :, rows] = other.within, other.pieces, other.probes
+
+    def tensors(self) -> list[Tensor]:
+        """All that passes add to."""
+        return [self.within, self.pieces, self.probes, self.doubt, *self.means.tensors()]
 
     def evaluate(self, group: list[Pass], noise: Noise) -> None:
         """Evaluate whole blocks: by what is known, or from the start; carefully, where it turns out that it must be."""
@@ -73,6 +95,15 @@ class LayersCell:
             self.evaluate(group, noise)
         except _CancelledError:
             self._take_all(group, noise, careful=True)
+
+    def unlooked(self, group: list[Pass], noise: Noise) -> None:
+        """Evaluate whole blocks from the start, without a look at what comes out, but into ``doubt``."""
+        self.doubt.zero_()
+        self.looks = False
+        try:
+            self._take_all(group, noise, careful=False)
+        finally:
+            self.looks = True
 
     def _take_all(self, group: list[Pass], noise: Noise, *, careful: bool) -> None:
         """Raises _CancelledError where a variance is lost to rounding, and none has been yet."""
@@ -85,10 +116,19 @@ class LayersCell:
             self._take(part, noise if part.whole else slice_noise(noise, slice(part.start, part.stop)))
 
     def _take(self, part: Pass, noise: Noise) -> None:
-        recall, check = self._recall(part), part.first == part.start == 0
+        recall, doubts = self._recall(part), None if self.looks or not self.checked else []
         linear, explicit = record(
-            self.task, noise, part.replicates, by_datapoint=self.by_datapoint, check=check, recall=recall
+            self.task,
+            noise,
+            part.replicates,
+            by_datapoint=self.by_datapoint,
+            check=not self.checked,
+            doubts=doubts,
+            recall=recall,
         )
+        self.checked = True
+        for mixed in doubts or []:
+            self.doubt |= mixed
         with torch.no_grad():
             known = None if recall is None else recall.known()
             if known is not None:
@@ -109,11 +149,11 @@ class LayersCell:
 
     def moments(self) -> Moments:
         """What all passes told."""
-        within = self.within.numpy()
+        within, probes = self.within.cpu().numpy(), self.probes.cpu().numpy()
         if self.by_datapoint:
-            within = within / self.pieces.numpy() * (self.per_block - 1)
+            within = within / self.pieces.cpu().numpy() * (self.per_block - 1)
         means = self.means.arrays()
-        return assembled(self.per_block, means, within, self.probes.numpy(), self.norms, by_datapoint=self.by_datapoint)
+        return assembled(self.per_block, means, within, probes, self.norms, by_datapoint=self.by_datapoint)
 
     # likelihoods that are known
 
@@ -163,7 +203,9 @@ class LayersCell:
             return
         some = (pieces, s)
         found = [datapoint_variances(one, part, some, careful=self.careful) for one in linear]
-        for index in [] if self.careful else _lost(found):
+        if not self.looks:
+            self.doubt |= _are_lost(found).any()
+        for index in [] if self.careful or not self.looks else _lost(found):
             self.careful = True
             found[index] = datapoint_variances(linear[index], part, some, careful=True)
         for one, (weight, bias, _) in zip(linear, found, strict=True):
@@ -181,7 +223,8 @@ class LayersCell:
             a, delta = one.inputs.flatten(1, 2), one.delta.flatten(1, 2)
             name = f"{one.name}.weight"
             rows, outputs = delta.shape[1:]
-            if self.careful or products.forming_is_cheaper(rows, a.shape[-1], outputs, shared=one.shared, answers=0):
+            sizes = (rows, a.shape[-1], outputs)
+            if self.careful or products.forming_is_cheaper(self.costs, *sizes, shared=one.shared, answers=0):
                 sums = products.probe(a, delta, self.centre[name], self.reference[name], forming=True)[0]
             else:
                 sums = products.squared_norms(a, delta)
@@ -199,10 +242,14 @@ class LayersCell:
         shifts = torch.stack([self.means.squares(name, rows, origin.get(name)) for name in self.row])
         total = self.within[:, rows]
         left = total - self.per_block * shifts
-        cancelled = left.sum(1) < CANCELLED * total.sum(1)
-        cancelled[[self.row[name] for name in origin]] = False
-        if not self.careful and bool(cancelled.any()):
-            raise _CancelledError
+        uncentred = [row for name, row in self.row.items() if name not in origin]
+        cancelled = [left[row].sum() < CANCELLED * total[row].sum() for row in uncentred]
+        if cancelled and not self.careful:
+            lost = torch.stack(cancelled).any()
+            if not self.looks:
+                self.doubt |= lost
+            elif bool(lost):
+                raise _CancelledError
         self.within[:, rows] = left.clamp_min(0.0)
 
     def _tally(self, name: str, values: Tensor) -> None:
@@ -212,8 +259,9 @@ class LayersCell:
     def _fold(self, part: Pass) -> None:
         """Add what was tallied, by replicate or by piece, to its blocks."""
         if self.told:
-            sums = torch.stack(list(self.told.values())).unflatten(1, (part.blocks, -1)).sum(2).cpu()
-            self.within[[self.row[name] for name in self.told], part.rows] += sums
+            none = torch.zeros_like(next(iter(self.told.values())))
+            told = torch.stack([self.told.get(name, none) for name in self.row])
+            self.within[:, part.rows] += told.unflatten(1, (part.blocks, -1)).sum(2)
         self.told.clear()
 
     # cosine and kurtosis
@@ -232,7 +280,8 @@ class LayersCell:
             a = (one.inputs if one.shared else chosen(one.inputs)).flatten(1, 2)
             name = f"{one.name}.weight"
             rows, outputs = delta.shape[1:]
-            forming = self.careful or products.forming_is_cheaper(rows, a.shape[-1], outputs, shared=one.shared)
+            sizes = (rows, a.shape[-1], outputs)
+            forming = self.careful or products.forming_is_cheaper(self.costs, *sizes, shared=one.shared)
             self._answer(name, products.probe(a, delta, *self._targets(name), forming=forming), part, stop)
             if f"{one.name}.bias" in self.row:
                 self._answer_formed(f"{one.name}.bias", delta.sum(1), part, stop)
@@ -255,7 +304,11 @@ class LayersCell:
     def _check(self, linear: list[Linear], explicit: list[Explicit], part: Pass) -> None:
         """Raise MeasurementError where a replicate of the pass is not finite. Every δ is in a mean of a block."""
         most = torch.finfo(self.task.point.dtype()).max
-        if bool((self.within[:, part.rows].abs() <= most).all()) and self.means.are_finite(part.rows):
+        fine = (self.within[:, part.rows].abs() <= most).all() & self.means.are_finite(part.rows)
+        if not self.looks:
+            self.doubt |= ~fine
+            return
+        if bool(fine):
             return
         values = [one.delta for one in linear] + [one.gradient for one in explicit]
         fine = torch.stack([torch.isfinite(value).flatten(1).all(1) for value in values]).all(0)
@@ -265,11 +318,14 @@ class LayersCell:
 
 def _lost(found: list[tuple[Tensor, Tensor, Tensor | None]]) -> list[int]:
     """Which layers' variances, as `datapoint_variances` gives them, are lost to rounding beside their mean square."""
-    some = [
-        (index, weight.sum(), bias.sum(), size) for index, (weight, bias, size) in enumerate(found) if size is not None
-    ]
+    which = [index for index, (*_, size) in enumerate(found) if size is not None]
+    return [index for index, is_lost in zip(which, _are_lost(found).tolist(), strict=True) if is_lost]  # in one look
+
+
+def _are_lost(found: list[tuple[Tensor, Tensor, Tensor | None]]) -> Tensor:
+    """The same of those layers alone whose variances may cancel, [layers]."""
+    some = [(weight.sum(), bias.sum(), size) for weight, bias, size in found if size is not None]
     if not some:
-        return []
-    sums = torch.stack([torch.stack([weight, bias]) for _, weight, bias, _ in some])
-    lost = (sums < CANCELLED * torch.stack([size for *_, size in some])).any(1).tolist()  # all in one look
-    return [index for (index, *_), is_lost in zip(some, lost, strict=True) if is_lost]
+        return torch.zeros(0, dtype=torch.bool)
+    sums = torch.stack([torch.stack([weight, bias]) for weight, bias, _ in some])
+    return (sums < CANCELLED * torch.stack([size for *_, size in some])).any(1)

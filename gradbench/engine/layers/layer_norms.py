@@ -8,15 +8,20 @@ cosine and kurtosis. No replicate's gradient is formed unless that is cheaper.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from gradbench.core.types import Gradients
+import torch
+
+from gradbench.core.types import Gradients, Noise
 from gradbench.engine.general import block_stream
 from gradbench.engine.layers import apart
 from gradbench.engine.layers.cell import LayersCell
 from gradbench.engine.layers.likelihoods import Likelihoods
 from gradbench.engine.layers.recorded import record
+from gradbench.engine.layers.staged import Staged
 from gradbench.engine.layers.trust import MixesDatapointsError, NeedsGeneralPathError
 from gradbench.engine.moments import Moments
+from gradbench.engine.passes import Pass, plan
 from gradbench.engine.task import Task, join_noise
 
 
@@ -40,14 +45,25 @@ def measure_layers(
     """
     if by_datapoint and not apart.is_known(task):
         check_apart(task)
-    cell = LayersCell(task, blocks, per_block, reference, budget, by_datapoint=by_datapoint)
-    cell.likelihoods = likelihoods
-    for group in cell.plan.groups(len(blocks)):
-        some = blocks[group[0].first : group[0].first + group[0].blocks]
-        noise = join_noise(task.noises(per_block, [block_stream(task, block) for block in some]))
-        cell.evaluate(group, noise)
-        tick(len(some) * per_block)
+    own = partial(LayersCell, task, per_block=per_block, reference=reference, by_datapoint=by_datapoint)
+    groups = list(plan(task, per_block).groups(len(blocks)))
+
+    def noise_of(group: list[Pass]) -> Noise:
+        return join_noise(task.noises(per_block, [block_stream(task, block) for block in blocks[group[0].rows]]))
+
+    on_device = is_staged(torch.device(task.point.device))
+    cell = Staged(own, blocks, groups, noise_of, budget) if on_device else own(blocks, budget=budget)
+    if isinstance(cell, LayersCell):
+        cell.likelihoods = likelihoods
+    for group in groups:
+        cell.evaluate(group, noise_of(group))
+        tick(group[0].blocks * per_block)
     return cell.moments()
+
+
+def is_staged(device: torch.device) -> bool:
+    """Whether passes on ``device`` run ahead of Python, so that a look at one waits for all before it."""
+    return device.type != "cpu"
 
 
 def check_apart(task: Task) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradbench.core.bank import Bank
+from gradbench.core.device_bank import DeviceBank
 from gradbench.engine.layers import products
 from gradbench.engine.layers.datapoints import blocked
 from gradbench.engine.layers.factored import Factored
@@ -20,14 +21,20 @@ from gradbench.engine.passes import Pass
 
 
 class BlockMeans:
-    """Of each parameter, [blocks, its size]; up to ``budget`` bytes are in memory, more in a file."""
+    """Of each parameter, [blocks, its size], on ``device``; of main memory ``budget`` bytes at most, more in a file."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], blocks: int, per_block: int, budget: int) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], blocks: int, per_block: int, budget: int, device: torch.device
+    ) -> None:
         self.per_block = per_block
         self.shapes = {name: matrix(value) for name, value in parameters.items()}
         sizes = {name: value.numel() for name, value in parameters.items()}
         dtype = next(iter(parameters.values())).dtype
-        self.bank = Bank(blocks, sizes, dtype, budget, zeroed=False)
+        self.bank: Bank | DeviceBank = (
+            Bank(blocks, sizes, dtype, budget, zeroed=False)
+            if device.type == "cpu"
+            else DeviceBank(blocks, sizes, dtype, budget, device)
+        )
         self.factors: dict[str, tuple[Tensor, Tensor]] = {}
         self.written: set[str] = set()
         """Parameters whose means the group at hand has put into the bank."""
@@ -44,7 +51,7 @@ class BlockMeans:
             delta = blocked(one.delta, part)
             self._add(f"{one.name}.bias", delta.flatten(1, 3).sum(1), part)
             if self._factors(one):
-                sums = delta.sum(1).flatten(1, 2).cpu()
+                sums = delta.sum(1).flatten(1, 2)
                 self.factors[f"{one.name}.weight"][0][part.rows].add_(sums, alpha=1 / self.per_block)
             elif one.shared:
                 a = one.inputs.flatten(1, 2).expand(part.blocks, -1, -1)
@@ -57,6 +64,22 @@ class BlockMeans:
         for name in self.bank.rows.keys() - self.written - self.factors.keys():
             self.bank.rows[name][part.rows] = 0
             self.written.add(name)
+
+    def take(self, other: BlockMeans, rows: slice) -> None:
+        """Let the means of some blocks be those that ``other`` has of all of its own."""
+        for name, kept in other.bank.rows.items():
+            if name not in other.factors:
+                self.bank.rows[name][rows] = kept
+        for name, (left, a) in other.factors.items():
+            if name not in self.factors:
+                mine = self.bank.rows[name]
+                self.factors[name] = (mine.new_zeros(len(mine), *left.shape[1:]), a.to(mine.device))
+            self.factors[name][0][rows] = left
+
+    def tensors(self) -> list[Tensor]:
+        """All that passes add to."""
+        kept = [value for name, value in self.bank.rows.items() if name not in self.factors]
+        return kept + [left for left, _ in self.factors.values()]
 
     def put(self, name: str, means: Tensor, part: Pass) -> None:
         """Let the means of a parameter be what is known of them."""
@@ -77,34 +100,33 @@ class BlockMeans:
     def squares(self, name: str, rows: slice, origin: Tensor | None) -> Tensor:
         """‖block mean − origin‖², [K] in float64."""
         if name in self.factors:
-            left, a = self.factors[name]
-            found = Factored(left[rows].numpy(), a.numpy())
-            square = found.squares()
+            left, a = (value.double() for value in self.factors[name])
+            left = left[rows]
+            square = (left * (a @ a.mT @ left)).sum((1, 2))
             if origin is not None:
-                flat = origin.flatten().double().cpu().numpy()
-                square = square - 2 * found.inner(flat) + flat @ flat
-            return torch.from_numpy(square)
+                wide = origin.double()
+                square = square - 2 * (left * (a @ wide.mT)).sum((1, 2)) + wide.square().sum()
+            return square
         away = self.bank.rows[name][rows]
-        return products.squares(away if origin is None else away - origin.flatten().cpu())
+        return products.squares(away if origin is None else away - origin.flatten())
 
-    def are_finite(self, rows: slice) -> bool:
+    def are_finite(self, rows: slice) -> Tensor:
         """Whether those of biases and free vectors are: every δ of a layer is in that of its bias."""
         kept = [value[rows] for name, value in self.bank.rows.items() if len(self.shapes[name]) == 1]
-        return all(bool(torch.isfinite(value).all()) for value in kept)
+        return torch.stack([torch.isfinite(value).all() for value in kept]).all() if kept else torch.tensor(True)
 
     def arrays(self) -> dict[str, Means]:
         """All of them."""
-        factors = {name: Factored(left.numpy(), a.numpy()) for name, (left, a) in self.factors.items()}
+        factors = {name: Factored(left.cpu().numpy(), a.cpu().numpy()) for name, (left, a) in self.factors.items()}
         return self.bank.arrays() | factors
 
     def _factors(self, one: Linear) -> bool:
         """Whether the layer's mean is kept as factors: where they are the smaller."""
         name = f"{one.name}.weight"
         if name not in self.factors and one.shared:
-            a, outputs = one.inputs.flatten(0, 2).cpu(), one.delta.shape[-1]
+            a, outputs = one.inputs.flatten(0, 2), one.delta.shape[-1]
             if 2 * len(a) < a.shape[1]:
-                left = torch.zeros(len(self.bank.rows[name]), len(a), outputs, dtype=a.dtype)
-                self.factors[name] = (left, a)
+                self.factors[name] = (a.new_zeros(len(self.bank.rows[name]), len(a), outputs), a)
         return name in self.factors
 
     def _add(self, name: str, sums: Tensor, part: Pass) -> None:
@@ -112,19 +134,15 @@ class BlockMeans:
             return
         rows = self.bank.rows[name][part.rows]
         if name in self.written:
-            rows.add_(sums.cpu(), alpha=1 / self.per_block)
+            rows.add_(sums, alpha=1 / self.per_block)
         else:
             rows.copy_(sums).div_(self.per_block)
         self.written.add(name)
 
     def _add_product(self, name: str, delta: Tensor, a: Tensor, part: Pass) -> None:
-        rows = self.bank.rows[name][part.rows]
-        if rows.device == delta.device:
-            target = rows.unflatten(1, self.shapes[name])
-            target.baddbmm_(delta.mT, a, beta=1 if name in self.written else 0, alpha=1 / self.per_block)
-            self.written.add(name)
-        else:
-            self._add(name, torch.bmm(delta.mT, a).flatten(1), part)
+        target = self.bank.rows[name][part.rows].unflatten(1, self.shapes[name])
+        target.baddbmm_(delta.mT, a, beta=1 if name in self.written else 0, alpha=1 / self.per_block)
+        self.written.add(name)
 
 
 def matrix(value: Tensor) -> tuple[int, ...]:

@@ -11,27 +11,46 @@ Shapes: a [R, n, in] or [1, n, in] (the same in every replicate), δ [R, n, out]
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 GROUP_ELEMENTS = 2**19
 """Gradient entries formed at once: 2 MiB in float32."""
-GRAM = 2.0
-"""Cost of a product in a Gram matrix of few rows, relative to one in a large matrix product."""
-ENTRY = 20.0
-"""Cost of writing an entry of a gradient and reducing it to a number, likewise; as measured."""
 
 
-def forming_is_cheaper(rows: int, inputs: int, outputs: int, *, shared: bool, answers: int = 2) -> bool:
+@dataclass(frozen=True)
+class Costs:
+    """What the two forms cost on a kind of device, relative to a product in a large matrix product."""
+
+    gram: float
+    """Of a product in a Gram matrix of few rows."""
+    entry: float
+    """Of writing an entry of a gradient and reducing it to a number."""
+
+
+COSTS = {"cpu": Costs(2.0, 20.0)}
+"""As ``benchmarks/forms.py`` finds them; what was not measured on is taken for a CPU. Figures depend on them in their
+last bits, so that they are constants.
+"""
+
+
+def costs_on(device: torch.device) -> Costs:
+    """The costs on a device."""
+    return COSTS.get(device.type, COSTS["cpu"])
+
+
+def forming_is_cheaper(costs: Costs, rows: int, inputs: int, outputs: int, *, shared: bool, answers: int = 2) -> bool:
     """Whether it is cheaper to form the gradients of replicates of ``rows`` rows than to go by Gram matrices.
 
     ``answers``: inner products with given gradients that are wanted beside the norm.
     """
     entries = inputs * outputs
+    formed = entries * (rows + costs.entry * (1 + answers))
     if shared:
-        return entries * (rows + ENTRY * (1 + answers)) < rows**2 * outputs + answers * rows * outputs
-    gram = GRAM * rows**2 * (inputs + outputs)
-    return entries * (rows + ENTRY * (1 + answers)) < gram + answers * rows * entries
+        return formed < rows**2 * outputs + answers * rows * outputs
+    return formed < costs.gram * rows**2 * (inputs + outputs) + answers * rows * entries
 
 
 def probe(a: Tensor, delta: Tensor, centre: Tensor, reference: Tensor, *, forming: bool) -> Tensor:
@@ -92,10 +111,12 @@ def variances(a: Tensor, delta: Tensor, replicates: int, *, careful: bool) -> tu
     """
     rows = a.shape[1] // replicates
     inputs, outputs = a.shape[2], delta.shape[2]
-    gram = GRAM * replicates * rows * (inputs + outputs)
+    costs = costs_on(delta.device)
+    gram = costs.gram * replicates * rows * (inputs + outputs)
     entries = inputs * outputs
-    summed = entries * (1 + ENTRY / (replicates * rows)) + (GRAM * rows * (inputs + outputs) if rows > 1 else 0)
-    formed_ = entries * (1 + 2 * ENTRY / rows)
+    summed = entries * (1 + costs.entry / (replicates * rows))
+    summed += costs.gram * rows * (inputs + outputs) if rows > 1 else 0
+    formed_ = entries * (1 + 2 * costs.entry / rows)
     if formed_ < min(gram, summed):
         found = torch.stack([_formed_variance(a, delta, replicates), variance_within(_by_replicate(delta, replicates))])
         return found, torch.zeros_like(found)

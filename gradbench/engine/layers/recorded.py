@@ -14,15 +14,24 @@ from gradbench.engine.task import Task
 
 
 def record(
-    task: Task, noise: Noise, replicates: int, *, by_datapoint: bool, check: bool, recall: Recall | None = None
+    task: Task,
+    noise: Noise,
+    replicates: int,
+    *,
+    by_datapoint: bool,
+    check: bool,
+    doubts: list[Tensor] | None = None,
+    recall: Recall | None = None,
 ) -> tuple[list[Linear], list[Explicit]]:
     """Layers and free parameters of ``replicates`` with their δ; ``check``: see `deltas`.
 
-    ``recall``: without the layers of a likelihood that it knows.
+    ``doubts``: where it is put whether modules mix rows; None: that is looked at. ``recall``: without the layers of a
+    likelihood that it knows.
     """
     batch = 1 if task.point.x is None else task.point.x.shape[2]
     phi = RecordingCalls(task.point.problem.phi, "phi.", replicates, batch if by_datapoint else 1)
     theta = RecordingCalls(task.point.problem.theta, "theta.", replicates, batch if by_datapoint else 1)
+    phi.doubts = theta.doubts = doubts
     if recall is not None:
         recall.watch(theta)
     linear, explicit = deltas(task.values(noise, phi, theta).sum(), (phi, theta), check=check)

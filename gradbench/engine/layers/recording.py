@@ -21,7 +21,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gradbench.engine.layers.chain import Chain, steps, unaltered
 from gradbench.engine.layers.likelihoods import Known
-from gradbench.engine.layers.trust import NeedsGeneralPathError, check_rows, check_uses, is_plain_stack
+from gradbench.engine.layers.trust import NeedsGeneralPathError, check_uses, is_plain_stack, mixes_rows
 from gradbench.problems.base import Problem
 from gradbench.problems.networks import Calls, Form, leading, trainable
 
@@ -103,6 +103,8 @@ class RecordingCalls(Calls):
         """
         super().__init__(module)
         self.prefix, self.replicates, self.batch, self.strict = prefix, replicates, batch, strict
+        self.doubts: list[Tensor] | None = None
+        """Where it is put whether modules mix rows that may; None: that is looked at."""
         self.sites: list[Site] = []
         self.shared: list[Shared] = []
         self.leaves: dict[str, Tensor] = {}
@@ -144,13 +146,16 @@ class RecordingCalls(Calls):
         if self.strict and self.replicates > 1 and not is_plain_stack(module):
             lead = leading(inputs)
             rows = tuple(value.expand(*lead, *value.shape[3:]).flatten(0, 2) for value in inputs)
-            check_rows(
+            mixed = mixes_rows(
                 lambda *batch: Form(name).join(module(*batch), len(batch[0])),
-                self.prefix + name,
                 rows,
                 output.flatten(0, 2),
                 lead[1] * lead[2],
             )
+            if self.doubts is not None:
+                self.doubts.append(mixed)
+            elif bool(mixed):
+                raise NeedsGeneralPathError(f"{self.prefix}{name} mixes the rows of a batch")
         return output
 
     def free(self, name: str) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from gradbench import plugins
 from gradbench.core.errors import GradbenchError, PluginError
 from gradbench.core.printable import visible
-from gradbench.engine.loop import LoopWarning
+from gradbench.engine.loop import SlowWarning
 from gradbench.runner.executors.messages import DONE, NOTE, READY, REFERENCE, TICK, UNUSABLE, UP
 from gradbench.runner.jobs import Setup, Told
 from gradbench.runner.measuring import Measurer
@@ -87,7 +87,7 @@ def _end_with_parent() -> None:
 
 
 def _warned(pipe: connection.Connection, message: Any, category: type[Warning]) -> None:
-    if issubclass(category, LoopWarning):
+    if issubclass(category, SlowWarning):
         pipe.send((NOTE, f"warning: {message}"))
     else:
         print(visible(f"{category.__name__}: {message}"), file=sys.stderr)
