@@ -4,7 +4,7 @@
 
 Both forms of what is asked of a layer are timed over its sizes, in interleaved rounds. Printed is how much longer what
 the constants choose takes than the faster of the two: in the mean over all sizes, and at worst; with the constants that
-are in use, and with those of a grid at which that mean is least. The grid's are for ``products.COSTS``.
+are in use, and with those of a grid at which that mean is least. The grid's are for ``products.FORM_COSTS``.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import numpy as np
 import torch
 from competitors import timed
 
 from gradbench.engine.layers import products
-from gradbench.engine.layers.products import Costs
+from gradbench.engine.layers.products import FormCosts
 
-NUMBERS = 2**22
-"""Of a layer's inputs and outputs together, in all replicates: what a pass holds."""
+NUMBERS = 2**19
+"""Of a layer's inputs and outputs together, in all replicates: of those of a pass the eighth that is asked."""
 ROWS, WIDTHS = (1, 2, 4, 8, 16, 32, 64), (8, 20, 64, 200, 784)
-GRAMS = [2.0**power for power in np.arange(-2, 5.01, 0.5)]
-ENTRIES = [2.0**power for power in np.arange(0, 8.01, 0.5)]
+GRAMS = [2 ** (half / 2) for half in range(-4, 11)]
+ENTRIES = [2 ** (half / 2) for half in range(17)]
 
 Size = tuple[int, int, int, bool]
 """Rows of a replicate, inputs, outputs, and whether all replicates have the same inputs."""
@@ -59,7 +58,7 @@ def longer(found: dict[Size, tuple[float, float]], chosen: Callable[[Size], bool
     return {"mean": statistics.geometric_mean(ratios), "worst": max(ratios)}
 
 
-def by(costs: Costs, size: Size) -> bool:
+def by(costs: FormCosts, size: Size) -> bool:
     """Whether gradients of this size are formed at these costs."""
     rows, inputs, outputs, shared = size
     return products.forming_is_cheaper(costs, rows, inputs, outputs, shared=shared)
@@ -75,7 +74,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     found = {size: seconds(size, arguments.device, arguments.rounds) for size in sizes()}
     used = products.costs_on(torch.device(arguments.device))
-    grid = [Costs(gram, entry) for gram, entry in itertools.product(GRAMS, ENTRIES)]
+    grid = [FormCosts(gram, entry) for gram, entry in itertools.product(GRAMS, ENTRIES)]
     fitted = min(grid, key=lambda costs: longer(found, partial(by, costs))["mean"])
     rows = {
         f"in use: {used}": longer(found, partial(by, used)),

@@ -21,7 +21,7 @@ GROUP_ELEMENTS = 2**19
 
 
 @dataclass(frozen=True)
-class Costs:
+class FormCosts:
     """What the two forms cost on a kind of device, relative to a product in a large matrix product."""
 
     gram: float
@@ -30,18 +30,21 @@ class Costs:
     """Of writing an entry of a gradient and reducing it to a number."""
 
 
-COSTS = {"cpu": Costs(2.0, 20.0)}
-"""As ``benchmarks/forms.py`` finds them; what was not measured on is taken for a CPU. Figures depend on them in their
-last bits, so that they are constants.
+FORM_COSTS = {"cpu": FormCosts(2.0, 20.0)}
+"""At which whole cells of VAEs take least; a kind that none were measured on is taken for a CPU. `benchmarks/forms.py`
+says which suit one layer's probes on a device: on a CPU 5.7 and 5.7, with which whole cells are no faster. Figures
+depend on them in their last bits, so that they are constants.
 """
 
 
-def costs_on(device: torch.device) -> Costs:
+def costs_on(device: torch.device) -> FormCosts:
     """The costs on a device."""
-    return COSTS.get(device.type, COSTS["cpu"])
+    return FORM_COSTS.get(device.type, FORM_COSTS["cpu"])
 
 
-def forming_is_cheaper(costs: Costs, rows: int, inputs: int, outputs: int, *, shared: bool, answers: int = 2) -> bool:
+def forming_is_cheaper(
+    costs: FormCosts, rows: int, inputs: int, outputs: int, *, shared: bool, answers: int = 2
+) -> bool:
     """Whether it is cheaper to form the gradients of replicates of ``rows`` rows than to go by Gram matrices.
 
     ``answers``: inner products with given gradients that are wanted beside the norm.
