@@ -20,7 +20,7 @@ from torch import Tensor
 from gradbench.core.bank import UNLIMITED, Bank
 from gradbench.core.types import Noise, Values
 from gradbench.engine import regression
-from gradbench.engine.drawn import samples
+from gradbench.engine.drawn import are_told, samples
 from gradbench.engine.features import Features
 from gradbench.engine.general import block_stream
 from gradbench.engine.layers import recorded
@@ -149,7 +149,7 @@ def control_for(task: Task) -> Control | None:
     """The control of ``task``, fitted on draws of its own; None where there is none, or it would not help."""
     if not task.estimator.scored and not task.objective.has_log_q:  # else f has log q in it
         return None
-    if not _known_law(task) or not _standard(task):
+    if not _known_law(task) or not are_told(task):
         return None
     generator = task.point.axes.stream("control", device=task.point.device)
     if isinstance(task.held_q, Layered):  # the parameters of its deeper layers depend on the samples
@@ -167,23 +167,6 @@ def _known_law(task: Task) -> bool:
         noise = task.held_q.noise(1, 1, task.point.axes.stream("standard", device=task.point.device))
         parts = [part for part, _ in task.held_q.chain(noise)]
         return all(FAMILIES.is_own(type(part)) and part.lost() <= MOST_LOST for part in parts)
-
-
-def _standard(task: Task) -> bool:
-    """Whether samples of q are drawn, and told: by the declared law, or since what is drawn is q's own noise."""
-    if task.estimator.draws.latents is not None:
-        return True
-    noise = task.noise(1, task.point.axes.stream("standard", device=task.point.device))
-    own = task.held_q.noise(1, task.samples, task.point.axes.stream("standard", device=task.point.device))
-    return _alike(noise, own)
-
-
-def _alike(a: Noise, b: Noise) -> bool:
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_alike(a[name], b[name]) for name in a)
-    if isinstance(a, dict) or isinstance(b, dict):
-        return False
-    return a.shape == b.shape and torch.equal(a, b)
 
 
 def _weighted(task: Task, generator: torch.Generator) -> Weighted | None:

@@ -30,7 +30,7 @@ def with_verdicts(frame: pd.DataFrame, manifest: dict[str, Any]) -> pd.DataFrame
     verdict[ok] = verdicts(p, high, norm, variance, margin=margin, groups=rows.group.to_numpy(dtype=object))
     message = frame.message.copy()
     needed = replicates_needed(replicates, bias, high, norm, variance, margin=margin)
-    message[ok] = _what_would_decide(needed, replicates, high)
+    message[ok] = _what_would_decide(needed, replicates, high, variance)
     message[ok & (verdict != "unresolved")] = None
     return frame.assign(verdict=verdict, message=message)
 
@@ -40,16 +40,18 @@ def _margin(manifest: dict[str, Any]) -> float:
     return margin if isinstance(margin, float) and 0 < margin < 1 else MARGIN
 
 
-def _what_would_decide(needed: list[int], replicates: np.ndarray, high: np.ndarray) -> list[str]:
-    """By row, what would resolve it: about so many replicates, or more of them, as nothing was seen to vary."""
+def _what_would_decide(needed: list[int], replicates: np.ndarray, high: np.ndarray, variance: np.ndarray) -> list[str]:
+    """By row, what would resolve it: about so many replicates, or more of them than saw what there is to be seen."""
     return [
-        f"all {count:.0f} replicates gave one gradient, and not the reference: a rare event may be missing, of a "
+        f"much of the exact gradient is from values of f that none of {count:.0f} replicates drew; take more replicates"
+        if math.isinf(bound) and spread > 0
+        else f"all {count:.0f} replicates gave one gradient, and not the reference: a rare event may be missing, of a "
         f"frequency up to 3 in {count:.0f}; take more replicates"
         if math.isinf(bound)
         else NO_REFERENCE
         if math.isnan(bound)
         else f"{UNRESOLVED_MESSAGE}{enough}"
-        for enough, count, bound in zip(needed, replicates, high, strict=True)
+        for enough, count, bound, spread in zip(needed, replicates, high, variance, strict=True)
     ]
 
 

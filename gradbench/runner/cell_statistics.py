@@ -25,6 +25,7 @@ from gradbench.runner.rows import cell_blocks, common
 from gradbench.runner.topup import topped_up
 from gradbench.statistics import block_variances, summarise
 from gradbench.statistics.figures import Figures
+from gradbench.statistics.undrawn import Undrawn
 from gradbench.suite.cell import Cell
 from gradbench.suite.measure import Measure
 from gradbench.target.points import Point
@@ -84,11 +85,12 @@ def statistics_of(
     def measured_blocks(some: range) -> Moments:
         return take(task, some, per_block, centre, tick, measure.options())
 
-    drawn = redrawn or not task.estimator.deterministic
+    drawn, undrawn = redrawn or not task.estimator.deterministic, Undrawn(task, per_block)
 
     def figures_of(moments: Moments) -> dict[str, Figures]:
         reference = _measured_by(task, source.upto(moments.blocks if drawn else measure.blocks))
-        return summarise(moments, reference, torch.finfo(point.dtype()).eps)
+        figures = summarise(moments, reference, torch.finfo(point.dtype()).eps)
+        return figures if redrawn else undrawn.corrected(figures, moments, reference)
 
     kept = KeptMoments(setup.folder, setup.keep)
     about = {"per_block": per_block, "centre": centred, "engine": measure.engine, "variance": measure.variance}

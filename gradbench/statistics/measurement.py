@@ -20,6 +20,7 @@ from gradbench.engine.options import Options
 from gradbench.engine.task import Task
 from gradbench.statistics import Figures, summarise
 from gradbench.statistics.figures import rounding_sq
+from gradbench.statistics.undrawn import Undrawn
 from gradbench.target.reference import Reference
 
 
@@ -89,4 +90,5 @@ def measure_figures(
     """
     moments = measure_moments(task, blocks, per_block, reference.gradient, tick, options)
     precision = torch.finfo(task.point.dtype()).eps
-    return Measured(moments, reference, summarise(moments, reference, precision), precision)
+    figures = Undrawn(task, per_block).corrected(summarise(moments, reference, precision), moments, reference)
+    return Measured(moments, reference, figures, precision)

@@ -62,11 +62,13 @@ def slope_text(value: float, low: float, high: float) -> str:
 def caveats(rows: pd.DataFrame, series: Sequence[Series]) -> Iterator[str]:
     """What stands against the figure: bounds that are not known, tails that few replicates carry, rows not drawn."""
     boundless = [one.name for one in series if any(math.inf in (mark.y_high, mark.x_high) for mark in one.marks)]
-    if boundless and np.isinf(rows.variance_high.astype(float)).any():
-        yield (
-            f"No upper bound, so that the bar goes on to the edge: {', '.join(boundless)}. "
-            "Every draw gave one gradient, and not the exact one: a rare event may be missing."
-        )
+    unbounded = rows[np.isinf(rows.variance_high.astype(float))]
+    if boundless and len(unbounded):
+        yield f"No upper bound, so that the bar goes on to the edge: {', '.join(boundless)}."
+        if (unbounded.variance == 0).any():
+            yield "Every draw gave one gradient, and not the exact one: a rare event may be missing."
+        if (unbounded.variance > 0).any():
+            yield "Much of the exact gradient is from values of f that no replicate drew."
     kurtosis = pd.to_numeric(rows["kurtosis"], errors="coerce")
     heavy = [one.name for one in series if any(kurtosis.get(mark.row, 0.0) > HEAVY_KURTOSIS for mark in one.marks)]
     if heavy:
