@@ -15,8 +15,10 @@ from gradbench.target.exact import EVALUATIONS_AT_ONCE, QUADRATURE_NODES, least_
 from gradbench.target.gradients import gradient_of
 from gradbench.target.points import Point
 
-MOST_OF_A_GRID = 2**16
-"""Values of z that f is evaluated at, at most: it is asked where f is out of the ordinary, and not for six digits."""
+ENOUGH_OF_A_GRID, MOST_OF_A_GRID = 2**12, 2**14
+"""Values of z that f is evaluated at: as many as the first allows, or else the fewest if the second does. It is asked
+where f is out of the ordinary, and not for six digits.
+"""
 
 
 def gradient_beyond(precise: Point, chosen: ChosenObjective, low: Tensor, high: Tensor) -> Gradients | None:
@@ -24,7 +26,7 @@ def gradient_beyond(precise: Point, chosen: ChosenObjective, low: Tensor, high: 
 
     That by which q moves; what f's own parameters do at such values counts whole, and is no rare event's.
 
-    ``precise`` is in float64. By the states of q, or its grid of most nodes that is affordable; None where there is
+    ``precise`` is in float64. By the states of q, or a grid of it; None where there is
     neither, or where the objective is no mean of f over one sample of q.
     """
     support_of = _support(precise)
@@ -51,7 +53,8 @@ def _support(precise: Point) -> Callable[[Family], Support] | None:
     if states is not None and states.size <= MAX_STATES:
         return lambda q: _there(states_of(q))
     sizes = {nodes: grid.size for nodes in QUADRATURE_NODES if (grid := grid_of(q, nodes)) is not None}
-    fine = [nodes for nodes, size in sizes.items() if size <= MOST_OF_A_GRID]
+    fine = [nodes for nodes, size in sizes.items() if size <= ENOUGH_OF_A_GRID]
+    fine = fine or [nodes for nodes, size in sizes.items() if size <= MOST_OF_A_GRID][:1]
     return (lambda q: _there(grid_of(q, fine[-1]))) if fine else None
 
 
