@@ -144,7 +144,9 @@ def _share(row: Any, bias: float) -> str:
 def _why_unknown(row: Any) -> str:
     if pd.isna(row.mse):
         return "no reference"
-    return "every draw gave one gradient" if np.isinf(row.variance_high) else "not timed"
+    if np.isinf(row.variance_high):
+        return "f has values that no replicate drew" if row.variance > 0 else "every draw gave one gradient"
+    return "not timed"
 
 
 def _named(rows: pd.DataFrame, name: Any, said: Any = None) -> str:

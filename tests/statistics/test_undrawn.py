@@ -21,7 +21,7 @@ from gradbench.target import points
 from gradbench.target.beyond import gradient_beyond
 from gradbench.target.points import Axes, Point
 from gradbench.target.reference import Reference, TargetReference
-from tests.helpers import objective_of, ok_rows, point_of, task_of
+from tests.helpers import objective_of, point_of, task_of
 
 TAILS = {"cost": "exp", "k": -0.4, "mean": 0.5}
 """E[exp(.4 z²)]: its estimators have no variance."""
@@ -167,11 +167,3 @@ def test_a_sampled_reference_is_no_judge_and_samples_may_be_untold():
     for one in (own, qs):
         one._look(2)
     assert torch.equal(own.high, qs.high), "of q's own law"
-
-
-def test_a_run_says_why(tmp_path):
-    grid = {"problem": "gaussian-cost", **TAILS, "estimators": ["score-function", "double-counted"]}
-    rows = ok_rows(tmp_path / "run", grid, replicates=1024, seed=1)
-    (row,) = rows[(rows.group == "phi") & (rows.estimator == "score-function")].to_dict("records")
-    assert row["verdict"] == "unresolved"
-    assert row["message"].startswith("much of the exact gradient is from values of f that none of 1024 replicates drew")
