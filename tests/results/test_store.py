@@ -220,6 +220,8 @@ def test_a_folder_of_another_run_is_not_added_to(run, change, said):
 
 
 def test_a_row_in_which_nothing_was_seen_to_vary_says_how_many_replicates_there_were():
-    (said,) = verdicts._what_would_decide([10**15], np.array([1048576.0]), np.array([np.inf]))
-    assert said.startswith("all 1048576 replicates gave one gradient")
-    assert "3 in 1048576" in said
+    counts, high = np.array([1048576.0] * 2), np.array([np.inf] * 2)
+    still, varied = verdicts._what_would_decide([10**15] * 2, counts, high, np.array([0.0, 1.0]))
+    assert still.startswith("all 1048576 replicates gave one gradient")
+    assert "3 in 1048576" in still
+    assert "values of f that none of 1048576 replicates drew" in varied
