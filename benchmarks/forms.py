@@ -24,7 +24,7 @@ from gradbench.engine.layers.products import FormCosts
 
 NUMBERS = 2**19
 """Of a layer's inputs and outputs together, in all replicates: of those of a pass the eighth that is asked."""
-ROWS, WIDTHS = (1, 2, 4, 8, 16, 32, 64), (8, 20, 64, 200, 784)
+ROWS, WIDTHS = (2, 4, 8, 16, 32, 64), (8, 20, 64, 200, 784)
 GRAMS = [2 ** (half / 2) for half in range(-4, 11)]
 ENTRIES = [2 ** (half / 2) for half in range(17)]
 
@@ -34,9 +34,7 @@ Size = tuple[int, int, int, bool]
 
 def sizes() -> Iterator[Size]:
     """What is tried."""
-    for rows, inputs, outputs, shared in itertools.product(ROWS, WIDTHS, WIDTHS, (False, True)):
-        if rows > 1:  # one row is never formed
-            yield rows, inputs, outputs, shared
+    return itertools.product(ROWS, WIDTHS, WIDTHS, (False, True))
 
 
 def seconds(size: Size, device: str, rounds: int) -> tuple[float, float]:

@@ -51,9 +51,10 @@ def measure_layers(
     def noise_of(group: list[Pass]) -> Noise:
         return join_noise(task.noises(per_block, [block_stream(task, block) for block in blocks[group[0].rows]]))
 
-    on_device = is_staged(torch.device(task.point.device))
-    cell = Staged(own, blocks, groups, noise_of, budget) if on_device else own(blocks, budget=budget)
-    if isinstance(cell, LayersCell):
+    if is_staged(torch.device(task.point.device)):
+        cell = Staged(own, blocks, groups, noise_of, budget)
+    else:
+        cell = own(blocks, budget=budget)
         cell.likelihoods = likelihoods
     for group in groups:
         cell.evaluate(group, noise_of(group))

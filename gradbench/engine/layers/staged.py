@@ -89,13 +89,15 @@ class _Stage:
 
     def evaluate(self, noise: Noise) -> None:
         """Evaluate a group, or replay the one that was recorded with other noise."""
-        if self.replay is None or not self.trusted:
+        if not self.trusted:
             self.cell.unlooked(self.group, noise)
-        if self.replay is not None:
-            told = [] if self.trusted else [value.clone() for value in self.cell.tensors()]
-            for value, new in zip(_parts(self.noise), _parts(noise), strict=True):
-                value.copy_(new)
-            self.replay()
+        if self.replay is None:
+            return
+        told = [value.clone() for value in self.cell.tensors()] if not self.trusted else None
+        for value, new in zip(_parts(self.noise), _parts(noise), strict=True):
+            value.copy_(new)
+        self.replay()
+        if told is not None:
             self._compare(told)
 
     def record(self, noise: Noise) -> None:
@@ -110,7 +112,7 @@ class _Stage:
     def _compare(self, told: list[Tensor]) -> None:
         """Trust the recording if the next group, replayed, is as it was evaluated, bit for bit; else forget it."""
         now = self.cell.tensors()
-        if all(map(_same_bits, told, now[: len(told)])):
+        if all(map(_same_bits, told, now)):
             self.trusted = True
             return
         self.replay = None
