@@ -28,7 +28,7 @@ def hints(rows: pd.DataFrame) -> Iterator[str]:
     if np.isinf(rows.variance_high[rows.variance == 0]).any():
         yield "∞: every draw gave the same gradient, and not the exact one: a rare event may be missing"
     if np.isinf(noisy.variance_high).any():
-        yield "∞: much of the exact gradient is from values of f that no replicate drew"
+        yield "∞: draws do not bound the bias: a rare event, or rare values of f, may be missing"
     enough = blocks_needed(len(rows))
     for count in sorted({int(one) for one in noisy.blocks if smallest_p(int(one)) * len(rows) > ALPHA}):
         yield f"{count} blocks are too few to tell a bias among {len(rows)} rows: take blocks = {enough}"

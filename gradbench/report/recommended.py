@@ -145,7 +145,7 @@ def _why_unknown(row: Any) -> str:
     if pd.isna(row.mse):
         return "no reference"
     if np.isinf(row.variance_high):
-        return "f has values that no replicate drew" if row.variance > 0 else "every draw gave one gradient"
+        return "rare values of f may be missing" if row.variance > 0 else "every draw gave one gradient"
     return "not timed"
 
 

@@ -43,7 +43,7 @@ def _margin(manifest: dict[str, Any]) -> float:
 def _what_would_decide(needed: list[int], replicates: np.ndarray, high: np.ndarray, variance: np.ndarray) -> list[str]:
     """By row, what would resolve it: about so many replicates, or more of them than saw what there is to be seen."""
     return [
-        f"much of the exact gradient is from values of f that none of {count:.0f} replicates drew; take more replicates"
+        f"{count:.0f} replicates do not bound the bias: a rare event, or rare values of f, may be missing; take more"
         if math.isinf(bound) and spread > 0
         else f"all {count:.0f} replicates gave one gradient, and not the reference: a rare event may be missing, of a "
         f"frequency up to 3 in {count:.0f}; take more replicates"

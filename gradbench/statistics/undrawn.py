@@ -1,9 +1,9 @@
 """Whether a bias may be what the draws missed: values of f beyond all that they took.
 
 Block means agree with one another, and not with the exact gradient, where much of it comes from values of f so rare
-that none was drawn: of E[exp(.4 z²)] half is beyond all of 16 000 normal z. n draws bound the frequency of what they
-missed, and not its size; but an exact reference knows it. So before a bias is called one, it is held against the
-φ-gradient of what f is beyond the least and the greatest value that the draws took.
+that none was drawn: half of the gradient of E[exp(.4 z²)] is beyond what 16 000 draws take. n draws bound the frequency
+of what they missed, and not its size; but an exact reference knows it. So before a bias is called one, it is held
+against the φ-gradient of what f is beyond the least and the greatest value that the draws took.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from gradbench.engine.passes import plan
 from gradbench.engine.task import Task, join_noise
 from gradbench.statistics.figures import Figures
 from gradbench.statistics.levels import ALPHA, MARGIN
-from gradbench.target.beyond import gradient_beyond
+from gradbench.target.beyond import gradient_beyond, support_at
 from gradbench.target.exact import least_noisy
 from gradbench.target.reference import Reference
 
 AS_LARGE = 0.25
-"""Share of a bias from which on that is not told from what was not drawn: about as much again is in what was drawn once
-or twice."""
+"""Share of a bias from which on that is not told from what was not drawn. At a half right estimators were still called
+biased, at 1 % in 2.7 % of 150 runs, for what was drawn once or twice is not told of well either."""
 
 
 class Undrawn:
@@ -45,12 +45,14 @@ class Undrawn:
         members = groups_of(tuple(moments.means))
         of_phi = [group for group, names in members.items() if any(name.startswith("phi.") for name in names)]
         suspects = [group for group in of_phi if group in figures and figures[group].bias_p <= ALPHA]
-        if not suspects or not reference.exact or task.estimator.deterministic or chosen.inside(task.samples) > 1:
+        if not suspects or not reference.exact or task.estimator.deterministic:
+            return figures
+        precise = task.point.to(torch.float64)
+        values = support_at(precise, chosen, task.samples)
+        if values is None:
             return figures
         self._look(moments.blocks)
-        beyond = gradient_beyond(task.point.to(torch.float64), chosen, self.low.double(), self.high.double())
-        if beyond is None:
-            return figures
+        beyond = gradient_beyond(precise, chosen, values, self.low.double(), self.high.double())
         squares = {name: float(value.square().sum()) * (name not in moments.certain) for name, value in beyond.items()}
         missed = {group: math.sqrt(sum(squares[name] for name in members[group])) for group in suspects}
         return figures | {

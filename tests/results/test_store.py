@@ -224,4 +224,6 @@ def test_a_row_in_which_nothing_was_seen_to_vary_says_how_many_replicates_there_
     still, varied = verdicts._what_would_decide([10**15] * 2, counts, high, np.array([0.0, 1.0]))
     assert still.startswith("all 1048576 replicates gave one gradient")
     assert "3 in 1048576" in still
-    assert "values of f that none of 1048576 replicates drew" in varied
+    assert varied.startswith(
+        "1048576 replicates do not bound the bias: a rare event, or rare values of f, may be missing"
+    )

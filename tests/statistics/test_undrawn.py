@@ -11,6 +11,7 @@ import torch
 from scipy import integrate
 from scipy.stats import norm
 
+from gradbench.core.types import Gradients
 from gradbench.engine.drawn import are_told, samples
 from gradbench.engine.general import block_stream
 from gradbench.problems import PROBLEMS
@@ -18,7 +19,7 @@ from gradbench.statistics import undrawn
 from gradbench.statistics.measurement import measure_figures
 from gradbench.statistics.undrawn import Undrawn
 from gradbench.target import points
-from gradbench.target.beyond import gradient_beyond
+from gradbench.target.beyond import gradient_beyond, support_at
 from gradbench.target.points import Axes, Point
 from gradbench.target.reference import Reference, TargetReference
 from tests.helpers import objective_of, point_of, task_of
@@ -39,6 +40,13 @@ def figures(point: Point, name: str, replicates: int = 1024, samples: int = 1):
     return measure_figures(task, reference, range(32), replicates // 32).figures["phi"]
 
 
+def beyond(point: Point, low: torch.Tensor, high: torch.Tensor) -> Gradients:
+    chosen = objective_of(point)
+    values = support_at(point, chosen, 1)
+    assert values is not None
+    return gradient_beyond(point, chosen, values, low, high)
+
+
 def bounds(low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64)
 
@@ -48,7 +56,7 @@ def test_what_f_is_beyond_its_bounds_is_integrated(low, high):
     """Of (x − k)²: ∫ (f − clamp f) ∂ q over x, by SciPy."""
     k = 0.3
     point = at(0, cost="quadratic", k=k, mean=MEAN, scale=SCALE)
-    found = gradient_beyond(point, objective_of(point), *bounds(low, high))
+    found = beyond(point, *bounds(low, high))
 
     def over(x: float) -> float:
         f = (x - k) ** 2
@@ -70,7 +78,7 @@ def test_what_f_is_beyond_its_bounds_is_integrated(low, high):
 def test_of_few_states_it_is_a_sum():
     point = point_of("bernoulli-cost", dim=2)
     low, high = bounds(-math.inf, 0.2)
-    found = gradient_beyond(point, objective_of(point), low, high)["phi.logits"].flatten()
+    found = beyond(point, low, high)["phi.logits"].flatten()
     z = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
     f = point.problem.cost(z[None, :, None])[0, :, 0]
     p = point.problem.named_parameters()["phi.logits"].detach().flatten().sigmoid()
@@ -81,12 +89,13 @@ def test_of_few_states_it_is_a_sum():
 
 def test_nothing_is_beyond_all_values_and_bounds_of_several_samples_have_no_such_sum():
     point = at(0, cost="quadratic")
-    assert all(
-        not value.any() for value in gradient_beyond(point, objective_of(point), *bounds(-math.inf, math.inf)).values()
-    )
+    assert all(not value.any() for value in beyond(point, *bounds(-math.inf, math.inf)).values())
     point = point_of("gaussian-vae", batch=2, hidden=4, latent=6)
-    two = torch.zeros(2, dtype=torch.float64)
-    assert gradient_beyond(point, objective_of(point), two, two) is None, "six latents have no quadrature"
+    assert support_at(point, objective_of(point), 1) is None, "six latents have no quadrature"
+    few = point_of("bernoulli-cost", dim=2)
+    assert support_at(few, objective_of(few), 1) is not None
+    bits = point_of("sigmoid-belief", batch=2, latent=3)
+    assert support_at(bits, objective_of(bits, 2), 2) is None, "two samples are reduced together"
 
 
 @pytest.mark.parametrize(("name", "count"), [("pathwise", 1), ("pathwise-antithetic", 2), ("score-function-loo", 3)])
@@ -146,7 +155,7 @@ def test_only_what_moves_q_is_asked():
     """At values of f beyond those drawn, θ's whole gradient would count, and be no rare event's."""
     point = point_of("sigmoid-belief", batch=2, latent=3)
     low, high = (torch.full((2,), end, dtype=torch.float64) for end in (-3.0, -2.9))
-    found = gradient_beyond(point, objective_of(point), low, high)
+    found = beyond(point, low, high)
     assert all(value.any() == name.startswith("phi.") for name, value in found.items())
 
 

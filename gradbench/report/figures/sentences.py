@@ -68,7 +68,7 @@ def caveats(rows: pd.DataFrame, series: Sequence[Series]) -> Iterator[str]:
         if (unbounded.variance == 0).any():
             yield "Every draw gave one gradient, and not the exact one: a rare event may be missing."
         if (unbounded.variance > 0).any():
-            yield "Much of the exact gradient is from values of f that no replicate drew."
+            yield "Draws do not bound the bias: a rare event, or rare values of f, may be missing."
     kurtosis = pd.to_numeric(rows["kurtosis"], errors="coerce")
     heavy = [one.name for one in series if any(kurtosis.get(mark.row, 0.0) > HEAVY_KURTOSIS for mark in one.marks)]
     if heavy:
