@@ -34,7 +34,7 @@ def test_nothing_is_said_of_safe_rows():
         ({"variance": 0.0, "variance_high": math.inf, "kurtosis": None}, "∞: every draw gave the same gradient"),
         (
             {"variance_high": math.inf},
-            "∞: draws do not bound the bias: a rare event, or rare values of f, may be",
+            "∞: draws do not bound the bias: a rare event, or rare values of f, may be missing",
         ),
         ({"replicates": 128, "blocks": 4}, "4 blocks are too few to tell a bias among 2 rows: take blocks = 7"),
     ],
